@@ -1,0 +1,4 @@
+//! c
+#[derive(Debug)]
+/// c
+pub struct Config;

@@ -1,0 +1,10 @@
+//! u
+#[derive(Debug)]
+/// x
+pub struct ByteSize;
+#[derive(Debug)]
+/// x
+pub struct Duration;
+#[derive(Debug)]
+/// x
+pub struct ParseUnitError;

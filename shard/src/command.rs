@@ -1,0 +1,93 @@
+//! What the logs carry, and what applying an entry answers. Final on disk: the enums only grow at
+//! their ends.
+
+use hexpop_edge_config::{Epoch, RequestId, ShardId};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    directory::{DirectoryOp, DirectoryOutcome},
+    listings::{ListingsOp, ListingsOutcome},
+    meta::{MetaOp, MetaOutcome},
+    session::{SessionOp, SessionOutcome},
+};
+
+/// A position in the log of one group.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct LogPosition {
+    /// The term of the entry.
+    pub term: u64,
+    /// Its index.
+    pub index: u64,
+}
+
+/// One entry's payload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// By which a repeat is recognised; `None` for commands that are harmless to repeat.
+    pub request: Option<RequestId>,
+    /// The epoch that the proposer believed; another `version` at apply is refused.
+    pub epoch: Epoch,
+    /// Milliseconds since the Unix epoch on the leader's clock when it proposed this.
+    pub at_ms: u64,
+    /// What to do.
+    pub op: Op,
+}
+
+/// What a command does, by the kind of group whose log it is in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Op {
+    /// Moves the group's time on, and expires what is due.
+    Tick,
+    /// In the meta group.
+    Meta(MetaOp),
+    /// In a listings shard.
+    Listings(ListingsOp),
+    /// In a directory shard.
+    Directory(DirectoryOp),
+    /// In a sessions shard.
+    Session(SessionOp),
+}
+
+/// What applying a command answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Nothing to say.
+    Done,
+    /// The command was refused, alike by every replica; nothing changed.
+    Refused(Refusal),
+    /// From the meta group.
+    Meta(MetaOutcome),
+    /// From a listings shard.
+    Listings(ListingsOutcome),
+    /// From a directory shard.
+    Directory(DirectoryOutcome),
+    /// From a sessions shard.
+    Session(SessionOutcome),
+}
+
+/// Why a well-formed command was refused at apply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// The proposer believed another range of the shard.
+    #[error("shard {shard} has epoch {current} now")]
+    StaleEpoch {
+        /// The shard.
+        shard: ShardId,
+        /// Its epoch at apply.
+        current: Epoch,
+    },
+    /// A key of the command is not in the shard's range.
+    #[error("the key lies outside shard {shard}")]
+    WrongKey {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// The operation is of another kind of group.
+    #[error("the operation does not belong to this kind of group")]
+    WrongKind,
+    /// A limit of the shard, a user or a record would be exceeded.
+    #[error("{0}")]
+    Limit(String),
+}

@@ -1,0 +1,293 @@
+//! The shard map: every shard, its range, epoch and replicas.
+//!
+//! The truth of a shard is its own log; the map is the newest that was reported of each. Invariants,
+//! checked at every change: the ranges of each space tile it with no gap and no overlap; an epoch
+//! never goes back; a shard id is never used twice.
+
+use std::collections::BTreeMap;
+
+use hexpop_edge_config::{Epoch, NodeId, RaftId, ShardId};
+use serde::{Deserialize, Serialize};
+
+use crate::key::{KeyRange, ShardKey, Space};
+
+/// Whether a replica counts in quorums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplicaRole {
+    /// Votes and counts.
+    Voter,
+    /// Receives the log only.
+    Learner,
+}
+
+/// One replica of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Replica {
+    /// The data directory that holds it.
+    pub raft: RaftId,
+    /// The node which that directory belonged to when this was reported.
+    pub node: NodeId,
+    /// Voter or learner.
+    pub role: ReplicaRole,
+}
+
+/// What the mesh knows of one shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardDescriptor {
+    /// The shard, and its Raft group.
+    pub id: ShardId,
+    /// Its keys.
+    pub range: KeyRange,
+    /// How new this is.
+    pub epoch: Epoch,
+    /// Its replicas, the one that should lead at first in front.
+    pub replicas: Vec<Replica>,
+}
+
+impl ShardDescriptor {
+    /// Replicas that vote.
+    pub fn voters(&self) -> impl Iterator<Item = &Replica> {
+        self.replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter)
+    }
+
+    /// The replica on a node, if it has one.
+    #[must_use]
+    pub fn replica_on(&self, node: NodeId) -> Option<&Replica> {
+        self.replicas.iter().find(|replica| replica.node == node)
+    }
+}
+
+/// A change of the map that would break one of its invariants; the map stays as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum MapError {
+    /// Two shards would hold one key.
+    #[error("shards {a} and {b} overlap")]
+    Overlap {
+        /// One of them.
+        a: ShardId,
+        /// The other.
+        b: ShardId,
+    },
+    /// A key would belong to no shard.
+    #[error("no shard would hold {at}")]
+    Gap {
+        /// The first key without one.
+        at: String,
+    },
+    /// A shard's range is empty, or its bounds lie in two spaces.
+    #[error("shard {0} has an empty range")]
+    EmptyRange(ShardId),
+    /// The shard id was used before.
+    #[error("shard id {0} was used before")]
+    ReusedId(ShardId),
+    /// No shard has this id.
+    #[error("there is no shard {0}")]
+    Unknown(ShardId),
+    /// The range changed, but not the epoch's version.
+    #[error("the range of shard {0} changed without a newer version")]
+    RangeWithoutVersion(ShardId),
+}
+
+/// All shards. `Default` is the empty map that a node has before it heard of any.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ShardMap {
+    version: u64,
+    shards: BTreeMap<ShardId, ShardDescriptor>,
+}
+
+impl ShardMap {
+    /// The first map.
+    ///
+    /// # Errors
+    /// [`MapError`] unless the descriptors tile every space.
+    pub fn create(descriptors: Vec<ShardDescriptor>) -> Result<Self, MapError> {
+        let mut shards = BTreeMap::new();
+        for descriptor in descriptors {
+            let id = descriptor.id;
+            if shards.insert(id, descriptor).is_some() {
+                return Err(MapError::ReusedId(id));
+            }
+        }
+        let map = Self { version: 1, shards };
+        map.check()?;
+        Ok(map)
+    }
+
+    /// Grows with every change; 0 = the empty map.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Whether no map has been made yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.shards.is_empty()
+    }
+
+    /// All shards, by id.
+    pub fn shards(&self) -> impl Iterator<Item = &ShardDescriptor> {
+        self.shards.values()
+    }
+
+    /// A shard by id.
+    #[must_use]
+    pub fn get(&self, id: ShardId) -> Option<&ShardDescriptor> {
+        self.shards.get(&id)
+    }
+
+    /// The shard that holds `key`.
+    #[must_use]
+    pub fn locate(&self, key: &ShardKey) -> Option<&ShardDescriptor> {
+        self.shards.values().find(|shard| shard.range.contains(key))
+    }
+
+    /// The shards that share a key with `range`, in key order.
+    #[must_use]
+    pub fn overlapping(&self, range: &KeyRange) -> Vec<&ShardDescriptor> {
+        let mut found: Vec<_> =
+            self.shards.values().filter(|shard| shard.range.overlaps(range)).collect();
+        found.sort_by(|a, b| a.range.start.cmp(&b.range.start));
+        found
+    }
+
+    /// Takes over a newer descriptor of a known shard whose range did not change; older and equal
+    /// ones are ignored. Answers whether the map changed.
+    ///
+    /// # Errors
+    /// [`MapError::Unknown`], and [`MapError::RangeWithoutVersion`] when the range differs.
+    pub fn report(&mut self, descriptor: ShardDescriptor) -> Result<bool, MapError> {
+        let id = descriptor.id;
+        let known = self.shards.get_mut(&id).ok_or(MapError::Unknown(id))?;
+        if descriptor.epoch <= known.epoch {
+            return Ok(false);
+        }
+        if descriptor.range != known.range {
+            return Err(MapError::RangeWithoutVersion(id));
+        }
+        *known = descriptor;
+        self.version += 1;
+        Ok(true)
+    }
+
+    /// Replaces shards: `removed` go, `added` come, in one step (a split or a merge).
+    ///
+    /// # Errors
+    /// [`MapError`] when the result would not tile the keyspace; the map is then unchanged.
+    pub fn replace(
+        &mut self,
+        removed: &[ShardId],
+        added: Vec<ShardDescriptor>,
+    ) -> Result<(), MapError> {
+        let mut next = self.clone();
+        for id in removed {
+            next.shards.remove(id).ok_or(MapError::Unknown(*id))?;
+        }
+        for descriptor in added {
+            let id = descriptor.id;
+            if next.shards.insert(id, descriptor).is_some() {
+                return Err(MapError::ReusedId(id));
+            }
+        }
+        next.version += 1;
+        next.check()?;
+        *self = next;
+        Ok(())
+    }
+
+    /// Checks that the ranges of each space tile it.
+    ///
+    /// # Errors
+    /// The first [`MapError`] found.
+    pub fn check(&self) -> Result<(), MapError> {
+        for space in Space::ALL {
+            let mut shards: Vec<_> =
+                self.shards.values().filter(|shard| shard.range.space_of() == space).collect();
+            shards.sort_by(|a, b| a.range.start.cmp(&b.range.start));
+            let mut expected = Some(ShardKey::space_start(space));
+            let mut before = ShardId::META;
+            for shard in shards {
+                if shard.range.is_empty() {
+                    return Err(MapError::EmptyRange(shard.id));
+                }
+                match &expected {
+                    Some(key) if *key == shard.range.start => {}
+                    Some(key) if *key < shard.range.start => {
+                        return Err(MapError::Gap { at: key.to_string() });
+                    }
+                    _ => return Err(MapError::Overlap { a: before, b: shard.id }),
+                }
+                expected.clone_from(&shard.range.end);
+                before = shard.id;
+            }
+            if let Some(key) = expected {
+                return Err(MapError::Gap { at: key.to_string() });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard(id: u64, range: KeyRange) -> ShardDescriptor {
+        ShardDescriptor { id: ShardId(id), range, epoch: Epoch::FIRST, replicas: Vec::new() }
+    }
+
+    fn whole() -> Vec<ShardDescriptor> {
+        Space::ALL
+            .into_iter()
+            .zip(1..)
+            .map(|(space, id)| shard(id, KeyRange::space(space)))
+            .collect()
+    }
+
+    #[test]
+    fn one_shard_per_space_is_a_map() {
+        let map = ShardMap::create(whole()).unwrap();
+        let key = ShardKey::directory("lst_1");
+        assert_eq!(map.locate(&key).unwrap().id, ShardId(2));
+    }
+
+    #[test]
+    fn gaps_and_overlaps_are_refused() {
+        let italy = KeyRange::territory(Space::Listings, &"IT:lazio".parse().unwrap());
+        let mut gap = whole();
+        gap[0].range = italy.clone();
+        assert!(matches!(ShardMap::create(gap), Err(MapError::Gap { .. })));
+        let mut overlap = whole();
+        overlap.push(shard(9, italy));
+        assert!(matches!(ShardMap::create(overlap), Err(MapError::Overlap { .. })));
+    }
+
+    #[test]
+    fn a_split_that_tiles_is_taken_and_another_leaves_the_map_alone() {
+        let mut map = ShardMap::create(whole()).unwrap();
+        let italy = KeyRange::territory(Space::Listings, &"IT:lazio".parse().unwrap());
+        let before = KeyRange {
+            start: ShardKey::space_start(Space::Listings),
+            end: Some(italy.start.clone()),
+        };
+        let after = KeyRange { start: italy.end.clone().unwrap(), end: None };
+        let old = map.clone();
+        assert!(map.replace(&[ShardId(1)], vec![shard(4, before.clone())]).is_err());
+        assert_eq!(map, old);
+        map.replace(&[ShardId(1)], vec![shard(4, before), shard(5, italy), shard(6, after)]).unwrap();
+        assert_eq!(map.version(), 2);
+        assert_eq!(map.overlapping(&KeyRange::space(Space::Listings)).len(), 3);
+    }
+
+    #[test]
+    fn older_reports_are_ignored() {
+        let mut map = ShardMap::create(whole()).unwrap();
+        let mut newer = map.get(ShardId(1)).unwrap().clone();
+        newer.epoch.conf = 5;
+        assert_eq!(map.report(newer.clone()), Ok(true));
+        newer.epoch.conf = 4;
+        assert_eq!(map.report(newer), Ok(false));
+        assert_eq!(map.get(ShardId(1)).unwrap().epoch.conf, 5);
+    }
+}

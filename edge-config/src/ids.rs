@@ -81,7 +81,9 @@ pub struct RequestId {
 }
 
 /// How new a descriptor of a shard is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Epoch {
     /// Grows with every change of the shard's range.
     pub version: u64,
@@ -313,7 +315,9 @@ mod tests {
     fn territories_have_one_text_form() {
         let lombardia: Territory = "IT:lombardia".parse().unwrap();
         assert_eq!(lombardia.to_string(), "IT:lombardia");
-        for wrong in ["IT", "it:lombardia", "IT:", "IT:Lombardia", "IT:a--b", "IT:-a", "ITA:a", ":a"] {
+        for wrong in
+            ["IT", "it:lombardia", "IT:", "IT:Lombardia", "IT:a--b", "IT:-a", "ITA:a", ":a"]
+        {
             assert!(wrong.parse::<Territory>().is_err(), "{wrong}");
         }
     }

@@ -16,4 +16,4 @@ pub use ids::{
     ClusterId, ClusterName, Country, Epoch, GroupId, NodeId, ParseIdError, PopId, RaftId, Region,
     RequestId, ShardId, Territory,
 };
-pub use units::{ByteSize, Duration as ConfigDuration, ParseUnitError};
+pub use units::{ByteSize, ConfigDuration, ParseUnitError};

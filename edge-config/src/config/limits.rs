@@ -1,0 +1,83 @@
+//! Section `limits`: what one client, and all of them together, may cost.
+
+use std::time::Duration;
+
+use crate::ByteSize;
+
+/// What one client, and all of them together, may cost this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// How long the headers of a request may take to be complete.
+    ///
+    /// Too low: phones on bad links are cut off. Too high: connections that send a byte a second hold
+    /// places. Default 10 s, 100 ms to 10 min. Since 0.1.
+    pub header_timeout: Duration,
+    /// How long the body of a request may pause.
+    ///
+    /// Too low and too high as for [`header_timeout`](Self::header_timeout). Default 30 s, 100 ms to
+    /// 10 min. Since 0.1.
+    pub body_idle_timeout: Duration,
+    /// The most bytes of all header fields of a request; more is 431.
+    ///
+    /// Too low: cookies of the platform do not fit. Too high: memory per connection. Default 64 KiB, 8 KiB
+    /// to 1 MiB. Since 0.1.
+    pub header_bytes: ByteSize,
+    /// The most header fields of a request; more is 431.
+    ///
+    /// Default 256, 16 to 4096. Since 0.1.
+    pub header_fields: u32,
+    /// The longest request target (path and query); more is 414.
+    ///
+    /// Default 16 KiB, 256 B to 64 KiB, at most [`header_bytes`](Self::header_bytes). Since 0.1.
+    pub target_bytes: ByteSize,
+    /// The largest body of a search or a session request; more is 413.
+    ///
+    /// At least [`session_bytes`](Self::session_bytes). Default 1 MiB, 1 KiB to 64 MiB. Since 0.1.
+    pub body_bytes: ByteSize,
+    /// The most bytes of one ingest request after unpacking; more is 413 (what was read by then stays).
+    ///
+    /// Too low: an import has to send many requests. Too high: one request occupies the node for minutes.
+    /// Default 256 MiB, from 1 MiB. Since 0.1.
+    pub ingest_bytes: ByteSize,
+    /// The longest line of an ingest request; a longer one is rejected alone.
+    ///
+    /// At most [`ingest_bytes`](Self::ingest_bytes). Default 1 MiB, 4 KiB to 16 MiB. Since 0.1.
+    pub ingest_line_bytes: ByteSize,
+    /// The most client connections at once; more wait to be accepted.
+    ///
+    /// Too low: clients wait although the node is idle. Too high: memory and file descriptors. Default
+    /// 8192, 16 to 1,048,576. Since 0.1.
+    pub connections: u32,
+    /// The most requests worked on at once; more are refused with 503.
+    ///
+    /// Too low: refusals although there is capacity. Too high: all requests become slow together. Default
+    /// 1024, 1 to 65,536. Since 0.1. Watch `hexpop_http_requests_in_flight`.
+    pub requests_in_flight: u32,
+    /// The largest value of a session; more is 413.
+    ///
+    /// Every replica holds it in memory. Default 64 KiB, 1 KiB to 1 MiB. Since 0.1.
+    pub session_bytes: ByteSize,
+    /// The most sessions of one user in one territory; one more is 429.
+    ///
+    /// Default 1000, 1 to 1,000,000. Since 0.1.
+    pub sessions_per_user: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            body_idle_timeout: Duration::from_secs(30),
+            header_bytes: ByteSize::kib(64),
+            header_fields: 256,
+            target_bytes: ByteSize::kib(16),
+            body_bytes: ByteSize::mib(1),
+            ingest_bytes: ByteSize::mib(256),
+            ingest_line_bytes: ByteSize::mib(1),
+            connections: 8192,
+            requests_in_flight: 1024,
+            session_bytes: ByteSize::kib(64),
+            sessions_per_user: 1000,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Section `raft`: consensus groups and their log.
+
+use std::time::Duration;
+
+use crate::ByteSize;
+
+/// Consensus groups and the write-ahead log that they share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raft {
+    /// How often the leader of a group tells its followers that it lives.
+    ///
+    /// Too low: idle groups cost CPU and traffic. Too high: the election timeouts have to grow with it.
+    /// Three of it must fit below [`election_min`](Self::election_min). Default 250 ms, 10 ms to 10 s.
+    /// Since 0.1.
+    pub heartbeat: Duration,
+    /// The least time that a follower waits without hearing from the leader before it stands for election.
+    ///
+    /// Too low: elections during short stalls, and below 10 round trips between the voters none is won.
+    /// Too high: writes to the shard stall longer when the leader dies. Default 1 s, 50 ms to 60 s. Since
+    /// 0.1. Watch `hexpop_raft_leader_changes_total`.
+    pub election_min: Duration,
+    /// The most time of the same. It is also the lease: peers refuse votes this long after they heard
+    /// from the leader.
+    ///
+    /// Close to `election_min`: followers stand at the same moment and split the votes. Too high: writes
+    /// stall longer. Default 1.5 s, up to 120 s. Since 0.1.
+    pub election_max: Duration,
+    /// The size of one file of the write-ahead log, allocated in advance.
+    ///
+    /// Too low: files change often. Too high: space is freed late. Default 64 MiB, 1 MiB to 1 GiB. Since
+    /// 0.1.
+    pub segment_bytes: ByteSize,
+    /// How much log a group gathers before it writes a snapshot, or half of its state if that is more.
+    ///
+    /// Too low: the disk is busy with snapshots. Too high: a restart replays longer, and the log takes
+    /// more space. Default 64 MiB, from 1 MiB. Since 0.1.
+    pub log_bytes_before_snapshot: ByteSize,
+    /// How many bytes may wait for the disk, of all groups together; then proposals are refused as busy.
+    ///
+    /// Too low: refusals in short bursts. Too high: memory, and everyone waits for the disk. At least
+    /// twice [`max_append_bytes`](Self::max_append_bytes). Default 64 MiB, 1 MiB to 4 GiB. Since 0.1.
+    /// Watch `hexpop_queue_depth`.
+    pub queue_bytes: ByteSize,
+    /// How many bytes of entries one append message carries; a single larger entry goes alone.
+    ///
+    /// Too low: a follower that lags catches up in many round trips. Too high: heartbeats wait behind
+    /// it. Default 1 MiB, 16 KiB to 16 MiB. Since 0.1.
+    pub max_append_bytes: ByteSize,
+    /// How long a write may wait for its quorum before its outcome is reported as unknown.
+    ///
+    /// Too low: writes fail during an election that would have ended. Too high: clients hang. More than
+    /// [`election_max`](Self::election_max). Default 5 s, up to 5 min. Since 0.1.
+    /// Watch `hexpop_raft_proposals_total`.
+    pub propose_timeout: Duration,
+    /// The size of the pieces in which a snapshot is sent.
+    ///
+    /// Too low: many round trips. Too high: memory on both sides. Default 1 MiB, 16 KiB to 16 MiB. Since
+    /// 0.1.
+    pub snapshot_chunk: ByteSize,
+}
+
+impl Default for Raft {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(250),
+            election_min: Duration::from_millis(1000),
+            election_max: Duration::from_millis(1500),
+            segment_bytes: ByteSize::mib(64),
+            log_bytes_before_snapshot: ByteSize::mib(64),
+            queue_bytes: ByteSize::mib(64),
+            max_append_bytes: ByteSize::mib(1),
+            propose_timeout: Duration::from_secs(5),
+            snapshot_chunk: ByteSize::mib(1),
+        }
+    }
+}

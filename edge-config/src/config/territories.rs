@@ -1,0 +1,22 @@
+//! Section `territories`: those with shards of their own, one `[[territories]]` each.
+
+use crate::Territory;
+
+/// A territory that has shards of its own, and where its replicas may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TerritoryPolicy {
+    /// The territory, such as `IT:lombardia`.
+    ///
+    /// Required, each once. The same list on all nodes. Since 0.1.
+    pub territory: Territory,
+    /// Residency: a node must carry all of these labels to hold a replica.
+    ///
+    /// Too few nodes with them: the territory has fewer replicas than asked, which is reported and never
+    /// relaxed. Default those of `placement.labels`. Since 0.1. Watch `hexpop_shards_under_replicated`.
+    pub labels: Vec<String>,
+    /// How many voting replicas each of its shards has.
+    ///
+    /// 1 does not survive a node; 3 survive one, 5 two. Odd, 1 to 7. Default that of
+    /// `placement.replicas`. Since 0.1.
+    pub replicas: u32,
+}

@@ -1,1 +1,6 @@
-//! x
+//! Consensus groups: many per node, over one write-ahead log.
+
+mod disk;
+pub mod types;
+
+pub use disk::{Disk, DiskFile, FsDisk};

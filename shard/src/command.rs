@@ -11,17 +11,6 @@ use crate::{
     session::{SessionOp, SessionOutcome},
 };
 
-/// A position in the log of one group.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-pub struct LogPosition {
-    /// The term of the entry.
-    pub term: u64,
-    /// Its index.
-    pub index: u64,
-}
-
 /// One entry's payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Command {

@@ -1,0 +1,11 @@
+//! The directory: where the listing of an id is.
+//!
+//! Entries hold a key and versions, no listing data. A write compares and sets by entry version, and
+//! is the commit point of a listing that appears, moves or goes.
+
+mod op;
+
+pub use op::{
+    DirectoryChange, DirectoryChangeOutcome, DirectoryEntry, DirectoryOp, DirectoryOutcome,
+    DirectoryTarget,
+};

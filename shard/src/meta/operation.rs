@@ -1,0 +1,126 @@
+//! Operations on shards: what runs, and what ran lately.
+
+use std::fmt;
+
+use hexpop_edge_config::{NodeId, ShardId};
+use serde::{Deserialize, Serialize};
+
+use crate::{Step, StepKind};
+
+/// The number of an operation; counts up, never used twice.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct OperationId(pub u64);
+
+impl fmt::Display for OperationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What an operation does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OperationKind {
+    /// A step of the placement plan.
+    Placement(StepKind),
+    /// Empties a node.
+    Drain {
+        /// The node.
+        node: NodeId,
+    },
+}
+
+impl OperationKind {
+    /// The word for it in URLs, tables and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Placement(step) => step.as_str(),
+            Self::Drain { .. } => "drain",
+        }
+    }
+}
+
+impl From<&Step> for OperationKind {
+    fn from(step: &Step) -> Self {
+        Self::Placement(step.kind.clone())
+    }
+}
+
+/// Where an operation stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OperationState {
+    /// It goes on; whoever leads the shard may take it over.
+    Running,
+    /// It reached its end.
+    Done,
+    /// It was given up.
+    Failed {
+        /// Why.
+        error: String,
+    },
+    /// It was stopped by request.
+    Cancelled,
+}
+
+impl OperationState {
+    /// The word for it in URLs, tables and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed { .. } => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// One thing that an operation has behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationStep {
+    /// What, such as `recorded` or `committed`.
+    pub name: String,
+    /// When, in group time.
+    pub at_ms: u64,
+}
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Its number.
+    pub id: OperationId,
+    /// What it does.
+    pub kind: OperationKind,
+    /// The shard it is about.
+    pub shard: ShardId,
+    /// Why it was begun.
+    pub reason: String,
+    /// Where it stands.
+    pub state: OperationState,
+    /// What it has behind it, oldest first; at most [`Operation::STEPS_MAX`], the newest kept.
+    pub steps: Vec<OperationStep>,
+    /// When it began, in group time.
+    pub started_ms: u64,
+    /// When it ended, in group time.
+    pub finished_ms: Option<u64>,
+}
+
+impl Operation {
+    /// How many steps are remembered of an operation.
+    pub const STEPS_MAX: usize = 16;
+}
+
+/// How an operation goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OperationUpdate {
+    /// It has something behind it.
+    Step {
+        /// What.
+        name: String,
+    },
+    /// It ended.
+    Finished(OperationState),
+}

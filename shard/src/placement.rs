@@ -1,0 +1,14 @@
+//! Placement: which nodes hold which shards.
+//!
+//! Pure functions of the policy, the members and the map. Hard rules, never relaxed: a replica is only
+//! on a node that has every label of the shard's policy, and no two replicas of a shard are in one PoP
+//! while another PoP that may hold it has none. Soft: even counts of replicas, even counts of leaders.
+//! What cannot be met is reported.
+
+mod members;
+mod policy;
+mod step;
+
+pub use members::Member;
+pub use policy::{PlacementPolicy, Policy};
+pub use step::{Finding, Plan, Step, StepKind};

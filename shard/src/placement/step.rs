@@ -1,0 +1,98 @@
+//! What a plan is made of.
+
+use hexpop_edge_config::{NodeId, RaftId, ShardId};
+use serde::{Deserialize, Serialize};
+
+/// One change of one shard's replicas or leader. Doing it again changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StepKind {
+    /// Adds a replica that receives the log and does not vote.
+    AddLearner {
+        /// The node.
+        node: NodeId,
+        /// Its data directory.
+        raft: RaftId,
+    },
+    /// Makes a learner a voter. Whoever does it waits until the learner has caught up.
+    Promote {
+        /// The node.
+        node: NodeId,
+        /// Its data directory.
+        raft: RaftId,
+    },
+    /// Makes the learner `new` a voter and removes the voter `old` in one change of the membership.
+    /// Whoever does it waits until the learner has caught up.
+    Replace {
+        /// The node that both belong to.
+        node: NodeId,
+        /// The data directory that is no more.
+        old: RaftId,
+        /// The one that took its place.
+        new: RaftId,
+    },
+    /// Removes a voter whose place another one has taken.
+    RemoveVoter {
+        /// The node it was on.
+        node: NodeId,
+        /// Its data directory.
+        raft: RaftId,
+    },
+    /// Removes a learner that nothing needs.
+    RemoveLearner {
+        /// The node it was on.
+        node: NodeId,
+        /// Its data directory.
+        raft: RaftId,
+    },
+    /// Hands the leadership over.
+    TransferLeader {
+        /// Who leads.
+        from: NodeId,
+        /// The voter that should.
+        to: NodeId,
+    },
+}
+
+impl StepKind {
+    /// The word for it in URLs, tables and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::AddLearner { .. } => "add-learner",
+            Self::Promote { .. } => "promote",
+            Self::Replace { .. } => "replace",
+            Self::RemoveVoter { .. } => "remove-voter",
+            Self::RemoveLearner { .. } => "remove-learner",
+            Self::TransferLeader { .. } => "transfer-leader",
+        }
+    }
+}
+
+/// A step, and why it is planned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The shard.
+    pub shard: ShardId,
+    /// What to do.
+    pub kind: StepKind,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// Something that is not as it should be, and that no step can change now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The shard.
+    pub shard: ShardId,
+    /// What is wrong, in words.
+    pub reason: String,
+}
+
+/// What placement would do now. At most one step per shard; the next plan has the next one.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Plan {
+    /// What to do, most urgent first.
+    pub steps: Vec<Step>,
+    /// What cannot be helped by a step.
+    pub findings: Vec<Finding>,
+}

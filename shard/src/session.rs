@@ -1,0 +1,18 @@
+//! Sessions: an opaque value with a version, a user and an end, changed by compare-and-set.
+//!
+//! The value is sealed before it comes here ([`Sealed`]): command, log and snapshot never hold it in
+//! clear. Time is the group's ([`SessionState::expire_due`]): a session ends when an applied command
+//! says that it is late enough, on every replica at the same entry.
+
+mod idempotency;
+mod op;
+mod record;
+
+pub use idempotency::{IDEMPOTENCY_RETENTION_MS, IdempotencyKey};
+pub use op::{
+    Condition, CreateSession, PutSession, SessionLimits, SessionOp, SessionOutcome, SessionTouch,
+};
+pub use record::{SESSION_TTL_MAX_MS, Sealed, SessionHead, SessionId, SessionRecord};
+
+/// The most bytes of a user's id.
+pub const USER_ID_MAX_BYTES: usize = 256;

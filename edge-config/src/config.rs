@@ -7,29 +7,50 @@ mod admin;
 mod cache;
 mod chaos;
 mod data;
+mod error;
 mod gossip;
 mod limits;
 mod listen;
+mod load;
 mod mesh;
 mod node;
 mod origin;
 mod placement;
+mod print;
 mod raft;
+mod reload;
+mod schema;
+mod section;
+mod source;
+mod suggest;
 mod telemetry;
 mod territories;
+mod text;
+mod tree;
+mod validate;
+mod value;
+
+#[cfg(test)]
+mod tests;
 
 pub use admin::{Admin, AdminToken, Role};
 pub use cache::Cache;
 pub use chaos::Chaos;
 pub use data::{Data, DataAuth, FILTERS};
+pub use error::{ConfigErrors, Problem, ProblemKind};
 pub use gossip::Gossip;
 pub use limits::Limits;
 pub use listen::Listen;
+pub use load::{ENV_PREFIX, Loaded};
 pub use mesh::{MaxInflight, Mesh};
 pub use node::Node;
 pub use origin::{Origin, OriginBreaker, OriginHost};
 pub use placement::Placement;
 pub use raft::Raft;
+pub use reload::reloadable_changes;
+pub use schema::schema;
+pub use section::Setting;
+pub use source::Source;
 pub use telemetry::{LogFormat, Telemetry};
 pub use territories::TerritoryPolicy;
 
@@ -64,4 +85,66 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// Faults on demand.
     pub chaos: Chaos,
+}
+
+/// The commented sample of a configuration file, with every key and its default.
+pub const SAMPLE: &str = include_str!("../sample/node.toml");
+
+/// Sections whose names are reserved: they have no effect in this version, and naming one is an error.
+const RESERVED: [&str; 2] = ["tls", "cors"];
+
+impl Config {
+    /// Reads all sections; none if something required is missing.
+    fn read(root: &mut section::Section<'_>) -> Option<Self> {
+        let node = root.section("node", Node::read);
+        let mesh = root.section("mesh", Mesh::read);
+        let listen = root.section("listen", Listen::read);
+        let admin = root.section("admin", Admin::read);
+        let data = root.section("data", Data::read);
+        let origin = root.section("origin", Origin::read);
+        let founders = mesh.as_ref().map_or(0, |mesh| mesh.bootstrap.len());
+        let placement = root.section("placement", |section| Placement::read(section, founders));
+        let about = "Territories with shards of their own, and their residency.";
+        let territories = root.tables("territories", about, 1024, false, |section| {
+            TerritoryPolicy::read(section, &placement)
+        });
+        let cache = root.section("cache", Cache::read);
+        let limits = root.section("limits", Limits::read);
+        let raft = root.section("raft", Raft::read);
+        let gossip = root.section("gossip", Gossip::read);
+        let telemetry = root.section("telemetry", Telemetry::read);
+        let chaos = root.section("chaos", Chaos::read);
+        for name in RESERVED {
+            root.reserved(name);
+        }
+        root.validate(&validate::Draft {
+            node: node.as_ref(),
+            mesh: mesh.as_ref(),
+            listen: listen.as_ref(),
+            admin: &admin,
+            origin: &origin,
+            territories: &territories,
+            cache: &cache,
+            limits: &limits,
+            raft: &raft,
+            gossip: &gossip,
+            chaos: &chaos,
+        });
+        Some(Self {
+            node: node?,
+            mesh: mesh?,
+            listen: listen?,
+            admin,
+            data,
+            origin,
+            territories,
+            placement,
+            cache,
+            limits,
+            raft,
+            gossip,
+            telemetry,
+            chaos,
+        })
+    }
 }

@@ -2,6 +2,12 @@
 
 use std::path::PathBuf;
 
+use super::{
+    section::Section,
+    text::check_host,
+    value::{Choice, check_each},
+};
+
 /// What someone may do on the admin port; each role includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -44,4 +50,35 @@ pub struct AdminToken {
     pub role: Role,
     /// The file that holds the token: one line, of which surrounding white space is no part.
     pub file: PathBuf,
+}
+
+impl Choice for Role {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("viewer", Self::Viewer), ("operator", Self::Operator), ("chaos", Self::Chaos)];
+}
+
+impl Admin {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let default = Self::default();
+        let about = "Bearer tokens, each in a file, and the role that each gives.";
+        Self {
+            tokens: section.tables("tokens", about, 64, true, AdminToken::read),
+            allowed_hosts: section
+                .key("allowed_hosts", "Names that requests may have in Host, besides loopback.")
+                .check(|hosts: &Vec<String>| check_each(hosts, 64, check_host))
+                .reloads()
+                .or(default.allowed_hosts),
+            loopback_role: section
+                .key("loopback_role", "The role of whoever comes from loopback without a token.")
+                .or(default.loopback_role),
+        }
+    }
+}
+
+impl AdminToken {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let role = section.key("role", "What the token allows.").required();
+        let file = section.key("file", "The file that holds the token.").required();
+        Some(Self { role: role?, file: file? })
+    }
 }

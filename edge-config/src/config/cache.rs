@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::section::Section;
 use crate::ByteSize;
 
 /// Memory for cached answers and hot documents.
@@ -36,6 +37,32 @@ impl Default for Cache {
             object_max: ByteSize::mib(8),
             stale_max: Duration::ZERO,
             docs_bytes: ByteSize::mib(64),
+        }
+    }
+}
+
+impl Cache {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let default = Self::default();
+        let most = ByteSize::gib(1024);
+        Self {
+            bytes: section
+                .key("bytes", "Memory for answers of the origin.")
+                .between(ByteSize::mib(1), most)
+                .or(default.bytes),
+            object_max: section
+                .key("object_max", "The largest answer that is stored.")
+                .between(ByteSize::kib(1), most)
+                .or(default.object_max),
+            stale_max: section
+                .key("stale_max", "How long beyond its freshness an answer may be served.")
+                .between(Duration::ZERO, Duration::from_secs(30 * 24 * 60 * 60))
+                .reloads()
+                .or(default.stale_max),
+            docs_bytes: section
+                .key("docs_bytes", "Memory for documents of listings that are often asked for.")
+                .between(ByteSize::mib(1), most)
+                .or(default.docs_bytes),
         }
     }
 }

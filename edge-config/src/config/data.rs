@@ -2,8 +2,16 @@
 
 use std::path::PathBuf;
 
+use super::{
+    ProblemKind,
+    section::Section,
+    suggest::closest,
+    tree::shorten,
+    value::{Fault, at_most, check_each},
+};
+
 /// The filters of a search request that may be forbidden, by their names in it.
-pub const FILTERS: [&str; 17] = [
+pub const FILTERS: [&str; 16] = [
     "query",
     "propertyTypes",
     "currency",
@@ -20,7 +28,6 @@ pub const FILTERS: [&str; 17] = [
     "publishedAfter",
     "territories",
     "geoFilter",
-    "facets",
 ];
 
 /// What may be asked of the data, and by whom.
@@ -63,4 +70,78 @@ pub struct DataAuth {
     ///
     /// None: sessions and users' data answer on loopback only. At most 64. Default none. Since 0.1.
     pub tokens: Vec<PathBuf>,
+}
+
+/// Fields that the edge itself works with.
+const KEPT_FIELDS: [&str; 11] = [
+    "id",
+    "source",
+    "listingType",
+    "propertyType",
+    "status",
+    "price",
+    "location",
+    "country",
+    "region",
+    "version",
+    "updatedAt",
+];
+
+impl Data {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            auth: section.section("auth", DataAuth::read),
+            drop_fields: section
+                .key("drop_fields", "Fields of a listing that never leave the edge.")
+                .check(|fields: &Vec<String>| check_each(fields, 64, check_field))
+                .or(default.drop_fields),
+            forbidden_filters: section
+                .key("forbidden_filters", "Filters that a search may not use.")
+                .check(|names: &Vec<String>| check_each(names, FILTERS.len(), check_filter))
+                .or(default.forbidden_filters),
+            price_ranges: section
+                .key("price_ranges", "The inner bounds of the price ranges that facets count.")
+                .check(|bounds: &Vec<u64>| check_price_ranges(bounds))
+                .or(default.price_ranges),
+        }
+    }
+}
+
+impl DataAuth {
+    fn read(section: &mut Section<'_>) -> Self {
+        let tokens = section
+            .key("tokens", "Files with one bearer token each, for the platform's servers.")
+            .check(|files: &Vec<PathBuf>| at_most(files.len(), 64).into_iter().collect())
+            .reloads();
+        Self { tokens: tokens.or(Vec::new()) }
+    }
+}
+
+fn check_field(name: &str) -> Result<(), String> {
+    if KEPT_FIELDS.contains(&name) {
+        return Err(format!("the edge works with `{name}`, so it cannot be dropped"));
+    }
+    let is_name = !name.is_empty() && name.len() <= 128 && !name.contains(char::is_whitespace);
+    if is_name { Ok(()) } else { Err(format!("\"{}\" is not a field's name", shorten(name))) }
+}
+
+fn check_filter(name: &str) -> Result<(), String> {
+    if FILTERS.contains(&name) {
+        return Ok(());
+    }
+    let help = match closest(name, FILTERS) {
+        Some(meant) => format!("did you mean \"{meant}\"?"),
+        None => format!("they are {}", FILTERS.join(", ")),
+    };
+    Err(format!("there is no filter \"{}\"; {help}", shorten(name)))
+}
+
+fn check_price_ranges(bounds: &[u64]) -> Vec<Fault> {
+    let mut faults: Vec<_> = at_most(bounds.len(), 32).into_iter().collect();
+    if !bounds.is_sorted_by(|low, high| low < high) || bounds.first().is_none_or(|low| *low == 0) {
+        let message = "expected at least one bound, rising, the first above 0";
+        faults.push(Fault::whole(ProblemKind::Wrong, message));
+    }
+    faults
 }

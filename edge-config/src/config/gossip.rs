@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::section::Section;
 use crate::ByteSize;
 
 /// Membership: how nodes find out who is up (SWIM).
@@ -63,6 +64,48 @@ impl Default for Gossip {
             announce_period: Duration::from_secs(30),
             gossip_period: Duration::from_millis(200),
             forget_after: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
+impl Gossip {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let millis = Duration::from_millis;
+        let secs = Duration::from_secs;
+        let default = Self::default();
+        Self {
+            probe_period: section
+                .key("probe_period", "How often one other member is probed.")
+                .between(millis(50), secs(60))
+                .or(default.probe_period),
+            probe_rtt: section
+                .key("probe_rtt", "How long a direct probe waits for its answer.")
+                .between(millis(10), secs(10))
+                .or(default.probe_rtt),
+            suspicion: section
+                .key("suspicion", "How long a suspected member may object before it is down.")
+                .between(millis(100), secs(600))
+                .or(default.suspicion),
+            indirect_probes: section
+                .key("indirect_probes", "How many members probe on behalf of another.")
+                .between(1, 16)
+                .or(default.indirect_probes),
+            max_packet: section
+                .key("max_packet", "The largest gossip message.")
+                .between(ByteSize::new(512), ByteSize::new(1400))
+                .or(default.max_packet),
+            announce_period: section
+                .key("announce_period", "How often a member is asked for all members it knows.")
+                .between(secs(1), secs(60 * 60))
+                .or(default.announce_period),
+            gossip_period: section
+                .key("gossip_period", "How often news travels on its own.")
+                .between(millis(20), secs(60))
+                .or(default.gossip_period),
+            forget_after: section
+                .key("forget_after", "How long a member that went down is remembered.")
+                .between(secs(60), secs(30 * 24 * 60 * 60))
+                .or(default.forget_after),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::section::Section;
 use crate::ByteSize;
 
 /// What one client, and all of them together, may cost this node.
@@ -78,6 +79,64 @@ impl Default for Limits {
             requests_in_flight: 1024,
             session_bytes: ByteSize::kib(64),
             sessions_per_user: 1000,
+        }
+    }
+}
+
+impl Limits {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let default = Self::default();
+        let (kib, mib) = (ByteSize::kib, ByteSize::mib);
+        let (shortest, longest) = (Duration::from_millis(100), Duration::from_secs(600));
+        Self {
+            header_timeout: section
+                .key("header_timeout", "How long the headers of a request may take.")
+                .between(shortest, longest)
+                .or(default.header_timeout),
+            body_idle_timeout: section
+                .key("body_idle_timeout", "How long the body of a request may pause.")
+                .between(shortest, longest)
+                .or(default.body_idle_timeout),
+            header_bytes: section
+                .key("header_bytes", "The most bytes of all header fields of a request.")
+                .between(kib(8), mib(1))
+                .or(default.header_bytes),
+            header_fields: section
+                .key("header_fields", "The most header fields of a request.")
+                .between(16, 4096)
+                .or(default.header_fields),
+            target_bytes: section
+                .key("target_bytes", "The longest request target (path and query).")
+                .between(ByteSize::new(256), kib(64))
+                .or(default.target_bytes),
+            body_bytes: section
+                .key("body_bytes", "The largest body of a search or a session request.")
+                .between(kib(1), mib(64))
+                .or(default.body_bytes),
+            ingest_bytes: section
+                .key("ingest_bytes", "The most bytes of one ingest request after unpacking.")
+                .between(mib(1), ByteSize::gib(1024))
+                .or(default.ingest_bytes),
+            ingest_line_bytes: section
+                .key("ingest_line_bytes", "The longest line of an ingest request.")
+                .between(kib(4), mib(16))
+                .or(default.ingest_line_bytes),
+            connections: section
+                .key("connections", "The most client connections at once.")
+                .between(16, 1 << 20)
+                .or(default.connections),
+            requests_in_flight: section
+                .key("requests_in_flight", "The most requests worked on at once.")
+                .between(1, 65_536)
+                .or(default.requests_in_flight),
+            session_bytes: section
+                .key("session_bytes", "The largest value of a session.")
+                .between(kib(1), mib(1))
+                .or(default.session_bytes),
+            sessions_per_user: section
+                .key("sessions_per_user", "The most sessions of one user in one territory.")
+                .between(1, 1_000_000)
+                .or(default.sessions_per_user),
         }
     }
 }

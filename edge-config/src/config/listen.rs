@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use super::section::Section;
+
 /// Where clients and operators reach this node (TCP).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
@@ -19,4 +21,17 @@ pub struct Listen {
 impl Listen {
     /// The admin address of a node that names none: loopback only.
     pub const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9080);
+}
+
+impl Listen {
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let http =
+            section.key("http", "The address of the data port: HTTP for clients.").required();
+        let admin = section
+            .key("admin", "The address of the admin port: probes, metrics, operators.")
+            .or(Self::ADMIN);
+        section.reserved("https");
+        section.reserved("http3");
+        Some(Self { http: http?, admin })
+    }
 }

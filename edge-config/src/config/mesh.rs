@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use super::{section::Section, value::at_most};
 use crate::{ClusterName, NodeId};
 
 /// How this node talks to the others: mutually authenticated QUIC.
@@ -97,5 +98,76 @@ pub struct MaxInflight {
 impl Default for MaxInflight {
     fn default() -> Self {
         Self { raft: 1024, query: 512, cache: 256, admin: 16, snapshot: 2 }
+    }
+}
+
+impl Mesh {
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let millis = Duration::from_millis;
+        let secs = Duration::from_secs;
+        let cluster = section
+            .key("cluster", "The name of the cluster: the trust domain of its certificates.")
+            .required();
+        let listen = section.key("listen", "The UDP address that the mesh listens on.").required();
+        let advertise = section
+            .key("advertise", "The UDP address that other nodes reach this one at, if another.")
+            .optional();
+        let seeds = section
+            .key("seeds", "Mesh addresses of some nodes that a starting node asks to let it in.")
+            .check(|seeds: &Vec<SocketAddr>| at_most(seeds.len(), 64).into_iter().collect())
+            .or(Vec::new());
+        let bootstrap = section
+            .key("bootstrap", "The nodes that found the cluster; the same list on all of them.")
+            .check(|nodes: &Vec<NodeId>| at_most(nodes.len(), 7).into_iter().collect())
+            .or(Vec::new());
+        let ca = section.key("ca", "The certificate of the cluster's authority (PEM).").required();
+        let cert = section.key("cert", "The certificate of this node (PEM).").required();
+        let key = section.key("key", "The private key of this node (PEM).").required();
+        let request_timeout = section
+            .key("request_timeout", "How long an exchange with a peer may take.")
+            .between(millis(100), secs(60))
+            .or(secs(5));
+        let max_inflight = section.section("max_inflight", MaxInflight::read);
+        let idle_timeout = section
+            .key("idle_timeout", "How long a connection lives without hearing from the peer.")
+            .between(secs(1), secs(600))
+            .or(secs(10));
+        let keep_alive = section
+            .key("keep_alive", "How often a quiet connection sends something.")
+            .between(millis(100), secs(60))
+            .or(secs(2));
+        let gso = section
+            .key("gso", "Whether the kernel may be given many packets at once to send.")
+            .or(true);
+        Some(Self {
+            cluster: cluster?,
+            listen: listen?,
+            advertise,
+            seeds,
+            bootstrap,
+            ca: ca?,
+            cert: cert?,
+            key: key?,
+            request_timeout,
+            max_inflight,
+            idle_timeout,
+            keep_alive,
+            gso,
+        })
+    }
+}
+
+impl MaxInflight {
+    fn read(section: &mut Section<'_>) -> Self {
+        let default = Self::default();
+        let mut class =
+            |name, about, default| section.key::<u32>(name, about).between(1, 65_536).or(default);
+        Self {
+            raft: class("raft", "Raft messages under way with one peer.", default.raft),
+            query: class("query", "Queries and writes under way with one peer.", default.query),
+            cache: class("cache", "Cached objects under way with one peer.", default.cache),
+            admin: class("admin", "Operators' calls under way with one peer.", default.admin),
+            snapshot: class("snapshot", "Snapshots under way with one peer.", default.snapshot),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
+use super::{section::Section, value::check_labels};
 use crate::{NodeId, PopId};
 
 /// Who this node is, and where its state lies.
@@ -28,4 +29,19 @@ pub struct Node {
     ///
     /// Required; never shared by two nodes. Since 0.1. Watch `hexpop_disk_flush_duration_seconds`.
     pub data_dir: PathBuf,
+}
+
+impl Node {
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let id =
+            section.key("id", "The number of this node, the one in its certificate.").required();
+        let pop = section.key("pop", "The point of presence this node stands in.").required();
+        let labels = section
+            .key("labels", "What this node offers to residency rules, such as \"eu\".")
+            .check(|labels: &BTreeSet<String>| check_labels(labels))
+            .or(BTreeSet::new());
+        let data_dir =
+            section.key("data_dir", "The directory that holds all state of this node.").required();
+        Some(Self { id: id?, pop: pop?, labels, data_dir: data_dir? })
+    }
 }

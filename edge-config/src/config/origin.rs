@@ -2,6 +2,14 @@
 
 use std::time::Duration;
 
+use super::{
+    ProblemKind,
+    section::Section,
+    text::{check_authority, check_origin_url},
+    tree::Raw,
+    value::{Context, Fault, Value},
+};
+
 /// The platform behind the mesh: asked for what the mesh does not hold or cannot serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
@@ -77,5 +85,85 @@ pub struct OriginBreaker {
 impl Default for OriginBreaker {
     fn default() -> Self {
         Self { failures: 5, open_for: Duration::from_secs(2) }
+    }
+}
+
+impl Value for OriginHost {
+    const TEXT: bool = true;
+
+    fn read(raw: &Raw, context: &mut Context<'_>) -> Option<Self> {
+        Some(match String::read(raw, context)?.as_str() {
+            "pass" => Self::Pass,
+            name => Self::Fixed(name.to_owned()),
+        })
+    }
+
+    fn show(&self) -> toml::Value {
+        toml::Value::String(match self {
+            Self::Pass => "pass".to_owned(),
+            Self::Fixed(name) => name.clone(),
+        })
+    }
+
+    fn schema() -> serde_json::Value {
+        String::schema()
+    }
+}
+
+impl Origin {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let millis = Duration::from_millis;
+        let secs = Duration::from_secs;
+        let default = Self::default();
+        Self {
+            url: section
+                .key("url", "The base URL of the platform behind the mesh.")
+                .check(|url: &String| check_text(url, check_origin_url))
+                .optional(),
+            host: section
+                .key("host", "The Host of proxied requests: \"pass\" (the client's) or a name.")
+                .check(|host| match host {
+                    OriginHost::Pass => Vec::new(),
+                    OriginHost::Fixed(name) => check_text(name, check_authority),
+                })
+                .or(default.host),
+            connect_timeout: section
+                .key("connect_timeout", "How long a connection to the origin may take to be made.")
+                .between(millis(10), secs(60))
+                .or(default.connect_timeout),
+            timeout: section
+                .key("timeout", "How long the origin may take to begin and to continue its answer.")
+                .between(millis(100), secs(600))
+                .or(default.timeout),
+            max_connections: section
+                .key("max_connections", "The most connections of this node to the origin.")
+                .between(1, 65_536)
+                .or(default.max_connections),
+            feed: section
+                .key("feed", "Whether listings are loaded and followed from the origin.")
+                .or(default.feed),
+            breaker: section.section("breaker", OriginBreaker::read),
+        }
+    }
+}
+
+fn check_text(text: &str, check: impl Fn(&str) -> Result<(), String>) -> Vec<Fault> {
+    let fault = |message| Fault::whole(ProblemKind::Wrong, message);
+    check(text).err().map(fault).into_iter().collect()
+}
+
+impl OriginBreaker {
+    fn read(section: &mut Section<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            failures: section
+                .key("failures", "How many failures in a row open the breaker.")
+                .between(1, 1000)
+                .or(default.failures),
+            open_for: section
+                .key("open_for", "How long it stays open before one probe is let through.")
+                .between(Duration::from_millis(100), Duration::from_secs(300))
+                .or(default.open_for),
+        }
     }
 }

@@ -1,5 +1,11 @@
 //! Section `placement`: where replicas of what no territory names go.
 
+use super::{
+    ProblemKind,
+    section::Section,
+    value::{Fault, check_labels},
+};
+
 /// Where replicas go unless their territory says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
@@ -23,4 +29,46 @@ impl Default for Placement {
     fn default() -> Self {
         Self { replicas: 3, expect_nodes: 1, labels: Vec::new() }
     }
+}
+
+impl Placement {
+    /// `founders` is the number of `mesh.bootstrap`.
+    pub(super) fn read(section: &mut Section<'_>, founders: usize) -> Self {
+        let default = Self::default();
+        let expect_nodes = u32::try_from(founders).unwrap_or(u32::MAX).max(default.expect_nodes);
+        Self {
+            replicas: read_replicas(section, default.replicas),
+            expect_nodes: section
+                .key(
+                    "expect_nodes",
+                    "How many nodes must be up before the first shard map is made.",
+                )
+                .between(1, 1024)
+                .or(expect_nodes),
+            labels: read_labels(section, default.labels),
+        }
+    }
+}
+
+/// Reads the key `replicas`.
+pub(super) fn read_replicas(section: &mut Section<'_>, default: u32) -> u32 {
+    section
+        .key("replicas", "How many voting replicas a shard has; an odd number.")
+        .between(1, 7)
+        .check(|replicas: &u32| {
+            let message = || {
+                format!("{replicas} is even, and survives no more failures than {}", replicas - 1)
+            };
+            let even = replicas.is_multiple_of(2);
+            even.then(|| Fault::whole(ProblemKind::Range, message())).into_iter().collect()
+        })
+        .or(default)
+}
+
+/// Reads the key `labels`.
+pub(super) fn read_labels(section: &mut Section<'_>, default: Vec<String>) -> Vec<String> {
+    section
+        .key("labels", "Residency: labels that a node must carry to hold a replica.")
+        .check(|labels: &Vec<String>| check_labels(labels))
+        .or(default)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::section::Section;
 use crate::ByteSize;
 
 /// Consensus groups and the write-ahead log that they share.
@@ -71,6 +72,53 @@ impl Default for Raft {
             max_append_bytes: ByteSize::mib(1),
             propose_timeout: Duration::from_secs(5),
             snapshot_chunk: ByteSize::mib(1),
+        }
+    }
+}
+
+impl Raft {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let millis = Duration::from_millis;
+        let secs = Duration::from_secs;
+        let (kib, mib) = (ByteSize::kib, ByteSize::mib);
+        let default = Self::default();
+        Self {
+            heartbeat: section
+                .key("heartbeat", "How often a leader tells its followers that it lives.")
+                .between(millis(10), secs(10))
+                .or(default.heartbeat),
+            election_min: section
+                .key("election_min", "The least time without a leader before an election.")
+                .between(millis(50), secs(60))
+                .or(default.election_min),
+            election_max: section
+                .key("election_max", "The most time without a leader before an election.")
+                .between(millis(50), secs(120))
+                .or(default.election_max),
+            segment_bytes: section
+                .key("segment_bytes", "The size of one file of the write-ahead log.")
+                .between(mib(1), mib(1024))
+                .or(default.segment_bytes),
+            log_bytes_before_snapshot: section
+                .key("log_bytes_before_snapshot", "How much log a group gathers before a snapshot.")
+                .between(mib(1), ByteSize::gib(64))
+                .or(default.log_bytes_before_snapshot),
+            queue_bytes: section
+                .key("queue_bytes", "How many bytes may wait for the disk.")
+                .between(mib(1), ByteSize::gib(4))
+                .or(default.queue_bytes),
+            max_append_bytes: section
+                .key("max_append_bytes", "How many bytes of entries one append carries.")
+                .between(kib(16), mib(16))
+                .or(default.max_append_bytes),
+            propose_timeout: section
+                .key("propose_timeout", "How long a write may wait for its quorum.")
+                .between(millis(50), secs(300))
+                .or(default.propose_timeout),
+            snapshot_chunk: section
+                .key("snapshot_chunk", "The size of the pieces in which a snapshot is sent.")
+                .between(kib(16), mib(16))
+                .or(default.snapshot_chunk),
         }
     }
 }

@@ -1,5 +1,12 @@
 //! Section `telemetry`: logs and metrics.
 
+use super::{
+    ProblemKind,
+    section::Section,
+    text::check_log_filter,
+    value::{Choice, Fault},
+};
+
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -31,5 +38,30 @@ pub struct Telemetry {
 impl Default for Telemetry {
     fn default() -> Self {
         Self { log: "info".to_owned(), format: LogFormat::Text, shard_labels_max: 128 }
+    }
+}
+
+impl Choice for LogFormat {
+    const CHOICES: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+impl Telemetry {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            log: section
+                .key("log", "What is logged: a level, or a list such as info,hexpop_raft=debug.")
+                .check(|filter: &String| {
+                    let fault = |message| Fault::whole(ProblemKind::Wrong, message);
+                    check_log_filter(filter).err().map(fault).into_iter().collect()
+                })
+                .reloads()
+                .or(default.log),
+            format: section.key("format", "How a log line is written.").or(default.format),
+            shard_labels_max: section
+                .key("shard_labels_max", "How many shards get a metric line of their own.")
+                .between(0, 4096)
+                .or(default.shard_labels_max),
+        }
     }
 }

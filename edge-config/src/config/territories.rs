@@ -1,5 +1,10 @@
 //! Section `territories`: those with shards of their own, one `[[territories]]` each.
 
+use super::{
+    Placement,
+    placement::{read_labels, read_replicas},
+    section::Section,
+};
 use crate::Territory;
 
 /// A territory that has shards of its own, and where its replicas may be.
@@ -19,4 +24,14 @@ pub struct TerritoryPolicy {
     /// 1 does not survive a node; 3 survive one, 5 two. Odd, 1 to 7. Default that of
     /// `placement.replicas`. Since 0.1.
     pub replicas: u32,
+}
+
+impl TerritoryPolicy {
+    /// What it leaves open is as in `placement`.
+    pub(super) fn read(section: &mut Section<'_>, placement: &Placement) -> Option<Self> {
+        let territory = section.key("territory", "The territory, such as IT:lombardia.").required();
+        let labels = read_labels(section, placement.labels.clone());
+        let replicas = read_replicas(section, placement.replicas);
+        Some(Self { territory: territory?, labels, replicas })
+    }
 }

@@ -1,0 +1,149 @@
+//! File, environment and command line, one over the other.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    super::{Config, OriginHost, Role, Source, reloadable_changes},
+    LEAST, load, load_more,
+};
+use crate::{ByteSize, NodeId};
+
+#[test]
+fn the_least_file_gets_all_defaults() {
+    let config = load(LEAST, &[]).unwrap().config;
+    assert_eq!(config.node.id, NodeId(1));
+    assert_eq!(config.node.data_dir, PathBuf::from("/conf/data"), "relative to the file");
+    assert_eq!(config.mesh.cert, PathBuf::from("/etc/node.pem"), "absolute as it stands");
+    assert_eq!(config.mesh.advertised(), config.mesh.listen);
+    assert_eq!(config.placement.expect_nodes, 3, "as many as found the cluster");
+    assert_eq!(config.listen.admin.to_string(), "127.0.0.1:9080");
+    assert_eq!(config.raft, super::super::Raft::default());
+    assert_eq!(config.limits, super::super::Limits::default());
+    assert_eq!(config.origin.host, OriginHost::Pass);
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let env = [
+        ("HEXPOP__RAFT__HEARTBEAT", "100ms"),
+        ("HEXPOP__NODE__POP", "1234"),
+        ("HEXPOP__NODE__LABELS", r#"["eu", "de"]"#),
+        ("HEXPOP__MESH__BOOTSTRAP", "[1, 2]"),
+        ("HEXPOP__MESH__MAX_INFLIGHT__QUERY", "7"),
+        ("HEXPOP__ORIGIN__HOST", "www.example.com"),
+        ("HEXPOP__ORIGIN__BREAKER__OPEN_FOR", "3s"),
+        ("HEXPOP__DATA__AUTH__TOKENS", "['t']"),
+        ("HEXPOP__CHAOS__ENABLED", "true"),
+        ("HEXPOP__ADMIN__TOKENS", r#"[{"role": "viewer", "file": "v"}]"#),
+        ("HEXPOP__TERRITORIES", r#"[{territory = "IT:lombardia", labels = ["eu"]}]"#),
+        ("HEXPOP_ADMIN", "http://127.0.0.1:9081"),
+        ("PATH", "/bin"),
+    ];
+    let text = format!("{LEAST}[raft]\nheartbeat = \"200ms\"\n");
+    let loaded = load(&text, &env).unwrap();
+    let config = &loaded.config;
+    assert_eq!(config.raft.heartbeat, Duration::from_millis(100));
+    assert_eq!(config.node.pop.as_str(), "1234", "text is taken as it stands");
+    assert!(config.node.labels.contains("eu") && config.node.labels.contains("de"));
+    assert_eq!(config.mesh.bootstrap, [NodeId(1), NodeId(2)]);
+    assert_eq!(config.mesh.max_inflight.query, 7);
+    assert_eq!(config.origin.host, OriginHost::Fixed("www.example.com".into()));
+    assert_eq!(config.origin.breaker.open_for, Duration::from_secs(3));
+    assert_eq!(config.data.auth.tokens, [PathBuf::from("/conf/t")]);
+    assert!(config.chaos.enabled);
+    assert_eq!(config.admin.tokens[0].role, Role::Viewer);
+    assert_eq!(config.territories[0].territory.to_string(), "IT:lombardia");
+    assert_eq!(config.territories[0].replicas, 3, "as in placement");
+    let heartbeat = loaded.settings.iter().find(|s| s.key() == "raft.heartbeat").unwrap();
+    assert_eq!(heartbeat.source(), &Source::Env("HEXPOP__RAFT__HEARTBEAT".into()));
+}
+
+#[test]
+fn a_variable_that_sets_nothing_is_an_error() {
+    for (name, value, expected) in [
+        (
+            "HEXPOP__RAFT__HARTBEAT",
+            "1s",
+            "raft.hartbeat: there is no such key\n  help: did you mean HEXPOP__RAFT__HEARTBEAT?",
+        ),
+        (
+            "HEXPOP__RAFT_HEARTBEAT",
+            "1s",
+            "raft_heartbeat: there is no such key\n  help: did you mean HEXPOP__RAFT__HEARTBEAT?",
+        ),
+        (
+            "HEXPOP__COLOUR",
+            "red",
+            "colour: there is no such key\n  help: `hexpop config schema` lists all keys",
+        ),
+        (
+            "HEXPOP__CORS__ORIGINS",
+            "*",
+            "cors.origins: section `cors` has no effect in this version\n  help: remove it",
+        ),
+        (
+            "HEXPOP__NODE__LABELS",
+            "eu,de",
+            "node.labels: the value is neither TOML nor JSON\n  help: a list is written [\"a\", \"b\"], a \
+             number 5",
+        ),
+        ("HEXPOP__NODE__LABELS", "[1]", "node.labels: expected a text, found the number 1"),
+        ("HEXPOP__CACHE__BYTES", "5", "cache.bytes: `5` has no unit; write a size such as 64MiB"),
+        (
+            "HEXPOP__CACHE__OBJECT_MAX",
+            "1GiB",
+            "cache.object_max: cache.object_max (1GiB) must be at most cache.bytes (256MiB)",
+        ),
+    ] {
+        let errors = load(LEAST, &[(name, value)]).expect_err(name);
+        assert_eq!(errors.to_string(), format!("environment {name}: {expected}"));
+    }
+}
+
+#[test]
+fn flags_win_over_everything() {
+    let env = [("HEXPOP__LISTEN__HTTP".to_owned(), "127.0.0.1:1".to_owned())];
+    let flags = [("listen.http".to_owned(), "127.0.0.1:2".to_owned())];
+    let path = Path::new("/conf/node.toml");
+    let loaded = Config::from_text(LEAST, path, env.clone(), flags).unwrap();
+    assert_eq!(loaded.config.listen.http.port(), 2);
+    let flags = [("listen.htp".to_owned(), "127.0.0.1:2".to_owned())];
+    let errors = Config::from_text(LEAST, path, env, flags).unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "command line: listen.htp: there is no such key\n  help: did you mean listen.http?"
+    );
+}
+
+#[test]
+fn files_are_read_from_disk_and_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.toml");
+    let errors = Config::load(&path, []).unwrap_err();
+    assert!(errors.to_string().contains("cannot be opened"), "{errors}");
+    std::fs::write(&path, LEAST).unwrap();
+    let loaded = Config::load(&path, []).unwrap();
+    assert_eq!(loaded.config.node.data_dir, dir.path().join("data"));
+    std::fs::write(&path, " ".repeat((1 << 20) + 1)).unwrap();
+    let errors = Config::load(&path, []).unwrap_err();
+    assert!(errors.to_string().contains("larger than 1MiB"), "{errors}");
+    std::fs::write(&path, b"\xff\xfe").unwrap();
+    assert!(Config::load(&path, []).unwrap_err().to_string().contains("UTF-8"));
+}
+
+#[test]
+fn a_reload_takes_all_or_nothing() {
+    let old = load(LEAST, &[]).unwrap();
+    let same = load_more("# another comment\n").unwrap();
+    assert_eq!(reloadable_changes(&old, &same), Ok(vec![]));
+    let live = load_more("[telemetry]\nlog = \"debug\"\n").unwrap();
+    assert_eq!(reloadable_changes(&old, &live), Ok(vec!["telemetry.log".to_owned()]));
+    let both = load_more("[telemetry]\nlog = \"debug\"\n[cache]\nbytes = \"1GiB\"\n").unwrap();
+    assert_eq!(both.config.cache.bytes, ByteSize::gib(1));
+    assert_eq!(reloadable_changes(&old, &both), Err(vec!["cache.bytes".to_owned()]));
+    let territory = load_more("[[territories]]\nterritory = \"IT:a\"\n").unwrap();
+    assert_eq!(reloadable_changes(&old, &territory), Err(vec!["territories".to_owned()]));
+}

@@ -1,0 +1,216 @@
+//! Rules between keys.
+
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+
+use super::{
+    Admin, Cache, Chaos, Gossip, Limits, Listen, Mesh, Node, Origin, Problem, ProblemKind, Raft,
+    Role, Source, TerritoryPolicy, section::Ledger,
+};
+use crate::ConfigDuration;
+
+/// A configuration of which required parts may be missing.
+pub(super) struct Draft<'d> {
+    pub(super) node: Option<&'d Node>,
+    pub(super) mesh: Option<&'d Mesh>,
+    pub(super) listen: Option<&'d Listen>,
+    pub(super) admin: &'d Admin,
+    pub(super) origin: &'d Origin,
+    pub(super) territories: &'d [TerritoryPolicy],
+    pub(super) cache: &'d Cache,
+    pub(super) limits: &'d Limits,
+    pub(super) raft: &'d Raft,
+    pub(super) gossip: &'d Gossip,
+    pub(super) chaos: &'d Chaos,
+}
+
+/// Checks all rules between keys that were themselves read well.
+pub(super) fn validate(draft: &Draft<'_>, ledger: &Ledger) -> Vec<Problem> {
+    let mut rules = Rules { ledger, found: Vec::new() };
+    if let Some(mesh) = draft.mesh {
+        check_mesh(&mut rules, mesh);
+        if let Some(node) = draft.node {
+            check_join(&mut rules, node, mesh);
+        }
+    }
+    if let Some(listen) = draft.listen {
+        check_listen(&mut rules, listen);
+    }
+    check_admin(&mut rules, draft.admin, draft.chaos);
+    check_territories(&mut rules, draft.territories);
+    check_sizes(&mut rules, draft.cache, draft.limits);
+    check_times(&mut rules, draft.origin, draft.gossip);
+    check_raft(&mut rules, draft.raft);
+    rules.found
+}
+
+struct Rules<'l> {
+    ledger: &'l Ledger,
+    found: Vec<Problem>,
+}
+
+impl Rules<'_> {
+    /// `holds`, or else `message` about the keys. The problem stands at the key that was written last, as
+    /// defaults agree with each other. Keys with problems of their own are not judged.
+    fn require(&mut self, keys: &[&str], holds: bool, message: impl FnOnce() -> String) {
+        let is_known_wrong =
+            |key: &&str| self.ledger.problems.iter().any(|problem| problem.key == **key);
+        if holds || keys.iter().any(is_known_wrong) {
+            return;
+        }
+        let places = keys.iter().map(|key| (self.ledger.source(key), *key));
+        let at = places.reduce(|first, next| if next.0 > first.0 { next } else { first });
+        let (mut source, key) = at.unwrap_or((Source::Default, ""));
+        if source == Source::Default {
+            source = self.ledger.section_source(key);
+        }
+        self.found.push(Problem::new(&source, key, ProblemKind::Conflict, message()));
+    }
+}
+
+fn text(duration: Duration) -> ConfigDuration {
+    ConfigDuration(duration)
+}
+
+fn check_mesh(rules: &mut Rules<'_>, mesh: &Mesh) {
+    let listen = mesh.listen;
+    rules.require(
+        &["mesh.listen", "mesh.advertise"],
+        !listen.ip().is_unspecified() || mesh.advertise.is_some(),
+        || format!("other nodes cannot reach {listen}; set mesh.advertise to the address they use"),
+    );
+    if let Some(advertise) = mesh.advertise {
+        rules.require(&["mesh.advertise"], is_reachable(advertise), || {
+            format!("{advertise} is not an address that other nodes can reach")
+        });
+    }
+    for seed in &mesh.seeds {
+        rules.require(&["mesh.seeds"], is_reachable(*seed), || {
+            format!("{seed} is not an address that can be reached")
+        });
+    }
+    let distinct: BTreeSet<_> = mesh.bootstrap.iter().collect();
+    rules.require(&["mesh.bootstrap"], distinct.len() == mesh.bootstrap.len(), || {
+        "a node is named twice".to_owned()
+    });
+    let (idle, alive) = (mesh.idle_timeout, mesh.keep_alive);
+    rules.require(
+        &["mesh.keep_alive", "mesh.idle_timeout"],
+        alive.saturating_mul(2) < idle,
+        || {
+            format!(
+                "mesh.idle_timeout ({}) must be more than 2 × mesh.keep_alive ({})",
+                text(idle),
+                text(alive)
+            )
+        },
+    );
+}
+
+fn is_reachable(address: SocketAddr) -> bool {
+    !address.ip().is_unspecified() && address.port() != 0
+}
+
+fn check_join(rules: &mut Rules<'_>, node: &Node, mesh: &Mesh) {
+    let founds = mesh.bootstrap.contains(&node.id);
+    rules.require(&["mesh.seeds", "mesh.bootstrap"], founds || !mesh.seeds.is_empty(), || {
+        format!(
+            "node {} can neither join nor found a cluster: name other nodes in mesh.seeds, or \
+                 this one in mesh.bootstrap",
+            node.id
+        )
+    });
+}
+
+fn check_listen(rules: &mut Rules<'_>, listen: &Listen) {
+    let (http, admin) = (listen.http, listen.admin);
+    let overlap = http.port() == admin.port()
+        && http.port() != 0
+        && (http.ip() == admin.ip() || http.ip().is_unspecified() || admin.ip().is_unspecified());
+    rules.require(&["listen.http", "listen.admin"], !overlap, || {
+        format!("listen.http ({http}) and listen.admin ({admin}) need ports of their own")
+    });
+}
+
+fn check_admin(rules: &mut Rules<'_>, admin: &Admin, chaos: &Chaos) {
+    rules.require(
+        &["admin.loopback_role", "chaos.enabled"],
+        admin.loopback_role != Role::Chaos || chaos.enabled,
+        || "admin.loopback_role = \"chaos\" needs chaos.enabled = true".to_owned(),
+    );
+}
+
+fn check_territories(rules: &mut Rules<'_>, territories: &[TerritoryPolicy]) {
+    let mut seen = BTreeSet::new();
+    for (nth, policy) in territories.iter().enumerate() {
+        let key = format!("territories[{nth}].territory");
+        rules.require(&[&key], seen.insert(&policy.territory), || {
+            format!("{} is named twice", policy.territory)
+        });
+    }
+}
+
+fn check_sizes(rules: &mut Rules<'_>, cache: &Cache, limits: &Limits) {
+    let pairs = [
+        ("cache.object_max", cache.object_max, "cache.bytes", cache.bytes),
+        ("limits.target_bytes", limits.target_bytes, "limits.header_bytes", limits.header_bytes),
+        ("limits.session_bytes", limits.session_bytes, "limits.body_bytes", limits.body_bytes),
+        (
+            "limits.ingest_line_bytes",
+            limits.ingest_line_bytes,
+            "limits.ingest_bytes",
+            limits.ingest_bytes,
+        ),
+    ];
+    for (part, part_size, whole, whole_size) in pairs {
+        rules.require(&[part, whole], part_size <= whole_size, || {
+            format!("{part} ({part_size}) must be at most {whole} ({whole_size})")
+        });
+    }
+}
+
+fn check_times(rules: &mut Rules<'_>, origin: &Origin, gossip: &Gossip) {
+    let pairs = [
+        ("origin.connect_timeout", origin.connect_timeout, 1, "origin.timeout", origin.timeout),
+        ("gossip.probe_rtt", gossip.probe_rtt, 2, "gossip.probe_period", gossip.probe_period),
+        ("gossip.probe_period", gossip.probe_period, 1, "gossip.suspicion", gossip.suspicion),
+        ("gossip.suspicion", gossip.suspicion, 1, "gossip.forget_after", gossip.forget_after),
+    ];
+    for (short, short_time, factor, long, long_time) in pairs {
+        require_longer(rules, (short, short_time), factor, (long, long_time));
+    }
+}
+
+fn check_raft(rules: &mut Rules<'_>, raft: &Raft) {
+    let least = ("raft.election_min", raft.election_min);
+    let most = ("raft.election_max", raft.election_max);
+    require_longer(rules, ("raft.heartbeat", raft.heartbeat), 3, least);
+    require_longer(rules, least, 1, most);
+    require_longer(rules, most, 1, ("raft.propose_timeout", raft.propose_timeout));
+    let (append, queue) = (raft.max_append_bytes, raft.queue_bytes);
+    rules.require(
+        &["raft.max_append_bytes", "raft.queue_bytes"],
+        append.bytes().saturating_mul(2) <= queue.bytes(),
+        || {
+            format!(
+                "raft.queue_bytes ({queue}) must be at least 2 × raft.max_append_bytes ({append})"
+            )
+        },
+    );
+}
+
+/// `long` must be more than `factor` times `short`.
+fn require_longer(
+    rules: &mut Rules<'_>,
+    (short, short_time): (&str, Duration),
+    factor: u32,
+    (long, long_time): (&str, Duration),
+) {
+    rules.require(&[short, long], short_time.saturating_mul(factor) < long_time, || {
+        let times = if factor == 1 { String::new() } else { format!("{factor} × ") };
+        format!(
+            "{long} ({}) must be more than {times}{short} ({})",
+            text(long_time),
+            text(short_time)
+        )
+    });
+}

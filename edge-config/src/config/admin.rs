@@ -2,11 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{
-    section::Section,
-    text::check_host,
-    value::{Choice, check_each},
-};
+use super::{checks::check_each, section::Section, text::check_host, value::Choice};
 
 /// What someone may do on the admin port; each role includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

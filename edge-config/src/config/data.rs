@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use super::{
     ProblemKind,
+    checks::{Fault, at_most, check_each},
     section::Section,
     suggest::closest,
     tree::shorten,
-    value::{Fault, at_most, check_each},
 };
 
 /// The filters of a search request that may be forbidden, by their names in it.

@@ -8,7 +8,8 @@ use std::{
 
 use super::{
     Config, ConfigErrors, Problem, ProblemKind, Setting, Source,
-    section::{Ledger, Section},
+    ledger::Ledger,
+    section::Section,
     suggest::closest,
     tree::{Raw, RawTable, RawValue, overlay, read_document, read_value},
 };
@@ -37,7 +38,8 @@ impl Config {
     ///
     /// `env` is the whole environment: variables that begin with `HEXPOP__` set a key
     /// (`HEXPOP__RAFT__HEARTBEAT=500ms`), all others are ignored. What is text in the file is taken as it
-    /// stands; numbers, lists and tables are written as in TOML or JSON.
+    /// stands; numbers, lists and tables are written as in TOML or JSON. Take it from `std::env::vars_os`
+    /// and leave out what is no UTF-8, because `std::env::vars` panics on that.
     ///
     /// # Errors
     /// Everything that is wrong, at once.

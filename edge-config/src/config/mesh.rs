@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{section::Section, value::at_most};
+use super::{checks::at_most, section::Section};
 use crate::{ClusterName, NodeId};
 
 /// How this node talks to the others: mutually authenticated QUIC.

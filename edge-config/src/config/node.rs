@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use super::{section::Section, value::check_labels};
+use super::{checks::check_labels, section::Section};
 use crate::{NodeId, PopId};
 
 /// Who this node is, and where its state lies.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::{
     ProblemKind,
+    checks::Fault,
     section::Section,
     text::{check_authority, check_origin_url},
     tree::Raw,
-    value::{Context, Fault, Value},
+    value::{Context, Value},
 };
 
 /// The platform behind the mesh: asked for what the mesh does not hold or cannot serve.

@@ -2,8 +2,8 @@
 
 use super::{
     ProblemKind,
+    checks::{Fault, check_labels},
     section::Section,
-    value::{Fault, check_labels},
 };
 
 /// Where replicas go unless their territory says otherwise.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{Loaded, Setting, Source, schema::to_json, section::write_setting};
+use super::{Loaded, Setting, Source, schema::to_json};
 
 impl Loaded {
     /// The effective configuration as TOML, which reads back as the same configuration.
@@ -65,7 +65,7 @@ fn start_block(out: &mut String, header: &str) {
 fn print_setting(out: &mut String, setting: &Setting, sources: bool) {
     match &setting.value {
         Some(value) => {
-            write_setting(out, setting.name, value);
+            out.push_str(&format!("{} = {value}", setting.name));
             print_source(out, &setting.source, sources);
         }
         None => out.push_str(&format!("# {} is not set", setting.name)),
@@ -90,8 +90,7 @@ fn print_tables(out: &mut String, setting: &Setting, sources: bool) {
             out.push('\n');
         }
         for (name, value) in table {
-            write_setting(out, name, value);
-            out.push('\n');
+            out.push_str(&format!("{name} = {value}\n"));
         }
     }
 }

@@ -2,11 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{
-    Config, Setting,
-    section::{Ledger, Section},
-    tree::RawTable,
-};
+use super::{Config, Setting, ledger::Ledger, section::Section, tree::RawTable};
 
 /// The configuration file as JSON Schema (draft 2020-12).
 ///

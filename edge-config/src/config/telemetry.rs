@@ -1,11 +1,6 @@
 //! Section `telemetry`: logs and metrics.
 
-use super::{
-    ProblemKind,
-    section::Section,
-    text::check_log_filter,
-    value::{Choice, Fault},
-};
+use super::{ProblemKind, checks::Fault, section::Section, text::check_log_filter, value::Choice};
 
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use super::{
     Admin, Cache, Chaos, Gossip, Limits, Listen, Mesh, Node, Origin, Problem, ProblemKind, Raft,
-    Role, Source, TerritoryPolicy, section::Ledger,
+    Role, Source, TerritoryPolicy, ledger::Ledger,
 };
 use crate::ConfigDuration;
 

@@ -2,5 +2,6 @@
 
 mod disk;
 pub mod types;
+pub mod wal;
 
 pub use disk::{Disk, DiskFile, FsDisk};

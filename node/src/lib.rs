@@ -1,1 +1,4 @@
 //! x
+
+pub mod certs;
+pub mod mesh;

@@ -1,13 +1,14 @@
 //! What the logs carry, and what applying an entry answers. Final on disk: the enums only grow at
 //! their ends.
 
-use hexpop_edge_config::{Epoch, RequestId, ShardId};
+use hexpop_edge_config::{Epoch, RequestId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     directory::{DirectoryOp, DirectoryOutcome},
     listings::{ListingsOp, ListingsOutcome},
     meta::{MetaOp, MetaOutcome},
+    refusal::Refusal,
     session::{SessionOp, SessionOutcome},
 };
 
@@ -54,29 +55,4 @@ pub enum Reply {
     Directory(DirectoryOutcome),
     /// From a sessions shard.
     Session(SessionOutcome),
-}
-
-/// Why a well-formed command was refused at apply.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub enum Refusal {
-    /// The proposer believed another range of the shard.
-    #[error("shard {shard} has epoch {current} now")]
-    StaleEpoch {
-        /// The shard.
-        shard: ShardId,
-        /// Its epoch at apply.
-        current: Epoch,
-    },
-    /// A key of the command is not in the shard's range.
-    #[error("the key lies outside shard {shard}")]
-    WrongKey {
-        /// The shard.
-        shard: ShardId,
-    },
-    /// The operation is of another kind of group.
-    #[error("the operation does not belong to this kind of group")]
-    WrongKind,
-    /// A limit of the shard, a user or a record would be exceeded.
-    #[error("{0}")]
-    Limit(String),
 }

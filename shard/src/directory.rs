@@ -4,8 +4,11 @@
 //! is the commit point of a listing that appears, moves or goes.
 
 mod op;
+mod state;
 
 pub use op::{
     DirectoryChange, DirectoryChangeOutcome, DirectoryEntry, DirectoryOp, DirectoryOutcome,
     DirectoryTarget,
 };
+pub(crate) use state::DirectoryItem;
+pub use state::DirectoryState;

@@ -107,7 +107,11 @@ impl fmt::Display for ShardKey {
         if let Some(region) = &self.region {
             write!(f, ":{region}")?;
         }
-        if self.point == POINT_END { f.write_str("/end") } else { write!(f, "/{:016x}", self.point) }
+        if self.point == POINT_END {
+            f.write_str("/end")
+        } else {
+            write!(f, "/{:016x}", self.point)
+        }
     }
 }
 
@@ -178,9 +182,7 @@ impl KeyRange {
     pub fn is_empty(&self) -> bool {
         match &self.end {
             None => false,
-            Some(end) => {
-                end.space != self.start.space || self.start.cmp(end) != Ordering::Less
-            }
+            Some(end) => end.space != self.start.space || self.start.cmp(end) != Ordering::Less,
         }
     }
 
@@ -221,7 +223,10 @@ mod tests {
             POINT_END - 1
         )));
         for other in ["IT:lombardi", "IT:lombardia-2", "IT:lazio", "FR:lombardia"] {
-            assert!(!range.contains(&ShardKey::new(Space::Listings, &territory(other), 5)), "{other}");
+            assert!(
+                !range.contains(&ShardKey::new(Space::Listings, &territory(other), 5)),
+                "{other}"
+            );
         }
         assert!(!range.contains(&ShardKey::session(&territory("IT:lombardia"), "x")));
         assert_eq!(range.single_territory(), Some(territory("IT:lombardia")));
@@ -229,9 +234,17 @@ mod tests {
 
     #[test]
     fn the_hash_of_an_id_is_fixed() {
-        assert_eq!(hash_point(b""), hash_point(b""));
-        assert_eq!(hash_point(b"lst_000042"), ShardKey::directory("lst_000042").point);
-        assert!(hash_point(b"lst_000042") < POINT_END);
+        for (text, point) in [
+            ("", 0x6fd0_1f60_ba99_2926),
+            ("a", 0x02a2_a958_a9be_ce5b),
+            ("lst_000042", 0x168e_c2c5_81e4_b58d),
+            ("it-lombardia.8Zk2", 0x2b5f_6653_179b_18d2),
+            ("Città", 0x37d8_0caf_fe42_59c4),
+        ] {
+            assert_eq!(hash_point(text.as_bytes()), point, "{text}");
+            assert!(point < POINT_END);
+        }
+        assert_eq!(ShardKey::directory("a").point, hash_point(b"a"));
     }
 
     #[test]

@@ -16,25 +16,29 @@ mod map;
 mod meta;
 mod placement;
 mod position;
+mod refusal;
 mod session;
 mod version;
 
 pub use directory::{
     DirectoryChange, DirectoryChangeOutcome, DirectoryEntry, DirectoryOp, DirectoryOutcome,
-    DirectoryTarget,
+    DirectoryState, DirectoryTarget,
 };
 pub use key::{KeyRange, POINT_END, ShardKey, Space, hash_point};
 pub use map::{MapError, Replica, ReplicaRole, ShardDescriptor, ShardMap};
 pub use meta::{
-    ClusterSecret, MetaOp, MetaOutcome, Operation, OperationId, OperationKind, OperationState,
-    OperationStep, OperationUpdate,
+    ClusterSecret, MetaOp, MetaOutcome, MetaState, OPERATIONS_MAX, Operation, OperationId,
+    OperationKind, OperationState, OperationStep, OperationUpdate,
 };
-pub use placement::{Finding, Member, PlacementPolicy, Plan, Policy, Step, StepKind};
+pub use placement::{
+    Finding, Member, PlacementError, PlacementPolicy, Plan, Policy, Step, StepKind, Unplaceable, plan,
+    plan_first_map,
+};
 pub use position::LogPosition;
+pub use refusal::Refusal;
 pub use session::{
-    SessionRecord,
     Condition, CreateSession, IDEMPOTENCY_RETENTION_MS, IdempotencyKey, PutSession,
     SESSION_TTL_MAX_MS, Sealed, SessionHead, SessionId, SessionLimits, SessionOp, SessionOutcome,
-    SessionTouch, USER_ID_MAX_BYTES,
+    SessionPage, SessionRecord, SessionState, SessionTouch, USER_ID_MAX_BYTES,
 };
 pub use version::RecordVersion;

@@ -91,9 +91,48 @@ pub enum MapError {
 
 /// All shards. `Default` is the empty map that a node has before it heard of any.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "MapParts", into = "MapParts")]
 pub struct ShardMap {
     version: u64,
+    /// No shard has had a higher id than this.
+    highest_id: ShardId,
     shards: BTreeMap<ShardId, ShardDescriptor>,
+    /// The shards by where their ranges start. The ranges tile each space, so that the shard of a key
+    /// is the last one that does not start behind it.
+    by_start: BTreeMap<ShardKey, ShardId>,
+}
+
+/// A map on the wire and on disk.
+#[derive(Serialize, Deserialize)]
+struct MapParts {
+    version: u64,
+    highest_id: ShardId,
+    shards: Vec<ShardDescriptor>,
+}
+
+impl From<ShardMap> for MapParts {
+    fn from(map: ShardMap) -> Self {
+        Self {
+            version: map.version,
+            highest_id: map.highest_id,
+            shards: map.shards.into_values().collect(),
+        }
+    }
+}
+
+impl TryFrom<MapParts> for ShardMap {
+    type Error = MapError;
+
+    /// Takes only a map that tiles the keyspace, or the empty one.
+    fn try_from(parts: MapParts) -> Result<Self, MapError> {
+        if parts.version == 0 && parts.shards.is_empty() {
+            return Ok(Self::default());
+        }
+        let mut map = Self::create(parts.shards)?;
+        map.version = parts.version;
+        map.highest_id = map.highest_id.max(parts.highest_id);
+        Ok(map)
+    }
 }
 
 impl ShardMap {
@@ -109,8 +148,10 @@ impl ShardMap {
                 return Err(MapError::ReusedId(id));
             }
         }
-        let map = Self { version: 1, shards };
+        let highest_id = shards.keys().next_back().copied().unwrap_or_default();
+        let mut map = Self { version: 1, highest_id, shards, by_start: BTreeMap::new() };
         map.check()?;
+        map.index();
         Ok(map)
     }
 
@@ -140,16 +181,22 @@ impl ShardMap {
     /// The shard that holds `key`.
     #[must_use]
     pub fn locate(&self, key: &ShardKey) -> Option<&ShardDescriptor> {
-        self.shards.values().find(|shard| shard.range.contains(key))
+        let (_start, id) = self.by_start.range(..=key).next_back()?;
+        self.shards.get(id).filter(|shard| shard.range.contains(key))
     }
 
     /// The shards that share a key with `range`, in key order.
     #[must_use]
     pub fn overlapping(&self, range: &KeyRange) -> Vec<&ShardDescriptor> {
-        let mut found: Vec<_> =
-            self.shards.values().filter(|shard| shard.range.overlaps(range)).collect();
-        found.sort_by(|a, b| a.range.start.cmp(&b.range.start));
-        found
+        let first = self.by_start.range(..=&range.start).next_back().map(|(start, _id)| start);
+        self.by_start
+            .range(first.unwrap_or(&range.start)..)
+            .take_while(|(start, _id)| {
+                start.space <= range.space_of() && range.end.as_ref().is_none_or(|end| *start < end)
+            })
+            .filter_map(|(_start, id)| self.shards.get(id))
+            .filter(|shard| shard.range.overlaps(range))
+            .collect()
     }
 
     /// Takes over a newer descriptor of a known shard whose range did not change; older and equal
@@ -171,7 +218,8 @@ impl ShardMap {
         Ok(true)
     }
 
-    /// Replaces shards: `removed` go, `added` come, in one step (a split or a merge).
+    /// Replaces shards: `removed` go, `added` come, in one step (a split or a merge). A shard that stays
+    /// with another range is in both, with a newer version; every other added id is a new one.
     ///
     /// # Errors
     /// [`MapError`] when the result would not tile the keyspace; the map is then unchanged.
@@ -181,19 +229,33 @@ impl ShardMap {
         added: Vec<ShardDescriptor>,
     ) -> Result<(), MapError> {
         let mut next = self.clone();
+        let mut before = BTreeMap::new();
         for id in removed {
-            next.shards.remove(id).ok_or(MapError::Unknown(*id))?;
+            before.insert(*id, next.shards.remove(id).ok_or(MapError::Unknown(*id))?);
         }
         for descriptor in added {
             let id = descriptor.id;
+            match before.get(&id) {
+                Some(old) if descriptor.epoch.version <= old.epoch.version => {
+                    return Err(MapError::RangeWithoutVersion(id));
+                }
+                None if id <= self.highest_id => return Err(MapError::ReusedId(id)),
+                Some(_) | None => next.highest_id = next.highest_id.max(id),
+            }
             if next.shards.insert(id, descriptor).is_some() {
                 return Err(MapError::ReusedId(id));
             }
         }
         next.version += 1;
         next.check()?;
+        next.index();
         *self = next;
         Ok(())
+    }
+
+    fn index(&mut self) {
+        self.by_start =
+            self.shards.values().map(|shard| (shard.range.start.clone(), shard.id)).collect();
     }
 
     /// Checks that the ranges of each space tile it.
@@ -275,8 +337,16 @@ mod tests {
         let old = map.clone();
         assert!(map.replace(&[ShardId(1)], vec![shard(4, before.clone())]).is_err());
         assert_eq!(map, old);
-        map.replace(&[ShardId(1)], vec![shard(4, before), shard(5, italy), shard(6, after)]).unwrap();
+        map.replace(
+            &[ShardId(1)],
+            vec![shard(4, before.clone()), shard(5, italy), shard(6, after)],
+        )
+        .unwrap();
         assert_eq!(map.version(), 2);
+        let reused = map.replace(&[ShardId(4)], vec![shard(1, before.clone())]);
+        assert_eq!(reused, Err(MapError::ReusedId(ShardId(1))));
+        let same_version = map.replace(&[ShardId(4)], vec![shard(4, before)]);
+        assert_eq!(same_version, Err(MapError::RangeWithoutVersion(ShardId(4))));
         assert_eq!(map.overlapping(&KeyRange::space(Space::Listings)).len(), 3);
     }
 

@@ -3,8 +3,11 @@
 
 mod op;
 mod operation;
+mod state;
 
 pub use op::{ClusterSecret, MetaOp, MetaOutcome};
 pub use operation::{
     Operation, OperationId, OperationKind, OperationState, OperationStep, OperationUpdate,
 };
+pub(crate) use state::MetaItem;
+pub use state::{MetaState, OPERATIONS_MAX};

@@ -5,10 +5,15 @@
 //! while another PoP that may hold it has none. Soft: even counts of replicas, even counts of leaders.
 //! What cannot be met is reported.
 
+mod first_map;
 mod members;
+mod plan;
 mod policy;
+mod spread;
 mod step;
 
+pub use first_map::{PlacementError, Unplaceable, plan_first_map};
 pub use members::Member;
+pub use plan::plan;
 pub use policy::{PlacementPolicy, Policy};
 pub use step::{Finding, Plan, Step, StepKind};

@@ -7,12 +7,16 @@
 mod idempotency;
 mod op;
 mod record;
+mod state;
 
+pub(crate) use idempotency::IdempotencyRecord;
 pub use idempotency::{IDEMPOTENCY_RETENTION_MS, IdempotencyKey};
 pub use op::{
     Condition, CreateSession, PutSession, SessionLimits, SessionOp, SessionOutcome, SessionTouch,
 };
 pub use record::{SESSION_TTL_MAX_MS, Sealed, SessionHead, SessionId, SessionRecord};
+pub(crate) use state::SessionItem;
+pub use state::{SessionPage, SessionState};
 
 /// The most bytes of a user's id.
 pub const USER_ID_MAX_BYTES: usize = 256;

@@ -1,0 +1,57 @@
+//! Why a command is refused: by its proposer before it is proposed, or alike by every replica.
+
+use hexpop_edge_config::{Epoch, ShardId};
+use serde::{Deserialize, Serialize};
+
+/// Why a well-formed command was refused at apply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// The proposer believed another range of the shard.
+    #[error("shard {shard} has epoch {current} now")]
+    StaleEpoch {
+        /// The shard.
+        shard: ShardId,
+        /// Its epoch at apply.
+        current: Epoch,
+    },
+    /// A key of the command is not in the shard's range.
+    #[error("the key lies outside shard {shard}")]
+    WrongKey {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// The operation is of another kind of group.
+    #[error("the operation does not belong to this kind of group")]
+    WrongKind,
+    /// A limit of the shard would be exceeded.
+    #[error("{0}")]
+    Limit(String),
+    /// One record or command is too large, whatever else the shard holds.
+    #[error("{what} has {found} bytes, at most {max} are taken")]
+    TooLarge {
+        /// What is too large.
+        what: String,
+        /// How large it is.
+        found: u64,
+        /// How large it may be.
+        max: u64,
+    },
+    /// One user would have too much in the shard.
+    #[error("the user has {max} sessions, more are not taken")]
+    UserQuota {
+        /// How many records a user may have.
+        max: u32,
+    },
+    /// A field of the operation is outside its bounds.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Refusal {
+    /// Whether the proposer may succeed with the same operation once it knows the newer epoch. Such
+    /// a refusal is not remembered for the request: its repeat is decided afresh.
+    #[must_use]
+    pub const fn is_stale(&self) -> bool {
+        matches!(self, Self::StaleEpoch { .. })
+    }
+}

@@ -1,0 +1,383 @@
+//! The sessions of one shard.
+
+mod limits;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    CreateSession, IDEMPOTENCY_RETENTION_MS, IdempotencyRecord, PutSession, SessionHead, SessionId,
+    SessionOp, SessionOutcome, SessionRecord, SessionTouch, idempotency::FirstAnswer,
+};
+use crate::{RecordVersion, refusal::Refusal};
+
+/// Digest of an idempotency key.
+type Key = [u8; 32];
+
+/// All sessions of a shard, and what is remembered of their creation.
+#[derive(Debug, Clone, Default)]
+pub struct SessionState {
+    sessions: BTreeMap<SessionId, SessionRecord>,
+    by_expiry: BTreeSet<(u64, SessionId)>,
+    memory: BTreeMap<Key, IdempotencyRecord>,
+    memory_by_end: BTreeSet<(u64, Key)>,
+    /// The key by which a living session was created: exactly those whose record has no end yet.
+    key_of: BTreeMap<SessionId, Key>,
+    users: BTreeMap<String, OfUser>,
+    bytes: u64,
+}
+
+/// What one user has.
+#[derive(Debug, Clone, Default)]
+struct OfUser {
+    sessions: BTreeSet<SessionId>,
+    keys: BTreeSet<Key>,
+    /// Those of `keys` whose session has ended.
+    ended: u32,
+}
+
+/// Some sessions of a user, in the order of their ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionPage {
+    /// The sessions.
+    pub sessions: Vec<SessionRecord>,
+    /// Where to go on; `None` = these were the last.
+    pub next: Option<SessionId>,
+}
+
+/// One unit of a snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum SessionItem {
+    /// A session.
+    Session(SessionRecord),
+    /// What is remembered of a create.
+    Memory(Key, IdempotencyRecord),
+}
+
+impl SessionState {
+    /// Applies `op`, written as `version` when the group's time is `now_ms`.
+    ///
+    /// What is due goes first, but for a touch: touches happened before the entry they are in.
+    ///
+    /// # Errors
+    /// [`Refusal`] when a limit would be exceeded; only what was due has changed then.
+    pub fn apply(
+        &mut self,
+        op: &SessionOp,
+        version: RecordVersion,
+        now_ms: u64,
+    ) -> Result<SessionOutcome, Refusal> {
+        if let SessionOp::Touch { touches } = op {
+            let outcome = op.check().map(|()| self.touch(touches, now_ms));
+            self.expire_due(now_ms);
+            return outcome;
+        }
+        self.expire_due(now_ms);
+        op.check()?;
+        match op {
+            SessionOp::Create(create) => self.create(create, version, now_ms),
+            SessionOp::Put(put) => self.put(put, version, now_ms),
+            SessionOp::Delete { id, condition } => {
+                let current = self.version_of(id);
+                Ok(match condition {
+                    Some(condition) if !condition.holds(current) => {
+                        SessionOutcome::PreconditionFailed { current }
+                    }
+                    _ if self.end(id, now_ms) => SessionOutcome::Deleted,
+                    _ => SessionOutcome::NotFound,
+                })
+            }
+            SessionOp::Touch { touches } => Ok(self.touch(touches, now_ms)),
+            SessionOp::EraseUser { user } => Ok(self.erase_user(user, now_ms)),
+        }
+    }
+
+    /// Removes every session whose end `now_ms` has reached, and forgets creates whose time is over.
+    /// Answers how many sessions went.
+    pub fn expire_due(&mut self, now_ms: u64) -> u64 {
+        let mut expired = 0;
+        while let Some((expires_ms, id)) = self.by_expiry.first() {
+            if *expires_ms > now_ms {
+                break;
+            }
+            let id = id.clone();
+            self.end(&id, now_ms);
+            expired += 1;
+        }
+        while let Some((until_ms, key)) = self.memory_by_end.first().copied() {
+            if until_ms > now_ms {
+                break;
+            }
+            self.forget(&key);
+        }
+        expired
+    }
+
+    /// When something is due next, in group time.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<u64> {
+        let session = self.by_expiry.first().map(|(at, _id)| *at);
+        let memory = self.memory_by_end.first().map(|(at, _key)| *at);
+        session.into_iter().chain(memory).min()
+    }
+
+    /// A session that no applied command has ended.
+    ///
+    /// It may be past its end on the reader's clock: whether it is gone is decided by the log, so a
+    /// reader that sees it late has time moved on there and reads again.
+    #[must_use]
+    pub fn get(&self, id: &SessionId) -> Option<&SessionRecord> {
+        self.sessions.get(id)
+    }
+
+    /// The sessions of `user` behind `after`, until their values exceed `max_bytes`; at least one.
+    #[must_use]
+    pub fn of_user(&self, user: &str, after: Option<&SessionId>, max_bytes: u64) -> SessionPage {
+        let mut page = SessionPage { sessions: Vec::new(), next: None };
+        let Some(of_user) = self.users.get(user) else { return page };
+        let mut bytes = 0_u64;
+        for id in &of_user.sessions {
+            if after.is_some_and(|after| id <= after) {
+                continue;
+            }
+            let Some(record) = self.sessions.get(id) else { continue };
+            bytes = bytes.saturating_add(record.weight());
+            if let Some(last) = page.sessions.last().filter(|_| bytes > max_bytes) {
+                page.next = Some(last.head.id.clone());
+                break;
+            }
+            page.sessions.push(record.clone());
+        }
+        page
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether there is no session.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// What sessions and memory of creates weigh, in bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Everything, in an order that depends on the content alone.
+    pub(crate) fn items(&self) -> impl Iterator<Item = SessionItem> {
+        let sessions = self.sessions.values().cloned().map(SessionItem::Session);
+        let memory =
+            self.memory.iter().map(|(key, record)| SessionItem::Memory(*key, record.clone()));
+        sessions.chain(memory)
+    }
+
+    /// Takes one item of a snapshot; sessions come before memory.
+    pub(crate) fn restore(&mut self, item: SessionItem) {
+        match item {
+            SessionItem::Session(record) => self.insert(record),
+            SessionItem::Memory(key, record) => self.remember(key, record),
+        }
+    }
+
+    fn version_of(&self, id: &SessionId) -> Option<RecordVersion> {
+        self.sessions.get(id).map(|record| record.head.version)
+    }
+
+    fn create(
+        &mut self,
+        create: &CreateSession,
+        version: RecordVersion,
+        now_ms: u64,
+    ) -> Result<SessionOutcome, Refusal> {
+        if let Some(key) = &create.idempotency
+            && let Some(known) = self.memory.get(&key.key)
+        {
+            return Ok(match &known.answer {
+                None => SessionOutcome::IdempotencyErased,
+                Some(answer) if answer.body != key.body => SessionOutcome::IdempotencyMismatch,
+                Some(answer) => SessionOutcome::Repeated(answer.head.clone()),
+            });
+        }
+        if let Some(current) = self.version_of(&create.id) {
+            return Ok(SessionOutcome::PreconditionFailed { current: Some(current) });
+        }
+        let head = SessionHead {
+            id: create.id.clone(),
+            user: create.user.clone(),
+            created_ms: now_ms,
+            expires_ms: now_ms.saturating_add(create.ttl_ms),
+            ttl_ms: create.ttl_ms,
+            sliding: create.sliding,
+            version,
+        };
+        let record = SessionRecord { head: head.clone(), sealed: create.sealed.clone() };
+        self.check_room(&record, create.limits)?;
+        self.insert(record);
+        if let Some(key) = create.idempotency {
+            let answer = Some(FirstAnswer { body: key.body, head: head.clone() });
+            let session = create.id.clone();
+            self.remember(key.key, IdempotencyRecord { session, answer, until_ms: None });
+        }
+        Ok(SessionOutcome::Created(head))
+    }
+
+    fn put(
+        &mut self,
+        put: &PutSession,
+        version: RecordVersion,
+        now_ms: u64,
+    ) -> Result<SessionOutcome, Refusal> {
+        let stored = self.sessions.get(&put.id).map(|record| &record.head);
+        let current = stored.map(|head| head.version);
+        if put.condition.is_some_and(|condition| !condition.holds(current)) {
+            return Ok(SessionOutcome::PreconditionFailed { current });
+        }
+        let head = SessionHead {
+            id: put.id.clone(),
+            user: put.user.clone(),
+            created_ms: stored.map_or(now_ms, |head| head.created_ms),
+            expires_ms: now_ms.saturating_add(put.ttl_ms),
+            ttl_ms: put.ttl_ms,
+            sliding: put.sliding,
+            version,
+        };
+        let record = SessionRecord { head: head.clone(), sealed: put.sealed.clone() };
+        self.check_room(&record, put.limits)?;
+        let replaced = self.take(&put.id).is_some();
+        self.insert(record);
+        Ok(if replaced { SessionOutcome::Replaced(head) } else { SessionOutcome::Created(head) })
+    }
+
+    fn touch(&mut self, touches: &[SessionTouch], now_ms: u64) -> SessionOutcome {
+        let mut found = 0_u32;
+        for touch in touches {
+            let at_ms = touch.at_ms.min(now_ms);
+            let Some(record) = self.sessions.get_mut(&touch.id) else { continue };
+            let head = &mut record.head;
+            // A touch at or behind the end met a session that was over.
+            if at_ms >= head.expires_ms {
+                continue;
+            }
+            found = found.saturating_add(1);
+            let expires_ms = head.expires_ms.max(at_ms.saturating_add(head.ttl_ms));
+            if head.sliding && expires_ms != head.expires_ms {
+                self.by_expiry.remove(&(head.expires_ms, touch.id.clone()));
+                head.expires_ms = expires_ms;
+                self.by_expiry.insert((expires_ms, touch.id.clone()));
+            }
+        }
+        SessionOutcome::Touched { found }
+    }
+
+    fn erase_user(&mut self, user: &str, now_ms: u64) -> SessionOutcome {
+        let (ids, keys) = self.users.get(user).map_or_else(Default::default, |of_user| {
+            (of_user.sessions.clone(), of_user.keys.clone())
+        });
+        for id in &ids {
+            self.end(id, now_ms);
+        }
+        for key in keys {
+            if let Some(record) = self.forget(&key) {
+                let until_ms = record
+                    .until_ms
+                    .unwrap_or_else(|| now_ms.saturating_add(IDEMPOTENCY_RETENTION_MS));
+                let blank = IdempotencyRecord {
+                    session: record.session,
+                    answer: None,
+                    until_ms: Some(until_ms),
+                };
+                self.remember(key, blank);
+            }
+        }
+        SessionOutcome::Erased { sessions: u32::try_from(ids.len()).unwrap_or(u32::MAX) }
+    }
+
+    /// Ends a session: it goes, and the memory of its creation gets an end. Answers whether it was.
+    fn end(&mut self, id: &SessionId, now_ms: u64) -> bool {
+        let was = self.take(id).is_some();
+        if was
+            && let Some(key) = self.key_of.get(id).copied()
+            && let Some(record) = self.forget(&key)
+        {
+            let until_ms = Some(now_ms.saturating_add(IDEMPOTENCY_RETENTION_MS));
+            self.remember(key, IdempotencyRecord { until_ms, ..record });
+        }
+        was
+    }
+
+    fn insert(&mut self, record: SessionRecord) {
+        let head = &record.head;
+        self.bytes = self.bytes.saturating_add(record.weight());
+        self.by_expiry.insert((head.expires_ms, head.id.clone()));
+        self.users.entry(head.user.clone()).or_default().sessions.insert(head.id.clone());
+        self.sessions.insert(head.id.clone(), record);
+    }
+
+    fn take(&mut self, id: &SessionId) -> Option<SessionRecord> {
+        let record = self.sessions.remove(id)?;
+        self.bytes = self.bytes.saturating_sub(record.weight());
+        self.by_expiry.remove(&(record.head.expires_ms, id.clone()));
+        self.change_user(&record.head.user, |of_user| {
+            of_user.sessions.remove(id);
+        });
+        Some(record)
+    }
+
+    fn remember(&mut self, key: Key, record: IdempotencyRecord) {
+        self.bytes = self.bytes.saturating_add(record.weight());
+        if let Some(answer) = &record.answer {
+            let of_user = self.users.entry(answer.head.user.clone()).or_default();
+            of_user.keys.insert(key);
+            of_user.ended += u32::from(record.until_ms.is_some());
+        }
+        match record.until_ms {
+            Some(until_ms) => {
+                self.memory_by_end.insert((until_ms, key));
+            }
+            None => {
+                self.key_of.insert(record.session.clone(), key);
+            }
+        }
+        self.memory.insert(key, record);
+    }
+
+    fn forget(&mut self, key: &Key) -> Option<IdempotencyRecord> {
+        let record = self.memory.remove(key)?;
+        self.bytes = self.bytes.saturating_sub(record.weight());
+        match record.until_ms {
+            Some(until_ms) => {
+                self.memory_by_end.remove(&(until_ms, *key));
+            }
+            None => {
+                self.key_of.remove(&record.session);
+            }
+        }
+        if let Some(answer) = &record.answer {
+            let ended = u32::from(record.until_ms.is_some());
+            self.change_user(&answer.head.user, |of_user| {
+                of_user.keys.remove(key);
+                of_user.ended = of_user.ended.saturating_sub(ended);
+            });
+        }
+        Some(record)
+    }
+
+    /// Changes what a user has, and drops the user who has nothing left.
+    fn change_user(&mut self, user: &str, change: impl FnOnce(&mut OfUser)) {
+        if let Some(of_user) = self.users.get_mut(user) {
+            change(of_user);
+            if of_user.sessions.is_empty() && of_user.keys.is_empty() {
+                self.users.remove(user);
+            }
+        }
+    }
+}

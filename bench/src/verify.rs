@@ -1,0 +1,228 @@
+//! Whether acknowledged session writes are still there: what a history allows a later read to find.
+//! Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, BufRead},
+};
+
+use crate::history::{HistoryHead, WriteOutcome, WriteRecord};
+
+/// A history that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It could not be read.
+    #[error("the history cannot be read")]
+    Read(#[from] io::Error),
+    /// Its first line is not a head.
+    #[error("line 1 does not begin a session history")]
+    Head(#[source] serde_json::Error),
+    /// It is empty.
+    #[error("the history is empty")]
+    Empty,
+    /// It was written by another version.
+    #[error("this is a `{found}`, but this version reads `{}`", HistoryHead::SCHEMA)]
+    Schema {
+        /// What it is.
+        found: String,
+    },
+    /// A line is not a session write.
+    #[error("line {line} is not a session write")]
+    Line {
+        /// The line, from 1.
+        line: usize,
+        /// Why not.
+        source: serde_json::Error,
+    },
+}
+
+/// What a read found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reading {
+    /// The session is absent, or not what the run wrote.
+    Absent,
+    /// The session holds this value.
+    Value(u64),
+}
+
+/// All session writes of a run, by session.
+#[derive(Debug)]
+pub struct Ledger {
+    head: HistoryHead,
+    writes: BTreeMap<String, Vec<WriteRecord>>,
+}
+
+impl Ledger {
+    /// Reads a history. An unfinished last line (the generator was killed) is left out.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub fn read(source: impl BufRead) -> Result<Self, LedgerError> {
+        let mut lines = source.split(b'\n').enumerate().peekable();
+        let (_number, first) = lines.next().ok_or(LedgerError::Empty)?;
+        let head: HistoryHead = serde_json::from_slice(&first?).map_err(LedgerError::Head)?;
+        if head.schema != HistoryHead::SCHEMA {
+            return Err(LedgerError::Schema { found: head.schema });
+        }
+        let mut writes: BTreeMap<String, Vec<WriteRecord>> = BTreeMap::new();
+        while let Some((index, line)) = lines.next() {
+            match serde_json::from_slice::<WriteRecord>(&line?) {
+                Ok(write) => writes.entry(write.id.clone()).or_default().push(write),
+                Err(error) if error.is_eof() && lines.peek().is_none() => {}
+                Err(source) => return Err(LedgerError::Line { line: index + 1, source }),
+            }
+        }
+        Ok(Self { head, writes })
+    }
+
+    /// Its first line.
+    #[must_use]
+    pub const fn head(&self) -> &HistoryHead {
+        &self.head
+    }
+
+    /// How many writes were acknowledged.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        let all = self.writes.values().flatten();
+        all.map(|write| u64::from(write.outcome == WriteOutcome::Acknowledged)).sum()
+    }
+
+    /// The sessions of which something is promised: those with an acknowledged write.
+    pub fn promised(&self) -> impl Iterator<Item = &str> {
+        self.writes
+            .iter()
+            .filter(|(_id, writes)| writes.iter().any(is_acknowledged))
+            .map(|(id, _writes)| id.as_str())
+    }
+
+    /// Whether the last acknowledged write of a session was followed, or may be overtaken, by one of
+    /// which nothing is known, so that a read may find either.
+    #[must_use]
+    pub fn is_uncertain(&self, id: &str) -> bool {
+        let writes = self.of(id);
+        let allowed = self.allowed(id);
+        writes
+            .iter()
+            .any(|write| write.outcome == WriteOutcome::Unknown && allowed.contains(&write.value))
+    }
+
+    /// The values that a linearizable register may hold after this history: those of writes that no
+    /// acknowledged write wholly followed. A write of unknown outcome may take effect at any time
+    /// after its begin.
+    #[must_use]
+    pub fn allowed(&self, id: &str) -> BTreeSet<u64> {
+        let writes = self.of(id);
+        let last_begin =
+            writes.iter().filter(|write| is_acknowledged(write)).map(|write| write.start_us).max();
+        writes
+            .iter()
+            .filter(|write| match write.outcome {
+                WriteOutcome::Acknowledged => last_begin.is_none_or(|begin| write.end_us >= begin),
+                WriteOutcome::Unknown => true,
+                WriteOutcome::Refused => false,
+            })
+            .map(|write| write.value)
+            .collect()
+    }
+
+    /// Whether what a read found after the run cannot be: an acknowledged write was lost, or a refused
+    /// one took effect. A value that is in no line (its write was under way when the generator was
+    /// killed) contradicts nothing.
+    #[must_use]
+    pub fn contradicts(&self, id: &str, found: Reading) -> bool {
+        match found {
+            Reading::Absent => self.of(id).iter().any(is_acknowledged),
+            Reading::Value(value) => {
+                self.of(id).iter().any(|write| write.value == value)
+                    && !self.allowed(id).contains(&value)
+            }
+        }
+    }
+
+    fn of(&self, id: &str) -> &[WriteRecord] {
+        self.writes.get(id).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn is_acknowledged(write: &WriteRecord) -> bool {
+    write.outcome == WriteOutcome::Acknowledged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use WriteOutcome::{Acknowledged, Refused, Unknown};
+
+    const HEAD: &str =
+        r#"{"schema":"hexpop.bench.history/1","startedAt":"2026-01-01T00:00:00Z","ttlSeconds":60}"#;
+
+    fn ledger(writes: &[(u64, u64, u64, WriteOutcome)]) -> Ledger {
+        let mut text = HEAD.to_owned();
+        for (start_us, end_us, value, outcome) in writes {
+            let record = WriteRecord {
+                start_us: *start_us,
+                end_us: *end_us,
+                id: "s".into(),
+                value: *value,
+                outcome: *outcome,
+                version: None,
+            };
+            text.push('\n');
+            text.push_str(&serde_json::to_string(&record).unwrap());
+        }
+        Ledger::read(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_last_acknowledged_write_must_be_found() {
+        let ledger =
+            ledger(&[(0, 1, 1, Acknowledged), (2, 3, 2, Acknowledged), (4, 5, 3, Refused)]);
+        assert_eq!(ledger.acknowledged(), 2);
+        assert_eq!(ledger.promised().collect::<Vec<_>>(), ["s"]);
+        assert!(!ledger.contradicts("s", Reading::Value(2)));
+        assert!(ledger.contradicts("s", Reading::Value(1)), "overwritten");
+        assert!(ledger.contradicts("s", Reading::Value(3)), "refused, yet applied");
+        assert!(ledger.contradicts("s", Reading::Absent));
+        assert!(!ledger.is_uncertain("s"));
+    }
+
+    #[test]
+    fn an_unknown_write_may_take_effect_at_any_later_time() {
+        let ledger = ledger(&[(0, 1, 1, Unknown), (2, 3, 2, Acknowledged), (4, 5, 3, Unknown)]);
+        for value in [1, 2, 3] {
+            assert!(!ledger.contradicts("s", Reading::Value(value)), "{value}");
+        }
+        assert!(ledger.contradicts("s", Reading::Absent));
+        assert!(ledger.is_uncertain("s"));
+    }
+
+    #[test]
+    fn concurrent_writes_may_end_in_any_order() {
+        let ledger = ledger(&[(0, 10, 1, Acknowledged), (5, 6, 2, Acknowledged)]);
+        assert!(!ledger.contradicts("s", Reading::Value(1)));
+        assert!(!ledger.contradicts("s", Reading::Value(2)));
+        assert!(!ledger.contradicts("s", Reading::Value(9)), "a write that no line tells of");
+    }
+
+    #[test]
+    fn nothing_is_promised_without_an_acknowledgement() {
+        let ledger = ledger(&[(0, 1, 1, Unknown)]);
+        assert_eq!(ledger.promised().count(), 0);
+        assert!(!ledger.contradicts("s", Reading::Absent));
+    }
+
+    #[test]
+    fn a_cut_last_line_is_left_out_and_others_are_named() {
+        let whole =
+            r#"{"startUs":1,"endUs":2,"id":"s","value":3,"outcome":"acknowledged","version":"1"}"#;
+        let cut = format!("{HEAD}\n{whole}\n{}", &whole[..40]);
+        assert_eq!(Ledger::read(cut.as_bytes()).unwrap().acknowledged(), 1);
+        let wrong = format!("{HEAD}\n{{}}\n{whole}\n");
+        assert!(matches!(Ledger::read(wrong.as_bytes()), Err(LedgerError::Line { line: 2, .. })));
+        assert!(matches!(Ledger::read(&b""[..]), Err(LedgerError::Empty)));
+        assert!(matches!(Ledger::read(&b"x"[..]), Err(LedgerError::Head(_))));
+        let other = HEAD.replace("history/1", "history/9");
+        assert!(matches!(Ledger::read(other.as_bytes()), Err(LedgerError::Schema { .. })));
+    }
+}

@@ -8,37 +8,79 @@
 //! they are committed.
 
 mod cell;
+mod command;
 mod directory;
+mod gather;
 mod geo;
+mod index;
 mod key;
 mod listing;
+mod listings;
 mod map;
 mod meta;
 mod placement;
 mod position;
+mod query;
+mod read;
 mod refusal;
+mod requests;
 mod session;
+mod stable_hash;
+mod state;
 mod version;
 
+pub use cell::{Cell, LISTING_RESOLUTION};
+pub use command::{Command, Op, Reply};
 pub use directory::{
     DirectoryChange, DirectoryChangeOutcome, DirectoryEntry, DirectoryOp, DirectoryOutcome,
     DirectoryState, DirectoryTarget,
 };
+pub use gather::{
+    Bucket, ClusterCell, ClustersAnswer, Count, Facets, MissingCounts, Pagination,
+    PriceRangeBucket, PriceStats, SearchAnswer, ShardPart, ShardStamp, Suggestion,
+    SuggestionsAnswer, gather_clusters, gather_search, gather_suggestions,
+};
+pub use geo::{
+    Bounds, EARTH_RADIUS_KM, Geometry, LatLng, POLYGON_POINTS_MAX, PolygonError, RADIUS_KM_MAX,
+    distance_km, polygon,
+};
+pub use index::{
+    IndexAnswer, IndexHit, PartialCell, PartialClusters, PartialFacets, PartialPlace,
+    PartialPrices, PartialSuggestions, PlaceKind, PriceGroup, PriceTally, Row, ShardIndex,
+    ValueCounts, fold_words,
+};
 pub use key::{KeyRange, POINT_END, ShardKey, Space, hash_point};
+pub use listing::{
+    Currency, DOCUMENT_BYTES_MAX, Deletion, FieldError, ID_CHARS_MAX, IngestLine, Listing,
+    ListingColumns, ListingType, ListingVersion, Period, Precedence, Price, PropertyType, Status,
+    Word, summary,
+};
+pub use listings::{
+    DeleteItem, DocRef, DocumentStore, FeedCursor, ItemOutcome, ListingRef, ListingsCounts,
+    ListingsOp, ListingsOutcome, ListingsState, MemoryDocuments, PartialHit, PartialSearch,
+    RestoreError, RowView, SnapshotError, StoredVersion, TOMBSTONE_RETENTION_MS, UpsertItem,
+};
 pub use map::{MapError, Replica, ReplicaRole, ShardDescriptor, ShardMap};
 pub use meta::{
     ClusterSecret, MetaOp, MetaOutcome, MetaState, OPERATIONS_MAX, Operation, OperationId,
     OperationKind, OperationState, OperationStep, OperationUpdate,
 };
 pub use placement::{
-    Finding, Member, PlacementError, PlacementPolicy, Plan, Policy, Step, StepKind, Unplaceable, plan,
-    plan_first_map,
+    Finding, Member, PlacementError, PlacementPolicy, Plan, Policy, Step, StepKind, Unplaceable,
+    plan, plan_first_map,
 };
 pub use position::LogPosition;
+pub use query::{
+    Cursor, FacetName, Filters, HitOrder, LIMIT_DEFAULT, LIMIT_MAX, MapQuery, MapRequest, Place,
+    Problem, ProblemPlace, Query, QueryError, QueryErrorKind, SUGGEST_LIMIT_DEFAULT,
+    SUGGEST_LIMIT_MAX, SearchRequest, SearchRules, ShardEpoch, Sort, SuggestQuery, SuggestRequest,
+};
+pub use read::{ListingPage, ReadAnswer, ReadOp, StoredListing};
 pub use refusal::Refusal;
 pub use session::{
     Condition, CreateSession, IDEMPOTENCY_RETENTION_MS, IdempotencyKey, PutSession,
     SESSION_TTL_MAX_MS, Sealed, SessionHead, SessionId, SessionLimits, SessionOp, SessionOutcome,
     SessionPage, SessionRecord, SessionState, SessionTouch, USER_ID_MAX_BYTES,
 };
+pub use state::{ShardState, ShardStats, Snapshot, StateRestoreError};
 pub use version::RecordVersion;

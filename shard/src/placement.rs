@@ -11,6 +11,8 @@ mod plan;
 mod policy;
 mod spread;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use first_map::{PlacementError, Unplaceable, plan_first_map};
 pub use members::Member;

@@ -19,7 +19,7 @@ use crate::{
 
 /// How long a tombstone is kept, in milliseconds of group time: 7 days, longer than any replay of a
 /// change feed.
-pub const TOMBSTONE_RETENTION_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+const TOMBSTONE_RETENTION_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
 /// The most changes in one command.
 const CHANGES_MAX: usize = 10_000;

@@ -1,1 +1,283 @@
+use std::collections::BTreeMap;
 
+use hexpop_edge_config::ShardId;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Condition, IdempotencyKey, LogPosition, Sealed, SessionLimits};
+
+const HOUR: u64 = 3_600_000;
+
+fn id(token: &str) -> SessionId {
+    format!("it-lombardia.{token}").parse().unwrap()
+}
+
+fn version(index: u64) -> RecordVersion {
+    RecordVersion::at(ShardId(17), LogPosition { term: 3, index })
+}
+
+fn sealed(text: &str) -> Sealed {
+    Sealed { key_id: 1, bytes: text.as_bytes().to_vec() }
+}
+
+fn put(token: &str, ttl_ms: u64, condition: Option<Condition>) -> SessionOp {
+    SessionOp::Put(PutSession {
+        id: id(token),
+        user: "u1".into(),
+        ttl_ms,
+        sliding: true,
+        sealed: sealed("v"),
+        condition,
+        limits: SessionLimits::default(),
+    })
+}
+
+fn create(token: &str, user: &str, key: Option<(u8, u8)>) -> SessionOp {
+    SessionOp::Create(CreateSession {
+        id: id(token),
+        user: user.into(),
+        ttl_ms: HOUR,
+        sliding: false,
+        sealed: sealed("v"),
+        idempotency: key.map(|(key, body)| IdempotencyKey { key: [key; 32], body: [body; 32] }),
+        limits: SessionLimits { per_user: 3, ..SessionLimits::default() },
+    })
+}
+
+#[test]
+fn compare_and_set_takes_only_the_current_version() {
+    let mut state = SessionState::default();
+    let absent = state.apply(&put("a", HOUR, Some(Condition::IfMatch(version(1)))), version(2), 0);
+    assert_eq!(absent, Ok(SessionOutcome::PreconditionFailed { current: None }));
+    let made = state.apply(&put("a", HOUR, Some(Condition::IfAbsent)), version(3), 0).unwrap();
+    assert!(matches!(made, SessionOutcome::Created(head) if head.version == version(3)));
+    let again = state.apply(&put("a", HOUR, Some(Condition::IfAbsent)), version(4), 0);
+    assert_eq!(again, Ok(SessionOutcome::PreconditionFailed { current: Some(version(3)) }));
+    let old = state.apply(&put("a", HOUR, Some(Condition::IfMatch(version(2)))), version(5), 0);
+    assert_eq!(old, Ok(SessionOutcome::PreconditionFailed { current: Some(version(3)) }));
+    let set =
+        state.apply(&put("a", HOUR, Some(Condition::IfMatch(version(3)))), version(6), 9).unwrap();
+    assert!(matches!(set, SessionOutcome::Replaced(head)
+        if head.version == version(6) && head.created_ms == 0 && head.expires_ms == HOUR + 9));
+}
+
+#[test]
+fn a_session_ends_at_its_time_and_a_touch_moves_that_on() {
+    let mut state = SessionState::default();
+    state.apply(&put("a", 100, None), version(1), 1_000).unwrap();
+    assert_eq!(state.next_due_ms(), Some(1_100));
+    let touch = |at_ms| SessionOp::Touch { touches: vec![SessionTouch { id: id("a"), at_ms }] };
+    // Logged late, but it happened in time.
+    let found = state.apply(&touch(1_099), version(2), 1_150);
+    assert_eq!(found, Ok(SessionOutcome::Touched { found: 1 }));
+    assert_eq!(state.get(&id("a")).unwrap().head.expires_ms, 1_199);
+    assert_eq!(state.get(&id("a")).unwrap().head.version, version(1));
+    // An older touch does not take time away.
+    state.apply(&touch(1_050), version(3), 1_151).unwrap();
+    assert_eq!(state.next_due_ms(), Some(1_199));
+    assert_eq!(state.expire_due(1_198), 0);
+    // A touch cannot lie in the future of its own entry, nor wake what has ended.
+    state.apply(&touch(9_999), version(4), 1_199).unwrap();
+    assert!(state.get(&id("a")).is_none());
+    assert_eq!(state.bytes(), 0);
+}
+
+#[test]
+fn a_repeated_create_gets_its_first_answer_and_never_a_second_session() {
+    let mut state = SessionState::default();
+    let first = state.apply(&create("a", "u1", Some((1, 1))), version(1), 0).unwrap();
+    let SessionOutcome::Created(head) = first else { panic!("{first:?}") };
+    let repeat = |state: &mut SessionState, index, now| {
+        state.apply(&create("b", "u1", Some((1, 1))), version(index), now).unwrap()
+    };
+    assert_eq!(repeat(&mut state, 2, 5), SessionOutcome::Repeated(head.clone()));
+    let other = state.apply(&create("a", "u1", Some((1, 2))), version(3), 5);
+    assert_eq!(other, Ok(SessionOutcome::IdempotencyMismatch));
+    // Also behind the end of the session, for a day.
+    assert_eq!(repeat(&mut state, 4, HOUR), SessionOutcome::Repeated(head.clone()));
+    assert!(state.is_empty());
+    let last = HOUR + IDEMPOTENCY_RETENTION_MS - 1;
+    assert_eq!(repeat(&mut state, 5, last), SessionOutcome::Repeated(head));
+    assert!(matches!(repeat(&mut state, 6, last + 1), SessionOutcome::Created(_)));
+}
+
+#[test]
+fn erasing_a_user_leaves_nothing_of_the_user_and_still_no_second_session() {
+    let mut state = SessionState::default();
+    state.apply(&create("a", "u1", Some((1, 1))), version(1), 0).unwrap();
+    state.apply(&create("b", "u1", None), version(2), 0).unwrap();
+    state.apply(&create("c", "u2", None), version(3), 0).unwrap();
+    let erased = state.apply(&SessionOp::EraseUser { user: "u1".into() }, version(4), 7);
+    assert_eq!(erased, Ok(SessionOutcome::Erased { sessions: 2 }));
+    let text = format!("{:?}", state.items().collect::<Vec<_>>());
+    assert!(!text.contains("u1") && text.contains("u2"), "{text}");
+    let repeat = state.apply(&create("a", "u1", Some((1, 1))), version(5), 8);
+    assert_eq!(repeat, Ok(SessionOutcome::IdempotencyErased));
+    state.apply(&SessionOp::EraseUser { user: "u2".into() }, version(6), 9).unwrap();
+    state.expire_due(10 + IDEMPOTENCY_RETENTION_MS);
+    assert_eq!((state.bytes(), state.items().count(), state.users.len()), (0, 0, 0));
+}
+
+#[test]
+fn limits_refuse_and_change_nothing() {
+    let mut state = SessionState::default();
+    state.apply(&create("a", "u1", Some((1, 1))), version(1), 0).unwrap();
+    state.apply(&create("b", "u1", None), version(2), 0).unwrap();
+    let delete = SessionOp::Delete { id: id("a"), condition: None };
+    assert_eq!(state.apply(&delete, version(3), 0), Ok(SessionOutcome::Deleted));
+    assert_eq!(state.apply(&delete, version(4), 0), Ok(SessionOutcome::NotFound));
+    state.apply(&create("c", "u1", None), version(5), 0).unwrap();
+    // The ended session that a key names counts.
+    let full = state.apply(&create("d", "u1", None), version(6), 0);
+    assert_eq!(full, Err(Refusal::UserQuota { max: 3 }));
+    assert_eq!(state.len(), 2);
+    let mut big = put("a", HOUR, None);
+    if let SessionOp::Put(put) = &mut big {
+        put.sealed.bytes = vec![0; 2 << 20];
+    }
+    assert!(matches!(state.apply(&big, version(7), 0), Err(Refusal::TooLarge { .. })));
+    assert!(matches!(put("a", 0, None).check(), Err(Refusal::Invalid(_))));
+}
+
+#[test]
+fn the_sessions_of_a_user_come_in_pages() {
+    let mut state = SessionState::default();
+    for token in ["c", "a", "b"] {
+        state.apply(&put(token, HOUR, None), version(1), 0).unwrap();
+    }
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let page = state.of_user("u1", after.as_ref(), 1);
+        seen.extend(page.sessions.into_iter().map(|record| record.head.id));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, [id("a"), id("b"), id("c")]);
+    assert_eq!(state.of_user("nobody", None, 1).sessions.len(), 0);
+}
+
+/// What a session store does, said as simply as possible.
+#[derive(Default)]
+struct Oracle(BTreeMap<SessionId, (RecordVersion, u64, u64, bool, String)>);
+
+impl Oracle {
+    fn version(&self, id: &SessionId) -> Option<RecordVersion> {
+        self.0.get(id).map(|entry| entry.0)
+    }
+
+    fn apply(&mut self, op: &SessionOp, version: RecordVersion, now: u64) {
+        if let SessionOp::Touch { touches } = op {
+            for touch in touches {
+                let at = touch.at_ms.min(now);
+                if let Some((_, expires, ttl, true, _)) = self.0.get_mut(&touch.id)
+                    && at < *expires
+                {
+                    *expires = (*expires).max(at + *ttl);
+                }
+            }
+        }
+        self.0.retain(|_, entry| entry.1 > now);
+        match op {
+            SessionOp::Put(put) => {
+                let current = self.version(&put.id);
+                if put.condition.is_none_or(|condition| condition.holds(current)) {
+                    let entry =
+                        (version, now + put.ttl_ms, put.ttl_ms, put.sliding, put.user.clone());
+                    self.0.insert(put.id.clone(), entry);
+                }
+            }
+            SessionOp::Delete { id, condition } => {
+                let current = self.version(id);
+                if condition.is_none_or(|condition| condition.holds(current)) {
+                    self.0.remove(id);
+                }
+            }
+            SessionOp::EraseUser { user } => self.0.retain(|_, entry| entry.4 != *user),
+            SessionOp::Create(_) | SessionOp::Touch { .. } => {}
+        }
+    }
+}
+
+fn any_op() -> impl Strategy<Value = SessionOp> {
+    let any_id = || (0_u8..4).prop_map(|n| id(&n.to_string()));
+    let any_condition = || {
+        prop_oneof![
+            Just(None),
+            Just(Some(Condition::IfAbsent)),
+            Just(Some(Condition::IfExists)),
+            (0_u64..60).prop_map(|index| Some(Condition::IfMatch(version(index)))),
+        ]
+    };
+    let user = (0_u8..2).prop_map(|n| format!("u{n}"));
+    prop_oneof![
+        4 => (any_id(), user.clone(), 1_u64..200, any::<bool>(), any_condition()).prop_map(
+            |(id, user, ttl_ms, sliding, condition)| SessionOp::Put(PutSession {
+                id, user, ttl_ms, sliding, condition,
+                sealed: sealed("x"),
+                limits: SessionLimits::default(),
+            })
+        ),
+        2 => (any_id(), any_condition()).prop_map(|(id, condition)| SessionOp::Delete { id, condition }),
+        2 => prop::collection::vec((any_id(), 0_u64..3_000), 0..3).prop_map(|touches| {
+            let touches = touches.into_iter().map(|(id, at_ms)| SessionTouch { id, at_ms });
+            SessionOp::Touch { touches: touches.collect() }
+        }),
+        1 => user.prop_map(|user| SessionOp::EraseUser { user }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_history_ends_as_the_oracle_says(
+        history in prop::collection::vec((any_op(), 0_u64..80), 1..60)
+    ) {
+        let (mut state, mut oracle) = (SessionState::default(), Oracle::default());
+        let mut now = 0;
+        for (index, (op, passed)) in (0..).zip(&history) {
+            now += passed;
+            state.apply(op, version(index), now).unwrap();
+            oracle.apply(op, version(index), now);
+            let left: Vec<_> = state.sessions.values()
+                .map(|r| (r.head.id.clone(), r.head.version, r.head.expires_ms)).collect();
+            let right: Vec<_> = oracle.0.iter().map(|(id, e)| (id.clone(), e.0, e.1)).collect();
+            prop_assert_eq!(left, right);
+        }
+        // The indexes hold what the sessions say, neither more nor less.
+        let mut again = SessionState::default();
+        for item in state.items() {
+            again.restore(item);
+        }
+        prop_assert_eq!(format!("{state:?}"), format!("{again:?}"));
+    }
+
+    #[test]
+    fn a_restored_state_with_idempotency_is_the_same(
+        history in prop::collection::vec((0_u8..4, 0_u8..3, 0_u8..2, 0_u64..HOUR * 20, 0_u8..4), 1..60)
+    ) {
+        let mut state = SessionState::default();
+        let mut now = 0;
+        for (index, (token, key, user, passed, what)) in (0..).zip(history) {
+            now += passed;
+            let (token, user) = (token.to_string(), format!("u{user}"));
+            let op = match what {
+                0 | 1 => create(&token, &user, Some((key, 1))),
+                2 => SessionOp::Delete { id: id(&token), condition: None },
+                _ => SessionOp::EraseUser { user },
+            };
+            let applied = state.apply(&op, version(index), now);
+            let fits = matches!(applied, Ok(_) | Err(Refusal::UserQuota { .. }));
+            prop_assert!(fits, "{:?}", applied);
+        }
+        let mut again = SessionState::default();
+        for item in state.items() {
+            again.restore(item);
+        }
+        prop_assert_eq!(format!("{state:?}"), format!("{again:?}"));
+        state.expire_due(u64::MAX);
+        state.expire_due(u64::MAX);
+        prop_assert_eq!((state.bytes(), state.users.len(), state.key_of.len()), (0, 0, 0));
+    }
+}

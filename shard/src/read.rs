@@ -1,0 +1,119 @@
+//! What can be read of a shard's state, and what it answers. Both cross the mesh.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    directory::DirectoryEntry,
+    index::{PartialClusters, PartialSuggestions},
+    key::ShardKey,
+    listing::{ListingVersion, Status},
+    listings::{DocRef, PartialSearch},
+    meta::Operation,
+    query::{MapQuery, Query, SuggestQuery},
+    refusal::Refusal,
+    session::{SessionId, SessionPage, SessionRecord},
+    state::ShardStats,
+};
+
+/// A question to one shard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ReadOp {
+    /// Listings: one by id.
+    Listing {
+        /// The id.
+        id: String,
+    },
+    /// Listings: a search.
+    Search(Box<Query>),
+    /// Listings: clusters for a map.
+    MapClusters(Box<MapQuery>),
+    /// Listings: places by prefix.
+    Suggest(SuggestQuery),
+    /// Any shard: how much it holds.
+    Counts,
+    /// Listings: all of them with their documents, page by page in the order of ids.
+    ExportListings {
+        /// The id behind which to begin.
+        after: Option<String>,
+        /// Where a page ends, in bytes of documents; it has one listing at least.
+        max_bytes: u64,
+    },
+    /// Directory: the entries of ids.
+    Directory {
+        /// The ids.
+        ids: Vec<String>,
+    },
+    /// Sessions: one by id.
+    Session {
+        /// The id.
+        id: SessionId,
+    },
+    /// Sessions: all of a user, page by page in the order of ids.
+    SessionsOf {
+        /// The user.
+        user: String,
+        /// The id behind which to begin.
+        after: Option<SessionId>,
+        /// Where a page ends, in bytes; it has one session at least.
+        max_bytes: u64,
+    },
+    /// Meta: the operations that are remembered.
+    Operations,
+}
+
+/// What a shard answers, all of it from one point of its log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ReadAnswer {
+    /// The listing, if it is here.
+    Listing(Option<Box<StoredListing>>),
+    /// The shard's part of a search.
+    Search(Box<PartialSearch>),
+    /// The shard's part of a map.
+    MapClusters(PartialClusters),
+    /// The shard's part of suggestions.
+    Suggestions(PartialSuggestions),
+    /// The shard does not hold everything of its range yet: a count of it would be wrong.
+    Incomplete,
+    /// How much there is.
+    Counts(ShardStats),
+    /// Some listings.
+    Listings(ListingPage),
+    /// The entries, in the order of the ids; `None` = no entry.
+    Directory(Vec<Option<DirectoryEntry>>),
+    /// The session, unless an applied command ended it. It may be past `expires_ms` on the reader's
+    /// clock: that it is gone may be said once the group's time has got there (by a
+    /// [`Tick`](crate::Op::Tick)) and a second read finds nothing.
+    Session(Option<Box<SessionRecord>>),
+    /// Some sessions of a user.
+    Sessions(SessionPage),
+    /// The operations, oldest first.
+    Operations(Vec<Operation>),
+    /// The question was refused.
+    Refused(Refusal),
+}
+
+/// A listing with its document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredListing {
+    /// Names the document: the listing's id, and the log entry that wrote it.
+    pub at: DocRef,
+    /// Where it lives.
+    pub key: ShardKey,
+    /// How new it is.
+    pub version: ListingVersion,
+    /// Where it stands in its life.
+    pub status: Status,
+    /// Whether searches do not find it yet, since the directory does not point to it.
+    pub hidden: bool,
+    /// Its JSON text; `None` = this replica's store has lost it and another replica has to be asked.
+    pub document: Option<String>,
+}
+
+/// Some listings, in the order of their ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListingPage {
+    /// The listings.
+    pub listings: Vec<StoredListing>,
+    /// The id behind which to go on; `None` = these were the last.
+    pub next: Option<String>,
+}

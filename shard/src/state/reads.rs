@@ -1,0 +1,133 @@
+//! Reads of a group's state.
+
+use super::{Body, ShardState};
+use crate::{
+    key::ShardKey,
+    listings::{DocumentStore, ListingsState, RowView},
+    read::{ListingPage, ReadAnswer, ReadOp, StoredListing},
+    refusal::Refusal,
+};
+
+/// How many documents are fetched at once for an export.
+const EXPORT_BATCH: usize = 64;
+
+/// The most ids in one question to the directory.
+const DIRECTORY_IDS_MAX: usize = 10_000;
+
+impl ShardState {
+    /// Answers a question from the state as it is now.
+    #[must_use]
+    pub fn read(&self, op: &ReadOp, documents: &dyn DocumentStore) -> ReadAnswer {
+        self.answer(op, documents).unwrap_or_else(ReadAnswer::Refused)
+    }
+
+    fn answer(&self, op: &ReadOp, documents: &dyn DocumentStore) -> Result<ReadAnswer, Refusal> {
+        match (op, &self.body) {
+            (ReadOp::Counts, _) => Ok(ReadAnswer::Counts(self.stats())),
+            (ReadOp::Operations, Body::Meta(meta)) => {
+                Ok(ReadAnswer::Operations(meta.operations().cloned().collect()))
+            }
+            (op, Body::Listings(listings)) => answer_listings(listings, op, documents),
+            (ReadOp::Directory { ids }, Body::Directory(directory)) => {
+                if ids.len() > DIRECTORY_IDS_MAX {
+                    return Err(Refusal::Invalid(format!(
+                        "at most {DIRECTORY_IDS_MAX} ids are looked up at once, not {}",
+                        ids.len()
+                    )));
+                }
+                if !ids.iter().all(|id| self.holds(&ShardKey::directory(id))) {
+                    return Err(Refusal::WrongKey { shard: self.shard });
+                }
+                let entries = ids.iter().map(|id| directory.get(id).cloned()).collect();
+                Ok(ReadAnswer::Directory(entries))
+            }
+            (ReadOp::Session { id }, Body::Sessions(sessions)) => {
+                if !self.holds(&id.key()) {
+                    return Err(Refusal::WrongKey { shard: self.shard });
+                }
+                Ok(ReadAnswer::Session(sessions.get(id).cloned().map(Box::new)))
+            }
+            (ReadOp::SessionsOf { user, after, max_bytes }, Body::Sessions(sessions)) => {
+                Ok(ReadAnswer::Sessions(sessions.of_user(user, after.as_ref(), *max_bytes)))
+            }
+            (
+                ReadOp::Listing { .. }
+                | ReadOp::Search(_)
+                | ReadOp::MapClusters(_)
+                | ReadOp::Suggest(_)
+                | ReadOp::ExportListings { .. }
+                | ReadOp::Directory { .. }
+                | ReadOp::Session { .. }
+                | ReadOp::SessionsOf { .. }
+                | ReadOp::Operations,
+                _,
+            ) => Err(Refusal::WrongKind),
+        }
+    }
+}
+
+fn answer_listings(
+    listings: &ListingsState,
+    op: &ReadOp,
+    documents: &dyn DocumentStore,
+) -> Result<ReadAnswer, Refusal> {
+    let complete = listings.is_complete();
+    Ok(match op {
+        ReadOp::Listing { id } => {
+            let found = listings.get(id).and_then(|row| stored(vec![row], documents).pop());
+            ReadAnswer::Listing(found.map(Box::new))
+        }
+        ReadOp::ExportListings { after, max_bytes } => {
+            ReadAnswer::Listings(export(listings, after.as_deref(), *max_bytes, documents))
+        }
+        ReadOp::Search(_) | ReadOp::MapClusters(_) | ReadOp::Suggest(_) if !complete => {
+            ReadAnswer::Incomplete
+        }
+        ReadOp::Search(query) => ReadAnswer::Search(Box::new(listings.search(query, documents))),
+        ReadOp::MapClusters(query) => ReadAnswer::MapClusters(listings.clusters(query)),
+        ReadOp::Suggest(query) => ReadAnswer::Suggestions(listings.suggest(query)),
+        ReadOp::Counts
+        | ReadOp::Directory { .. }
+        | ReadOp::Session { .. }
+        | ReadOp::SessionsOf { .. }
+        | ReadOp::Operations => return Err(Refusal::WrongKind),
+    })
+}
+
+fn export(
+    listings: &ListingsState,
+    after: Option<&str>,
+    max_bytes: u64,
+    documents: &dyn DocumentStore,
+) -> ListingPage {
+    let mut page = ListingPage { listings: Vec::new(), next: None };
+    let mut rows = listings.documents_after(after).peekable();
+    let mut bytes = 0_u64;
+    while rows.peek().is_some() {
+        let batch: Vec<RowView> = rows.by_ref().take(EXPORT_BATCH).collect();
+        for listing in stored(batch, documents) {
+            let size = listing.document.as_ref().map_or(0, String::len) as u64;
+            bytes = bytes.saturating_add(size);
+            if let Some(last) = page.listings.last().filter(|_| bytes > max_bytes) {
+                page.next = Some(last.at.id.clone());
+                return page;
+            }
+            page.listings.push(listing);
+        }
+    }
+    page
+}
+
+/// The listings of `rows` with their documents, in their order.
+fn stored(rows: Vec<RowView>, documents: &dyn DocumentStore) -> Vec<StoredListing> {
+    let wanted: Vec<_> = rows.iter().map(|row| row.document.clone()).collect();
+    let found = documents.get_many(&wanted).into_iter().chain(std::iter::repeat(None));
+    rows.into_iter()
+        .zip(found)
+        .map(|(row, bytes)| {
+            let RowView { document: at, key, version, status, hidden } = row;
+            let document = bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+            StoredListing { at, key, version, status, hidden, document }
+        })
+        .collect()
+}

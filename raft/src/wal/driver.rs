@@ -60,9 +60,10 @@ pub async fn drive<R: AsyncRuntime>(mut wal: Wal) -> Result<(), WalError> {
             Work::Over => return wal.step(),
             Work::Now => wal.step()?,
             Work::Linger => {
-                // Whether company came or the time is up, it is written now.
-                drop(R::timeout(linger, wal.woken()).await);
-                wal.step()?;
+                // Woken, it looks again: there is company, or the notice was an old one.
+                if R::timeout(linger, wal.woken()).await.is_err() {
+                    wal.step()?;
+                }
             }
             Work::Idle => wal.woken().await,
         }

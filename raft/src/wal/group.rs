@@ -95,6 +95,9 @@ impl GroupState {
         while self.slots.len() > keep {
             gone.add(self.slots.pop_back());
         }
+        if self.slots.is_empty() {
+            self.first = self.purged.map_or(0, |purged| purged.index.saturating_add(1));
+        }
         gone.finish()
     }
 

@@ -118,6 +118,11 @@ impl Segments {
         dead
     }
 
+    /// Whether [`take_dead`](Self::take_dead) would take any.
+    pub(super) fn has_dead(&self) -> bool {
+        self.map.len() > 1 && self.map.values().next().is_some_and(|oldest| oldest.live.is_empty())
+    }
+
     /// (bytes written to the segments, bytes of it still needed).
     pub(super) fn bytes(&self) -> (u64, u64) {
         self.map.values().fold((0, 0), |(used, live), segment| {

@@ -211,7 +211,8 @@ impl Wal {
         if state.closing {
             return if state.lazy.is_empty() { Work::Over } else { Work::Now };
         }
-        if !state.limbo.is_empty() || self.wants_spare() || self.to_empty(state).is_some() {
+        let cleaning = !state.limbo.is_empty() || state.segments.has_dead();
+        if cleaning || self.wants_spare() || self.to_empty(state).is_some() {
             return Work::Now;
         }
         if state.lazy.is_empty() { Work::Idle } else { Work::Linger }

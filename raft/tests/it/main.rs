@@ -1,0 +1,11 @@
+//! Integration tests of the write-ahead log and the log store.
+
+mod log_store_suite;
+mod mem_disk;
+mod wal_corruption;
+mod wal_crash;
+mod wal_fixture;
+mod wal_limits;
+mod wal_model;
+mod wal_sharing;
+mod wal_space;

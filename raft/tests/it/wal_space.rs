@@ -1,0 +1,109 @@
+//! Space is given back, also when a quiet group holds on to old segments.
+
+use hexpop_raft::wal::{LogPosition, LogVote, NewGroup, Wal, Work};
+
+use crate::{
+    mem_disk::MemDisk,
+    wal_model::{create, entry, id, ignore, observe, open, submit},
+};
+
+fn settle(wal: &mut Wal) {
+    for _ in 0..10_000 {
+        if wal.work() != Work::Now {
+            return;
+        }
+        wal.step().unwrap();
+    }
+    panic!("the log does not come to rest");
+}
+
+#[test]
+fn purged_segments_are_deleted() {
+    let disk = MemDisk::new();
+    let mut wal = open(&disk).unwrap().0;
+    let log = create(&mut wal, 1);
+    for n in 0..200 {
+        log.try_append(vec![entry(n, 1, 200)], ignore()).unwrap();
+        wal.step().unwrap();
+    }
+    assert!(disk.contents().len() > 8);
+    submit(log.purge(LogPosition { term: 1, index: 198 }));
+    settle(&mut wal);
+    assert!(disk.contents().len() <= 4, "{}", disk.contents().len());
+    assert_eq!(log.read(0..1000, usize::MAX).unwrap(), [entry(199, 1, 200)]);
+}
+
+#[test]
+fn a_quiet_group_is_copied_on_and_does_not_hold_segments() {
+    let disk = MemDisk::new();
+    let mut wal = open(&disk).unwrap().0;
+    let quiet = create(&mut wal, 1);
+    submit(quiet.save_vote(LogVote { term: 3, node: 2, committed: true }));
+    quiet.try_append((5..9).map(|n| entry(n, 1, 50)).collect(), ignore()).unwrap();
+    quiet.save_committed(Some(LogPosition { term: 1, index: 7 })).unwrap();
+    let gone = create(&mut wal, 7);
+    submit(gone.save_vote(LogVote { term: 8, node: 2, committed: false }));
+    submit(gone.destroy());
+    let busy = create(&mut wal, 2);
+    let mut most = 0;
+    for n in 0..2000 {
+        busy.try_append(vec![entry(n, 1, 200)], ignore()).unwrap();
+        if n % 4 == 3 {
+            submit(busy.purge(LogPosition { term: 1, index: n - 2 }));
+        }
+        wal.step().unwrap();
+        most = most.max(disk.contents().len());
+    }
+    settle(&mut wal);
+    assert!(most <= 10, "{most} segments");
+    let stats = wal.handle().stats();
+    assert!(stats.records_moved >= 4 && stats.segments_deleted > 50, "{stats:?}");
+    assert_eq!(
+        quiet.read(0..100, usize::MAX).unwrap(),
+        (5..9).map(|n| entry(n, 1, 50)).collect::<Vec<_>>()
+    );
+    let model = [(id(1), Default::default()), (id(2), Default::default())].into();
+    let before = observe(&wal.handle(), &model);
+    drop(wal);
+
+    let mut wal = open(&disk).unwrap().0;
+    assert_eq!(observe(&wal.handle(), &model), before);
+    let quiet = wal.handle().group(id(1)).unwrap().view().unwrap();
+    assert_eq!(quiet.committed, Some(LogPosition { term: 1, index: 7 }));
+    // The vote of the group that is gone has come along too.
+    submit(wal.handle().create(id(7), NewGroup::default()));
+    wal.step().unwrap();
+    let vote = wal.handle().group(id(7)).unwrap().view().unwrap().vote;
+    assert_eq!(vote, Some(LogVote { term: 8, node: 2, committed: false }));
+}
+
+#[test]
+fn one_life_of_a_group_does_not_see_the_next() {
+    let disk = MemDisk::new();
+    let mut wal = open(&disk).unwrap().0;
+    let first = create(&mut wal, 1);
+    first.try_append(vec![entry(0, 1, 5)], ignore()).unwrap();
+    submit(first.destroy());
+    let second = create(&mut wal, 1);
+    assert!(first.view().is_err());
+    assert!(first.try_append(vec![entry(0, 1, 5)], ignore()).is_err());
+    assert_eq!(second.view().unwrap().last, None);
+    assert_eq!(open(&disk.after_kill()).unwrap().0.handle().groups().len(), 1);
+}
+
+#[test]
+fn what_is_read_during_deletion_stays_readable() {
+    let disk = MemDisk::new();
+    let mut wal = open(&disk).unwrap().0;
+    let log = create(&mut wal, 1);
+    for n in 0..100 {
+        log.try_append(vec![entry(n, 1, 200)], ignore()).unwrap();
+    }
+    settle(&mut wal);
+    // Past the cache: from the files.
+    let read = log.read(0..50, 2000).unwrap();
+    assert!(read.len() >= 8 && read.len() <= 10, "{}", read.len());
+    assert_eq!(read[0], entry(0, 1, 200));
+    assert_eq!(log.read(99..200, 1).unwrap(), [entry(99, 1, 200)]);
+    assert!(log.read(100..200, 1).unwrap().is_empty());
+}

@@ -1,0 +1,167 @@
+//! Which replicas to ask, in which order. Pure.
+
+use std::time::Duration;
+
+use hexpop_edge_config::NodeId;
+use hexpop_shard::{KeyRange, ShardDescriptor, ShardMap};
+
+/// What is known of one replica's node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    /// The node.
+    pub node: NodeId,
+    /// It is this node, and its replica can answer.
+    pub local: bool,
+    /// It is in this node's PoP.
+    pub same_pop: bool,
+    /// Membership believes it to be up.
+    pub alive: bool,
+    /// Its breaker lets requests through.
+    pub admitted: bool,
+    /// The round-trip time to it, if known.
+    pub rtt: Option<Duration>,
+    /// It can lead.
+    pub voter: bool,
+}
+
+/// The order for reads that any replica may answer: the local one, then those that seem to be well
+/// (same PoP first, then the shortest round trip), then the rest as a last resort.
+pub(crate) fn for_read(mut candidates: Vec<Candidate>) -> Vec<NodeId> {
+    candidates.sort_by_key(|candidate| {
+        (
+            !candidate.local,
+            !(candidate.alive && candidate.admitted),
+            !candidate.same_pop,
+            candidate.rtt.unwrap_or(Duration::MAX),
+            candidate.node,
+        )
+    });
+    candidates.into_iter().map(|candidate| candidate.node).collect()
+}
+
+/// The order for what only the leader can do: whom somebody believes to lead (the latest hint
+/// first), then the voters as the descriptor has them, which is who should lead first.
+pub(crate) fn for_leader(
+    hints: &[NodeId],
+    descriptor: &ShardDescriptor,
+    usable: impl Fn(NodeId) -> bool,
+) -> Vec<NodeId> {
+    let voters: Vec<NodeId> = descriptor.voters().map(|replica| replica.node).collect();
+    let hinted = hints.iter().copied().filter(|node| voters.contains(node));
+    let (well, rest): (Vec<_>, Vec<_>) = voters.iter().copied().partition(|node| usable(*node));
+    let mut order = Vec::with_capacity(voters.len());
+    for node in hinted.chain(well).chain(rest) {
+        if !order.contains(&node) {
+            order.push(node);
+        }
+    }
+    order
+}
+
+/// The shards that share a key with one of the ranges, each once, in key order.
+pub(crate) fn shards_of(map: &ShardMap, ranges: &[KeyRange]) -> Vec<ShardDescriptor> {
+    let mut found: Vec<&ShardDescriptor> =
+        ranges.iter().flat_map(|range| map.overlapping(range)).collect();
+    found.sort_by(|a, b| a.range.start.cmp(&b.range.start));
+    found.dedup_by_key(|descriptor| descriptor.id);
+    found.into_iter().cloned().collect()
+}
+
+/// The descriptor to go on with after a replica said that the epoch is stale: the newest of those
+/// that hold what was asked for.
+pub(crate) fn newer_of<'a>(
+    asked: &ShardDescriptor,
+    newer: &'a [ShardDescriptor],
+    holds: impl Fn(&ShardDescriptor) -> bool,
+) -> Option<&'a ShardDescriptor> {
+    newer
+        .iter()
+        .filter(|descriptor| holds(descriptor))
+        .filter(|descriptor| descriptor.id != asked.id || descriptor.epoch > asked.epoch)
+        .max_by_key(|descriptor| descriptor.epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use hexpop_edge_config::{Epoch, RaftId, ShardId};
+    use hexpop_shard::{Replica, ReplicaRole, Space};
+
+    use super::*;
+
+    fn candidate(node: u32) -> Candidate {
+        Candidate {
+            node: NodeId(node),
+            local: false,
+            same_pop: false,
+            alive: true,
+            admitted: true,
+            rtt: None,
+            voter: true,
+        }
+    }
+
+    fn nodes(order: &[NodeId]) -> Vec<u32> {
+        order.iter().map(|node| node.0).collect()
+    }
+
+    fn descriptor(id: u64, range: KeyRange, voters: &[u32]) -> ShardDescriptor {
+        let replica = |node: &u32| Replica {
+            raft: RaftId(u64::from(*node)),
+            node: NodeId(*node),
+            role: if *node < 9 { ReplicaRole::Voter } else { ReplicaRole::Learner },
+        };
+        let replicas = voters.iter().map(replica).collect();
+        ShardDescriptor { id: ShardId(id), range, epoch: Epoch::FIRST, replicas }
+    }
+
+    #[test]
+    fn the_local_replica_then_the_pop_then_the_nearest_then_the_unwell() {
+        let ms = |ms| Some(Duration::from_millis(ms));
+        let order = for_read(vec![
+            Candidate { admitted: false, rtt: ms(1), ..candidate(1) },
+            Candidate { rtt: ms(30), ..candidate(2) },
+            Candidate { rtt: ms(10), ..candidate(3) },
+            candidate(4),
+            Candidate { same_pop: true, rtt: ms(40), ..candidate(5) },
+            Candidate { alive: false, same_pop: true, ..candidate(6) },
+            Candidate { local: true, ..candidate(7) },
+        ]);
+        assert_eq!(nodes(&order), [7, 5, 3, 2, 4, 6, 1]);
+    }
+
+    #[test]
+    fn hints_lead_then_the_voters_in_their_order_and_learners_never() {
+        let shard = descriptor(1, KeyRange::space(Space::Sessions), &[2, 9, 1, 3]);
+        assert_eq!(nodes(&for_leader(&[], &shard, |_| true)), [2, 1, 3]);
+        let hints = [NodeId(3), NodeId(9), NodeId(42), NodeId(1)];
+        assert_eq!(nodes(&for_leader(&hints, &shard, |_| true)), [3, 1, 2]);
+        assert_eq!(nodes(&for_leader(&[], &shard, |node| node != NodeId(2))), [1, 3, 2]);
+    }
+
+    #[test]
+    fn a_shard_is_asked_once_however_many_ranges_it_holds() {
+        let whole = |id, space| descriptor(id, KeyRange::space(space), &[1]);
+        let map = ShardMap::create(vec![
+            whole(1, Space::Listings),
+            whole(2, Space::Directory),
+            whole(3, Space::Sessions),
+        ])
+        .unwrap();
+        let ranges = ["IT:lazio", "IT:lombardia"]
+            .map(|text| KeyRange::territory(Space::Listings, &text.parse().unwrap()));
+        let ids: Vec<_> = shards_of(&map, &ranges).iter().map(|shard| shard.id.0).collect();
+        assert_eq!(ids, [1]);
+    }
+
+    #[test]
+    fn only_a_newer_descriptor_that_holds_the_key_is_gone_on_with() {
+        let asked = descriptor(1, KeyRange::space(Space::Sessions), &[1]);
+        let mut newer = asked.clone();
+        assert!(newer_of(&asked, std::slice::from_ref(&newer), |_| true).is_none());
+        newer.epoch.conf += 1;
+        assert!(newer_of(&asked, std::slice::from_ref(&newer), |_| false).is_none());
+        assert_eq!(newer_of(&asked, std::slice::from_ref(&newer), |_| true), Some(&newer));
+        let other = descriptor(7, KeyRange::space(Space::Sessions), &[1]);
+        assert_eq!(newer_of(&asked, std::slice::from_ref(&other), |_| true), Some(&other));
+    }
+}

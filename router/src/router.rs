@@ -1,0 +1,281 @@
+//! The router: what the HTTP servers call.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hexpop_edge_config::{NodeId, RequestId};
+use http::{HeaderMap, Method, Request, Response};
+use openraft_rt::AsyncRuntime;
+
+use crate::{
+    ask::{Answered, Asker, Call},
+    breakers::{BreakerStatus, Breakers, Class},
+    cache::{CacheStats, HttpCache},
+    consistency::{Given, Level},
+    deadline::Deadline,
+    error::RouteError,
+    id_cache::IdCache,
+    metrics::Metrics,
+    options::RouterOptions,
+    origin::{OriginClient, Uptime},
+    port::{Body, Client, Ports},
+    session::Touches,
+    status::{Source, cache_name, of_replicas},
+    token::Token,
+};
+
+/// How a request is to be answered.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// The read level asked for; `None` = the default of what is asked.
+    pub level: Option<Level>,
+    /// A state that a read must include.
+    pub token: Option<Token>,
+    /// How long the client waits; `None` = the default of what is asked.
+    pub timeout: Option<Duration>,
+    /// The W3C trace context, passed on to other nodes.
+    pub traceparent: Option<Arc<str>>,
+    /// The client's own request, for the origin to answer if the mesh cannot; `None` = it is not
+    /// to be asked.
+    pub fallback: Option<Fallback>,
+}
+
+/// A client's request, as the origin gets it.
+#[derive(Debug, Clone)]
+pub struct Fallback {
+    /// Its method.
+    pub method: Method,
+    /// Path and query.
+    pub target: String,
+    /// Its header fields.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// Who sent it.
+    pub client: Client,
+}
+
+/// Something that the mesh answered, with what is said about it in header fields.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer<T> {
+    /// The answer.
+    pub value: T,
+    /// `Hexpop-Consistency`, and the token of a read from one shard.
+    pub given: Given,
+    /// `Cache-Status`.
+    pub cache_status: String,
+}
+
+/// An answer of the mesh, or the origin's response in its place.
+#[derive(Debug)]
+pub enum Routed<T> {
+    /// The mesh answered.
+    Mesh(Answer<T>),
+    /// The origin answered, `Cache-Status` and `Via` included.
+    Origin(Response<Body>),
+}
+
+/// Routes requests to replicas, peers, the HTTP cache and the origin.
+pub struct Router<R: AsyncRuntime> {
+    pub(crate) options: RouterOptions,
+    pub(crate) ports: Ports,
+    pub(crate) asker: Asker<R>,
+    pub(crate) cache: Arc<HttpCache<R>>,
+    pub(crate) origin: OriginClient<R>,
+    pub(crate) uptime: Uptime<R>,
+    pub(crate) ids: IdCache,
+    pub(crate) touches: Touches,
+    pub(crate) metrics: Metrics,
+    pub(crate) name: String,
+    breakers: Arc<Breakers>,
+    sequence: AtomicU64,
+}
+
+impl<R: AsyncRuntime> Router<R> {
+    /// A router with an empty cache and closed breakers. It has no tasks of its own besides those
+    /// of requests under way, until [`follow_feeds`](Self::follow_feeds) is called.
+    #[must_use]
+    pub fn new(options: RouterOptions, ports: Ports, metrics: Metrics) -> Arc<Self> {
+        let uptime = Uptime::start();
+        let name = cache_name(&options.pop, options.node);
+        let (peer_options, origin_options) = (options.peer_breaker, options.origin_breaker);
+        let breakers = Arc::new(Breakers::new(peer_options, origin_options, metrics.clone()));
+        let origin = OriginClient::new(
+            Arc::clone(&ports.origin),
+            Arc::clone(&breakers),
+            metrics.clone(),
+            uptime,
+        );
+        let cache = Arc::new(HttpCache::new(
+            options.cache.clone(),
+            name.clone(),
+            origin.clone(),
+            Arc::clone(&ports.clock),
+            uptime,
+            metrics.clone(),
+        ));
+        let asker = Asker::new(
+            options.clone(),
+            Arc::clone(&ports.local),
+            Arc::clone(&ports.peer),
+            Arc::clone(&ports.peers),
+            Arc::clone(&breakers),
+            uptime,
+            metrics.clone(),
+        );
+        Arc::new(Self {
+            ids: IdCache::new(options.id_cache_max),
+            touches: Touches::default(),
+            sequence: AtomicU64::new(0),
+            options,
+            ports,
+            asker,
+            cache,
+            origin,
+            uptime,
+            metrics,
+            name,
+            breakers,
+        })
+    }
+
+    /// This node's name in `Cache-Status` and `Via`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Answers whatever the mesh does not, through the HTTP cache.
+    ///
+    /// # Errors
+    /// [`RouteError`] with its `cache_status` set.
+    pub async fn proxy(
+        &self,
+        request: Request<Body>,
+        client: Client,
+        timeout: Option<Duration>,
+    ) -> Result<Response<Body>, RouteError> {
+        let longest = self.options.cache.origin_timeout + self.options.cache.body_timeout;
+        let deadline = Deadline::after(timeout.unwrap_or(longest));
+        self.cache.handle(request, client, deadline).await
+    }
+
+    /// Forgets what the HTTP cache holds of a target.
+    pub fn invalidate(&self, scheme: &str, authority: &str, target: &str) {
+        self.cache.invalidate(scheme, authority, target);
+    }
+
+    /// All breakers.
+    #[must_use]
+    pub fn breakers(&self) -> Vec<BreakerStatus> {
+        self.breakers.list(self.uptime.now(), self.ports.clock.wall_ms())
+    }
+
+    /// How full the HTTP cache is. Brings its gauges up to date: call it before metrics are read.
+    #[must_use]
+    pub fn cache_stats(&self) -> CacheStats {
+        self.asker.prune();
+        self.cache.stats()
+    }
+
+    /// A request id that no other request has.
+    pub(crate) fn request_id(&self) -> RequestId {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        RequestId { origin: self.options.raft, start: self.options.start, sequence }
+    }
+
+    pub(crate) fn call(&self, context: &Context, default: Duration) -> Call<R> {
+        let deadline = Deadline::after(context.timeout.unwrap_or(default));
+        Call::new(deadline, context.traceparent.clone())
+    }
+
+    /// The name of another node in `Cache-Status`.
+    fn name_of(&self, node: NodeId) -> String {
+        let members = self.ports.peers.members();
+        let member = members.iter().find(|member| member.node == node);
+        member.map_or_else(|| format!("hexpop-{node}"), |member| cache_name(&member.pop, node))
+    }
+
+    /// `Cache-Status` of what these nodes answered.
+    pub(crate) fn status_of(&self, nodes: impl IntoIterator<Item = NodeId>) -> String {
+        let mut others: Vec<NodeId> =
+            nodes.into_iter().filter(|node| *node != self.options.node).collect();
+        others.sort_unstable();
+        others.dedup();
+        self.metrics.answered_from(if others.is_empty() { Source::Replica } else { Source::Peer });
+        let names: Vec<String> = others.into_iter().map(|node| self.name_of(node)).collect();
+        of_replicas(&self.name, names.iter().map(String::as_str))
+    }
+
+    /// An answer of one shard.
+    pub(crate) fn answer_of<T, U>(&self, answered: &Answered<U>, value: T) -> Answer<T> {
+        Answer {
+            value,
+            given: Given { level: answered.level, vector: vec![answered.point] },
+            cache_status: self.status_of([answered.by]),
+        }
+    }
+
+    /// Lets the origin answer what the mesh cannot. `mesh` is why it cannot, and is what the client
+    /// hears when the origin cannot be asked either.
+    pub(crate) async fn from_origin(
+        &self,
+        fallback: Option<&Fallback>,
+        mesh: RouteError,
+        call: &Call<R>,
+    ) -> Result<Response<Body>, RouteError> {
+        let Some(fallback) = fallback else { return Err(mesh) };
+        // The mesh may have used the client's time up; the origin gets a little nevertheless.
+        let at_least = Deadline::after(FALLBACK_MIN);
+        let deadline = if call.deadline.left() < FALLBACK_MIN { at_least } else { call.deadline };
+        match self.cache.fetch_fallback(fallback.clone(), Class::Fallback, deadline).await {
+            Ok(response) => Ok(response),
+            Err(origin) if mesh.status >= 500 => {
+                let detail = format!("{}; and {}", mesh.detail, origin.detail);
+                Err(RouteError { detail, ..mesh })
+            }
+            Err(origin) => Err(origin),
+        }
+    }
+}
+
+/// What the origin gets at least when it has to answer in the mesh's place.
+const FALLBACK_MIN: Duration = Duration::from_millis(500);
+
+impl<R: AsyncRuntime> fmt::Debug for Router<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft_rt_tokio::TokioRuntime;
+
+    use super::*;
+
+    #[test]
+    fn what_servers_spawn_may_move_between_threads() {
+        const fn is_send<T: Send>(_future: Option<&T>) {}
+        fn check(router: &Arc<Router<TokioRuntime>>, context: &Context) {
+            let listing = router.get_listing("x", context);
+            is_send(Some(&listing));
+            let get = router.session_get("x", context);
+            is_send(Some(&get));
+            let put = router.session_delete("x", None, context);
+            is_send(Some(&put));
+            let erase = router.erase_user("x", context);
+            is_send(Some(&erase));
+            let export = router.export_user("x", context);
+            is_send(Some(&export));
+        }
+        let _compiles: fn(&Arc<Router<TokioRuntime>>, &Context) = check;
+    }
+}

@@ -27,7 +27,7 @@ mod control;
 mod endpoint;
 mod error;
 pub mod frame;
-//GL pub mod gossip_loop;
+pub mod gossip_loop;
 mod hello;
 mod hook;
 mod metrics;

@@ -1,0 +1,67 @@
+//! Listings per H3 cell, in a form that adds up over shards without loss.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Row,
+    coded::NONE,
+    columns::ShardIndex,
+    facets::PriceGroup,
+    order::{ascending, from_ascending},
+};
+use crate::{cell::Cell, query::MapQuery};
+
+/// The cells of one shard.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PartialClusters {
+    /// Ascending by cell and group.
+    pub cells: Vec<PartialCell>,
+}
+
+/// The listings of one cell whose prices may be compared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartialCell {
+    /// H3 index, at the resolution asked for.
+    pub cell: u64,
+    /// Currency and period; `None` = the listings without a price.
+    pub group: Option<PriceGroup>,
+    /// How many.
+    pub count: u64,
+    /// Their amounts, ascending: an exact median over several shards needs all of them. At most
+    /// one per listing of the shard.
+    pub amounts: Vec<f64>,
+}
+
+impl ShardIndex {
+    /// Answers a map view. Listings without coordinates are in no cell.
+    #[must_use]
+    pub fn clusters(&self, query: &MapQuery) -> PartialClusters {
+        let matches = self.matching(&query.filters);
+        let mut members: Vec<(u64, u32, u64)> =
+            matches.rows.iter().filter_map(|row| self.member(*row, query.resolution)).collect();
+        members.sort_unstable();
+        let mut cells: Vec<PartialCell> = members
+            .chunk_by(|a, b| (a.0, a.1) == (b.0, b.1))
+            .filter_map(|chunk| {
+                let (cell, code, _) = *chunk.first()?;
+                let group = self.price_group.key(code).copied();
+                let amounts = match group {
+                    Some(_) => chunk.iter().map(|(_, _, amount)| from_ascending(*amount)).collect(),
+                    None => Vec::new(),
+                };
+                Some(PartialCell { cell, group, count: chunk.len() as u64, amounts })
+            })
+            .collect();
+        // Codes differ between replicas; groups do not.
+        cells.sort_unstable_by_key(|cell| (cell.cell, cell.group));
+        PartialClusters { cells }
+    }
+
+    fn member(&self, row: Row, resolution: u8) -> Option<(u64, u32, u64)> {
+        let at = row as usize;
+        let cell = Cell::from_known(*self.cell.get(at).filter(|cell| **cell != 0)?);
+        let code = self.price_group.codes().get(at).copied().unwrap_or(NONE);
+        let amount = self.amount.get(at).copied().filter(|amount| !amount.is_nan());
+        Some((cell.ancestor(resolution).raw(), code, amount.map_or(0, ascending)))
+    }
+}

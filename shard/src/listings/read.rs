@@ -1,0 +1,78 @@
+//! Searches over a shard's state: the index answers, documents turn hits into summaries.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DocRef, DocumentStore, ListingsState};
+use crate::{
+    index::{PartialClusters, PartialFacets, PartialSuggestions},
+    listing::summary,
+    query::{HitOrder, MapQuery, Query, SuggestQuery},
+};
+
+/// What one shard answers to a search.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartialSearch {
+    /// The best hits behind the cursor: one more than the page has, if there are as many.
+    pub hits: Vec<PartialHit>,
+    /// All listings that match, wherever the page begins.
+    pub total: u64,
+    /// The facets asked for.
+    pub facets: PartialFacets,
+    /// Documents of hits that the store does not have, and whose summary is therefore absent.
+    pub missing: Vec<DocRef>,
+}
+
+/// One hit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartialHit {
+    /// Its place in the order.
+    pub order: HitOrder,
+    /// Its summary as JSON text, with `distanceKm` where one was measured.
+    pub summary: Option<String>,
+}
+
+impl ListingsState {
+    /// Answers a search from this state as it is.
+    #[must_use]
+    pub fn search(&self, query: &Query, documents: &dyn DocumentStore) -> PartialSearch {
+        let answer = self.index.search(query);
+        let mut wanted = Vec::with_capacity(answer.hits.len());
+        let mut hits = Vec::with_capacity(answer.hits.len());
+        for hit in &answer.hits {
+            let (Some(id), Some(stored)) = (self.index.id(hit.row), self.stored_row(hit.row))
+            else {
+                continue;
+            };
+            wanted.push(DocRef { id: id.to_string(), position: stored.position });
+            hits.push(hit);
+        }
+        let found = documents.get_many(&wanted);
+        let mut missing = Vec::new();
+        let hits = hits
+            .into_iter()
+            .zip(wanted)
+            .zip(found.into_iter().chain(std::iter::repeat(None)))
+            .map(|((hit, document), bytes)| {
+                let summary = bytes.and_then(|bytes| summary(&bytes, hit.distance_km));
+                let order = HitOrder { key: hit.key, id: document.id.clone() };
+                if summary.is_none() {
+                    missing.push(document);
+                }
+                PartialHit { order, summary }
+            })
+            .collect();
+        PartialSearch { hits, total: answer.total, facets: answer.facets, missing }
+    }
+
+    /// Answers a map view.
+    #[must_use]
+    pub fn clusters(&self, query: &MapQuery) -> PartialClusters {
+        self.index.clusters(query)
+    }
+
+    /// Answers a question for places.
+    #[must_use]
+    pub fn suggest(&self, query: &SuggestQuery) -> PartialSuggestions {
+        self.index.suggest(query)
+    }
+}

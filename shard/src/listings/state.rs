@@ -1,0 +1,399 @@
+//! The state machine of a listings shard: a deterministic function of its log.
+
+use std::collections::BTreeMap;
+
+use hexpop_edge_config::Territory;
+
+use super::{
+    DeleteItem, DocRef, DocumentStore, FeedCursor, ItemOutcome, ListingRef, ListingsOp,
+    ListingsOutcome, StoredVersion, UpsertItem,
+    tombstones::{Tombstone, Tombstones},
+};
+use crate::{
+    LogPosition,
+    index::{Row, ShardIndex},
+    key::{KeyRange, ShardKey, hash_point},
+    listing::{Listing, ListingVersion, Precedence, Status},
+};
+
+/// What a replica of a listings shard holds in memory.
+#[derive(Debug)]
+pub struct ListingsState {
+    pub(super) range: KeyRange,
+    pub(super) index: ShardIndex,
+    /// By row number.
+    pub(super) stored: Vec<Option<Stored>>,
+    pub(super) tombstones: Tombstones,
+    pub(super) feeds: BTreeMap<Territory, String>,
+    pub(super) complete: bool,
+    pub(super) group_time_ms: u64,
+    document_bytes: u64,
+}
+
+/// What is kept of a listing besides its columns.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub(super) key: ShardKey,
+    pub(super) version: ListingVersion,
+    pub(super) position: LogPosition,
+    pub(super) status: Status,
+    pub(super) hidden: bool,
+    /// Of the document, by which equal content is known without it.
+    pub(super) digest: Digest,
+    pub(super) document_bytes: u64,
+}
+
+impl Stored {
+    pub(super) fn new(
+        key: ShardKey,
+        version: ListingVersion,
+        position: LogPosition,
+        (status, hidden): (Status, bool),
+        document: &str,
+    ) -> Self {
+        Self {
+            key,
+            version,
+            position,
+            status,
+            hidden,
+            digest: digest(document),
+            document_bytes: document.len() as u64,
+        }
+    }
+}
+
+/// Two independent 63-bit hashes of a document.
+pub(super) type Digest = (u64, u64);
+
+fn digest(document: &str) -> Digest {
+    let reversed: Vec<u8> = document.bytes().rev().collect();
+    (hash_point(document.as_bytes()), hash_point(&reversed))
+}
+
+/// A stored listing without its document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowView {
+    /// Names the document; its position is the version that an `ETag` is made of.
+    pub document: DocRef,
+    /// Where it lives.
+    pub key: ShardKey,
+    /// How new it is.
+    pub version: ListingVersion,
+    /// Where it stands in its life.
+    pub status: Status,
+    /// Whether searches do not find it yet.
+    pub hidden: bool,
+}
+
+/// How much a shard holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ListingsCounts {
+    /// All listings.
+    pub total: u64,
+    /// Those that searches find.
+    pub active: u64,
+    /// Tombstones.
+    pub tombstones: u64,
+    /// Bytes of all documents.
+    pub document_bytes: u64,
+}
+
+impl ListingsState {
+    /// An empty shard of `range`; it is not complete.
+    #[must_use]
+    pub fn new(range: KeyRange) -> Self {
+        Self {
+            range,
+            index: ShardIndex::default(),
+            stored: Vec::new(),
+            tombstones: Tombstones::default(),
+            feeds: BTreeMap::new(),
+            complete: false,
+            group_time_ms: 0,
+            document_bytes: 0,
+        }
+    }
+
+    /// Applies one change that was committed at `position`, proposed at `at_ms` (milliseconds since
+    /// the Unix epoch on the leader's clock). Applying it again changes nothing.
+    pub fn apply(
+        &mut self,
+        position: LogPosition,
+        at_ms: u64,
+        op: &ListingsOp,
+        documents: &mut dyn DocumentStore,
+    ) -> ListingsOutcome {
+        self.tick(at_ms);
+        let items = match op {
+            ListingsOp::Upsert { items } => {
+                items.iter().map(|item| self.upsert(position, item, documents)).collect()
+            }
+            ListingsOp::Delete { items } => {
+                items.iter().map(|item| self.delete(position, item, documents)).collect()
+            }
+            ListingsOp::Reveal { items } => items.iter().map(|item| self.reveal(item)).collect(),
+            ListingsOp::Retire { items } => {
+                items.iter().map(|item| self.retire(position, item, documents)).collect()
+            }
+            ListingsOp::MarkComplete { complete, feeds } => {
+                self.complete = *complete;
+                self.advance(feeds);
+                return ListingsOutcome::Marked;
+            }
+            ListingsOp::AdvanceFeeds { feeds } => {
+                self.advance(feeds);
+                return ListingsOutcome::Marked;
+            }
+        };
+        ListingsOutcome::Items(items)
+    }
+
+    /// Moves group time on, and forgets tombstones that are due.
+    pub fn tick(&mut self, at_ms: u64) {
+        self.group_time_ms = self.group_time_ms.max(at_ms);
+        self.tombstones.prune(self.group_time_ms);
+    }
+
+    fn upsert(
+        &mut self,
+        position: LogPosition,
+        item: &UpsertItem,
+        documents: &mut dyn DocumentStore,
+    ) -> ItemOutcome {
+        let listing = match Listing::parse(item.document.as_bytes()) {
+            Ok(listing) => listing,
+            Err(errors) => {
+                let reasons: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                return ItemOutcome::Rejected { reason: reasons.join("; ") };
+            }
+        };
+        if listing.key != item.key || !self.range.contains(&item.key) {
+            let reason = format!("{} is not a place of this listing in this shard", item.key);
+            return ItemOutcome::Rejected { reason };
+        }
+        let id = listing.columns.id.as_str();
+        if !self.is_newer(id, item) {
+            return ItemOutcome::Ignored { stored: self.stored_version(id) };
+        }
+        let is_found = self.by_id(id).is_some_and(|old| !old.hidden && old.key == item.key);
+        let hidden = item.hidden && !is_found;
+        self.forget(id, documents);
+        self.tombstones.remove(id);
+        let row = self.index.insert(&listing.columns, hidden);
+        documents.put(&DocRef { id: id.to_owned(), position }, item.document.as_bytes());
+        let (key, marks) = (item.key.clone(), (listing.columns.status, hidden));
+        self.store(row, Stored::new(key, item.version, position, marks, &item.document));
+        ItemOutcome::Applied
+    }
+
+    /// Whether a write is newer than what there is of its id.
+    fn is_newer(&self, id: &str, item: &UpsertItem) -> bool {
+        if let Some(stored) = self.by_id(id) {
+            return match item.version.against(&stored.version) {
+                Precedence::Newer => true,
+                Precedence::Same | Precedence::Older => false,
+                Precedence::LogOrder => digest(&item.document) != stored.digest,
+            };
+        }
+        self.tombstones.get(id).is_none_or(|tombstone| {
+            match item.version.against(&tombstone.version) {
+                Precedence::Newer | Precedence::LogOrder => true,
+                Precedence::Same | Precedence::Older => false,
+            }
+        })
+    }
+
+    fn delete(
+        &mut self,
+        position: LogPosition,
+        item: &DeleteItem,
+        documents: &mut dyn DocumentStore,
+    ) -> ItemOutcome {
+        let known = match (self.by_id(&item.id), self.tombstones.get(&item.id)) {
+            (Some(stored), _) => item.version.against(&stored.version) == Precedence::Older,
+            (None, Some(tombstone)) => {
+                item.version.against(&tombstone.version) != Precedence::Newer
+            }
+            (None, None) => false,
+        };
+        if known {
+            return ItemOutcome::Ignored { stored: self.stored_version(&item.id) };
+        }
+        self.bury(position, &item.key, &item.id, item.version, documents);
+        ItemOutcome::Applied
+    }
+
+    fn reveal(&mut self, item: &ListingRef) -> ItemOutcome {
+        let revealed = self.index.row(&item.id).filter(|row| {
+            self.stored_row(*row).is_some_and(|stored| {
+                stored.hidden
+                    && stored.key == item.key
+                    && stored.version == item.version
+                    && item.position.is_none_or(|position| position == stored.position)
+            })
+        });
+        let Some(row) = revealed else {
+            return ItemOutcome::Ignored { stored: self.stored_version(&item.id) };
+        };
+        if let Some(Some(stored)) = self.stored.get_mut(row as usize) {
+            stored.hidden = false;
+        }
+        self.index.set_hidden(row, false);
+        ItemOutcome::Applied
+    }
+
+    fn retire(
+        &mut self,
+        position: LogPosition,
+        item: &ListingRef,
+        documents: &mut dyn DocumentStore,
+    ) -> ItemOutcome {
+        let obsolete = self.by_id(&item.id).is_some_and(|stored| {
+            stored.key == item.key
+                && item.position.is_none_or(|position| position == stored.position)
+                && stored.version.against(&item.version) != Precedence::Newer
+        });
+        if !obsolete {
+            return ItemOutcome::Ignored { stored: self.stored_version(&item.id) };
+        }
+        self.bury(position, &item.key, &item.id, item.version, documents);
+        ItemOutcome::Applied
+    }
+
+    /// Takes a copy away, if there is one, and leaves a tombstone.
+    fn bury(
+        &mut self,
+        position: LogPosition,
+        key: &ShardKey,
+        id: &str,
+        version: ListingVersion,
+        documents: &mut dyn DocumentStore,
+    ) {
+        self.forget(id, documents);
+        let at_ms = self.group_time_ms;
+        self.tombstones.insert(id, Tombstone { key: key.clone(), version, position, at_ms });
+    }
+
+    /// Takes a copy and its document away.
+    fn forget(&mut self, id: &str, documents: &mut dyn DocumentStore) {
+        let Some(row) = self.index.row(id) else {
+            return;
+        };
+        if let Some(stored) = self.stored.get_mut(row as usize).and_then(Option::take) {
+            self.document_bytes = self.document_bytes.saturating_sub(stored.document_bytes);
+            documents.remove(&DocRef { id: id.to_owned(), position: stored.position });
+        }
+        self.index.remove(id);
+    }
+
+    pub(super) fn store(&mut self, row: Row, stored: Stored) {
+        let at = row as usize;
+        if self.stored.len() <= at {
+            self.stored.resize_with(at + 1, || None);
+        }
+        self.document_bytes += stored.document_bytes;
+        if let Some(slot) = self.stored.get_mut(at) {
+            *slot = Some(stored);
+        }
+    }
+
+    fn advance(&mut self, feeds: &[FeedCursor]) {
+        for feed in feeds {
+            self.feeds.insert(feed.territory.clone(), feed.cursor.clone());
+        }
+    }
+
+    pub(super) fn stored_row(&self, row: Row) -> Option<&Stored> {
+        self.stored.get(row as usize)?.as_ref()
+    }
+
+    fn by_id(&self, id: &str) -> Option<&Stored> {
+        self.stored_row(self.index.row(id)?)
+    }
+
+    fn stored_version(&self, id: &str) -> Option<StoredVersion> {
+        let of_row = self.by_id(id).map(|stored| StoredVersion {
+            version: stored.version,
+            position: stored.position,
+            hidden: stored.hidden,
+            deleted: false,
+        });
+        of_row.or_else(|| {
+            self.tombstones.get(id).map(|tombstone| StoredVersion {
+                version: tombstone.version,
+                position: tombstone.position,
+                hidden: false,
+                deleted: true,
+            })
+        })
+    }
+
+    /// A listing by id, whatever its status; the document is behind the port.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<RowView> {
+        let stored = self.by_id(id)?;
+        Some(RowView {
+            document: DocRef { id: id.to_owned(), position: stored.position },
+            key: stored.key.clone(),
+            version: stored.version,
+            status: stored.status,
+            hidden: stored.hidden,
+        })
+    }
+
+    /// Every listing, in the order of ids, beginning behind `after`.
+    pub fn documents_after<'a>(
+        &'a self,
+        after: Option<&'a str>,
+    ) -> impl Iterator<Item = RowView> + 'a {
+        self.index.rows_after(after).filter_map(|(id, _)| self.get(id))
+    }
+
+    /// The index, for searches.
+    #[must_use]
+    pub const fn index(&self) -> &ShardIndex {
+        &self.index
+    }
+
+    /// The keys that may be here.
+    #[must_use]
+    pub const fn range(&self) -> &KeyRange {
+        &self.range
+    }
+
+    /// Whether everything that the platform has of the range is here.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// How far each territory's feed has been followed.
+    #[must_use]
+    pub const fn feeds(&self) -> &BTreeMap<Territory, String> {
+        &self.feeds
+    }
+
+    /// The latest time that any applied command carried, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn group_time_ms(&self) -> u64 {
+        self.group_time_ms
+    }
+
+    /// Group time at which [`ListingsState::tick`] has something to do.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.tombstones.next_due_ms()
+    }
+
+    /// How much is here.
+    #[must_use]
+    pub fn counts(&self) -> ListingsCounts {
+        ListingsCounts {
+            total: self.index.len() as u64,
+            active: self.index.searchable(),
+            tombstones: self.tombstones.len() as u64,
+            document_bytes: self.document_bytes,
+        }
+    }
+}

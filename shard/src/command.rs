@@ -56,3 +56,6 @@ pub enum Reply {
     /// From a sessions shard.
     Session(SessionOutcome),
 }
+
+#[cfg(test)]
+mod tests;

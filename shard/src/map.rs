@@ -360,4 +360,80 @@ mod tests {
         assert_eq!(map.report(newer), Ok(false));
         assert_eq!(map.get(ShardId(1)).unwrap().epoch.conf, 5);
     }
+
+    /// Cuts every space at the same random places.
+    fn cut(cuts: &std::collections::BTreeSet<(u8, u64)>) -> Vec<ShardDescriptor> {
+        let mut shards = Vec::new();
+        for space in Space::ALL {
+            let mut start = ShardKey::space_start(space);
+            for (region, point) in cuts {
+                let territory = format!("IT:r{region}").parse().unwrap();
+                let end = ShardKey::new(space, &territory, *point);
+                shards.push(KeyRange { start, end: Some(end.clone()) });
+                start = end;
+            }
+            shards.push(KeyRange { start, end: None });
+        }
+        (1..).zip(shards).map(|(id, range)| shard(id, range)).collect()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn keys_are_found_as_a_scan_of_all_ranges_finds_them(
+            cuts in proptest::collection::btree_set((0_u8..4, 0_u64..20), 0..12),
+            keys in proptest::collection::vec((0_usize..3, 0_u8..5, 0_u64..25), 1..30),
+            splits in proptest::collection::vec((0_u8..4, 0_u64..20), 0..6),
+        ) {
+            let mut map = ShardMap::create(cut(&cuts)).unwrap();
+            let mut next_id = map.shards().count() as u64 + 1;
+            for (region, point) in splits {
+                let territory = format!("IT:r{region}").parse().unwrap();
+                let at = ShardKey::new(Space::Listings, &territory, point);
+                let parent = map.locate(&at).unwrap().clone();
+                let mut left = parent.clone();
+                left.range.end = Some(at.clone());
+                left.epoch.version += 1;
+                let right = shard(next_id, KeyRange { start: at, end: parent.range.end.clone() });
+                let version = map.version();
+                // At the start of a shard there is nothing to split off.
+                let fits = !left.range.is_empty();
+                let done = map.replace(&[parent.id], vec![left, right]);
+                proptest::prop_assert_eq!(done.is_ok(), fits);
+                proptest::prop_assert_eq!(map.version(), version + u64::from(fits));
+                next_id += u64::from(fits);
+            }
+            proptest::prop_assert_eq!(map.check(), Ok(()));
+            let keys: Vec<ShardKey> = keys.into_iter().map(|(space, region, point)| {
+                ShardKey::new(Space::ALL[space], &format!("IT:r{region}").parse().unwrap(), point)
+            }).collect();
+            for key in &keys {
+                let scanned: Vec<_> =
+                    map.shards().filter(|shard| shard.range.contains(key)).map(|s| s.id).collect();
+                proptest::prop_assert_eq!(vec![map.locate(key).unwrap().id], scanned);
+            }
+            for (start, end) in keys.iter().zip(keys.iter().skip(1)) {
+                let range = KeyRange { start: start.clone(), end: Some(end.clone()) };
+                if range.is_empty() {
+                    continue;
+                }
+                let mut scanned: Vec<_> =
+                    map.shards().filter(|shard| shard.range.overlaps(&range)).collect();
+                scanned.sort_by(|a, b| a.range.start.cmp(&b.range.start));
+                proptest::prop_assert_eq!(map.overlapping(&range), scanned);
+            }
+            let bytes = hexpop_edge_config::codec::encode(&map).unwrap();
+            proptest::prop_assert_eq!(hexpop_edge_config::codec::decode::<ShardMap>(&bytes).unwrap(), map);
+        }
+    }
+
+    #[test]
+    fn a_map_with_a_gap_does_not_decode() {
+        let mut shards = whole();
+        shards.pop();
+        let parts = MapParts { version: 3, highest_id: ShardId(3), shards };
+        let bytes = hexpop_edge_config::codec::encode(&parts).unwrap();
+        assert!(hexpop_edge_config::codec::decode::<ShardMap>(&bytes).is_err());
+        let none = hexpop_edge_config::codec::encode(&ShardMap::default()).unwrap();
+        assert!(hexpop_edge_config::codec::decode::<ShardMap>(&none).unwrap().is_empty());
+    }
 }

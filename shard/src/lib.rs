@@ -67,7 +67,7 @@ pub use meta::{
 };
 pub use placement::{
     Finding, Member, PlacementError, PlacementPolicy, Plan, Policy, Step, StepKind, Unplaceable,
-    plan, plan_first_map,
+    plan, plan_first_map, plan_meta_group,
 };
 pub use position::LogPosition;
 pub use query::{

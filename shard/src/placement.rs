@@ -16,6 +16,6 @@ mod tests;
 
 pub use first_map::{PlacementError, Unplaceable, plan_first_map};
 pub use members::Member;
-pub use plan::plan;
+pub use plan::{plan, plan_meta_group};
 pub use policy::{PlacementPolicy, Policy};
 pub use step::{Finding, Plan, Step, StepKind};

@@ -30,7 +30,10 @@ pub fn plan(
     let mut plan = Plan::default();
     let mut settled = Vec::new();
     for shard in map.shards() {
-        let (step, findings) = plan_replicas(shard, policy, members, &load);
+        let in_every_pop = PlacementPolicy::in_every_pop(&shard.range);
+        let of_shard = policy.of(&shard.range);
+        let (step, findings) =
+            plan_replicas((shard.id, &shard.replicas), of_shard, in_every_pop, members, &load);
         plan.findings.extend(findings);
         match step {
             None => settled.push(shard),
@@ -48,6 +51,15 @@ pub fn plan(
     plan
 }
 
+/// What to do next for the replicas of the meta group, which is in no map: as [`plan`] does for a
+/// shard under `policy`.
+#[must_use]
+pub fn plan_meta_group(replicas: &[Replica], members: &[Member], policy: &Policy) -> Plan {
+    let group = (ShardId::META, replicas);
+    let (step, findings) = plan_replicas(group, policy, false, members, &Counts::default());
+    Plan { steps: step.into_iter().collect(), findings }
+}
+
 const fn urgency(kind: &StepKind) -> u8 {
     match kind {
         StepKind::Replace { .. } => 0,
@@ -61,7 +73,8 @@ const fn urgency(kind: &StepKind) -> u8 {
 
 /// One shard, and what is known of the nodes of its replicas.
 struct View<'a> {
-    shard: &'a ShardDescriptor,
+    shard: ShardId,
+    replicas: &'a [Replica],
     /// Live nodes that may hold a replica.
     allowed: BTreeMap<NodeId, &'a Member>,
     by_node: BTreeMap<NodeId, &'a Member>,
@@ -71,23 +84,24 @@ struct View<'a> {
 
 /// The next step for the replicas of one shard, if it needs one.
 fn plan_replicas(
-    shard: &ShardDescriptor,
-    policy: &PlacementPolicy,
+    (shard, replicas): (ShardId, &[Replica]),
+    of_shard: &Policy,
+    in_every_pop: bool,
     members: &[Member],
     load: &Counts,
 ) -> (Option<Step>, Vec<Finding>) {
-    let of_shard = policy.of(&shard.range);
     let allowed = allowed(members, of_shard);
     let view = View {
         shard,
+        replicas,
         target: of_shard.voters(allowed.len()),
         allowed,
         by_node: members.iter().map(|member| (member.node, member)).collect(),
-        in_every_pop: PlacementPolicy::in_every_pop(&shard.range),
+        in_every_pop,
     };
     let mut findings = view.residency(of_shard);
-    let voters = shard.voters().count();
-    let live = shard.voters().filter(|replica| view.is_live(replica)).count();
+    let voters = view.voters().count();
+    let live = view.voters().filter(|replica| view.is_live(replica)).count();
     if live < voters / 2 + 1 {
         findings
             .push(view.finding(format!("{live} of {voters} voters are up, which is no quorum")));
@@ -106,11 +120,11 @@ fn plan_replicas(
 
 impl<'a> View<'a> {
     fn step(&self, kind: StepKind, reason: String) -> Step {
-        Step { shard: self.shard.id, kind, reason }
+        Step { shard: self.shard, kind, reason }
     }
 
     fn finding(&self, reason: String) -> Finding {
-        Finding { shard: self.shard.id, reason }
+        Finding { shard: self.shard, reason }
     }
 
     fn is_live(&self, replica: &Replica) -> bool {
@@ -119,13 +133,16 @@ impl<'a> View<'a> {
             .is_some_and(|member| member.alive && member.raft == replica.raft)
     }
 
+    fn voters(&self) -> impl Iterator<Item = &'a Replica> {
+        self.replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter)
+    }
+
     fn learners(&self) -> impl Iterator<Item = &'a Replica> {
-        self.shard.replicas.iter().filter(|replica| replica.role == ReplicaRole::Learner)
+        self.replicas.iter().filter(|replica| replica.role == ReplicaRole::Learner)
     }
 
     fn residency(&self, policy: &Policy) -> Vec<Finding> {
-        self.shard
-            .replicas
+        self.replicas
             .iter()
             .filter_map(|replica| self.by_node.get(&replica.node))
             .filter(|member| !member.carries(&policy.labels))
@@ -137,7 +154,7 @@ impl<'a> View<'a> {
 
     /// A replica of a data directory that its node no longer has gives way to one of the new directory.
     fn replace_wiped(&self) -> Option<Step> {
-        self.shard.replicas.iter().find_map(|old| {
+        self.replicas.iter().find_map(|old| {
             let member = self.by_node.get(&old.node)?;
             if !member.alive || member.raft == old.raft {
                 return None;
@@ -147,7 +164,7 @@ impl<'a> View<'a> {
             if old.role == ReplicaRole::Learner {
                 return Some(self.step(StepKind::RemoveLearner { node, raft: old.raft }, reason));
             }
-            let known = self.shard.replicas.iter().find(|replica| replica.raft == new);
+            let known = self.replicas.iter().find(|replica| replica.raft == new);
             let kind = match known.map(|replica| replica.role) {
                 Some(ReplicaRole::Voter) => StepKind::RemoveVoter { node, raft: old.raft },
                 Some(ReplicaRole::Learner) => StepKind::Replace { node, old: old.raft, new },
@@ -162,7 +179,7 @@ impl<'a> View<'a> {
 
     /// Another voter, where there are fewer than there should be.
     fn fill_up(&self, load: &Counts) -> Option<Step> {
-        let voters: Vec<&Replica> = self.shard.voters().collect();
+        let voters: Vec<&Replica> = self.voters().collect();
         if voters.len() >= self.target {
             return None;
         }
@@ -195,7 +212,7 @@ impl<'a> View<'a> {
             return None;
         }
         let mut pops = PopCounts::default();
-        for replica in &self.shard.replicas {
+        for replica in self.replicas {
             if let Some(member) = self.by_node.get(&replica.node) {
                 pops.add(&member.pop);
             }
@@ -210,12 +227,12 @@ impl<'a> View<'a> {
     /// A learner goes that neither becomes a voter nor is the only replica of its PoP.
     fn remove_learner(&self) -> Option<Step> {
         let mut reached = PopCounts::default();
-        for member in self.shard.voters().filter_map(|replica| self.by_node.get(&replica.node)) {
+        for member in self.voters().filter_map(|replica| self.by_node.get(&replica.node)) {
             reached.add(&member.pop);
         }
         self.learners().find_map(|learner| {
             let member = self.by_node.get(&learner.node)?;
-            let replaces = self.shard.voters().any(|voter| voter.node == learner.node);
+            let replaces = self.voters().any(|voter| voter.node == learner.node);
             let needed = self.in_every_pop && reached.of(&member.pop) == 0;
             reached.add(&member.pop);
             if needed || replaces {

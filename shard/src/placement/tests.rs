@@ -106,9 +106,29 @@ fn settle(
         count += plan.steps.len();
         for step in &plan.steps {
             execute(map, members, step, leaders);
+            if let StepKind::Promote { node, .. } = &step.kind {
+                check_promoted(map.get(step.shard).unwrap(), *node, members, policy);
+            }
         }
     }
     panic!("no end: {:?}", plan(map, members, policy, leaders).steps);
+}
+
+/// That the new voter shares its PoP with another only if no PoP without one could have it.
+fn check_promoted(
+    shard: &ShardDescriptor,
+    node: NodeId,
+    members: &[Member],
+    policy: &PlacementPolicy,
+) {
+    let pop = |node| &members.iter().find(|member| member.node == node).unwrap().pop;
+    let voters_in = |wanted| shard.voters().filter(|voter| pop(voter.node) == wanted).count();
+    let free = members.iter().any(|member| {
+        member.alive
+            && member.carries(&policy.of(&shard.range).labels)
+            && voters_in(&member.pop) == 0
+    });
+    assert!(!free || voters_in(pop(node)) == 1, "{shard:?}");
 }
 
 /// The hard rules, for every replica of the map that is on a member.
@@ -244,6 +264,41 @@ fn without_a_quorum_nothing_is_planned_and_it_is_said() {
     let plan = plan(&map, &members, &policy, &first_leaders(&map));
     assert_eq!(plan.steps, []);
     assert_eq!(plan.findings[0].reason, "1 of 3 voters are up, which is no quorum");
+}
+
+#[test]
+fn the_meta_group_grows_and_heals_like_a_shard() {
+    let mut members = demo();
+    let policy = policy(3, &[]).default;
+    let mut replicas =
+        vec![Replica { raft: RaftId(100), node: NodeId(1), role: ReplicaRole::Voter }];
+    let mut kinds = Vec::new();
+    for _round in 0..20 {
+        let Some(step) = plan_meta_group(&replicas, &members, &policy).steps.pop() else { break };
+        kinds.push(step.kind.as_str());
+        match step.kind {
+            StepKind::AddLearner { node, raft } => {
+                replicas.push(Replica { raft, node, role: ReplicaRole::Learner });
+            }
+            StepKind::Promote { raft, .. } => replicas
+                .iter_mut()
+                .filter(|replica| replica.raft == raft)
+                .for_each(|replica| replica.role = ReplicaRole::Voter),
+            StepKind::Replace { old, new, .. } => {
+                replicas.retain(|replica| replica.raft != old);
+                let new = replicas.iter_mut().find(|replica| replica.raft == new).unwrap();
+                new.role = ReplicaRole::Voter;
+            }
+            other => panic!("{other:?}"),
+        }
+        if replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter).count() == 3 {
+            members[0].raft = RaftId(101);
+        }
+    }
+    let grown = ["add-learner", "promote", "add-learner", "promote"];
+    assert_eq!(kinds, [&grown[..], &["add-learner", "replace"]].concat());
+    let pops: BTreeSet<_> = replicas.iter().map(|r| &members[r.node.0 as usize - 1].pop).collect();
+    assert_eq!((pops.len(), replicas.len()), (3, 3));
 }
 
 #[test]

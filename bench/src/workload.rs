@@ -149,6 +149,13 @@ impl Workload {
             .map(|(class, _weight)| class)
     }
 
+    /// Those classes with their share of the requests, in percent.
+    pub fn shares(&self) -> impl Iterator<Item = (Class, f64)> {
+        let total: u32 = self.weights.iter().map(|(_class, weight)| weight).sum();
+        let asked = self.weights.into_iter().filter(|(_class, weight)| *weight > 0);
+        asked.map(move |(class, weight)| (class, f64::from(weight) * 100.0 / f64::from(total)))
+    }
+
     fn pick(&self, rng: &mut Rng) -> Class {
         let total: u64 = self.weights.iter().map(|(_class, weight)| u64::from(*weight)).sum();
         let mut left = rng.below(total.max(1));

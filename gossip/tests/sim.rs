@@ -1,5 +1,11 @@
 //! Whole clusters in virtual time: join, crash, restart, partition, facts, farewell.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,

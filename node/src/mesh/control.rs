@@ -83,7 +83,8 @@ impl Drop for Waiting {
 impl ControlLink {
     pub(super) fn new(node: NodeId, options: &MeshOptions) -> (Self, mpsc::Receiver<Queued>) {
         let in_flight_max = options.in_flight_max(Class::Raft).max(1);
-        let (queue, receiver) = mpsc::channel(in_flight_max);
+        // Requests that were given up stay in the queue until it is written.
+        let (queue, receiver) = mpsc::channel(in_flight_max.saturating_mul(2).max(64));
         let link = Self {
             node,
             link: Link::new(node, LinkKind::Control),

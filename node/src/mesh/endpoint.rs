@@ -379,7 +379,7 @@ fn open(
     let mut config = EndpointConfig::new(Arc::new(credentials.reset_key()));
     // Ids that cannot be checked: only then are packets of connections of a killed predecessor
     // answered with a stateless reset.
-    config.cid_generator(|| Box::new(RandomIds::default()));
+    config.cid_generator(|| Box::new(RandomIds));
     let socket_error = |source| BindError::Socket { addr: options.listen, source };
     let socket = UdpSocket::bind(options.listen).map_err(socket_error)?;
     quinn::Endpoint::new(config, Some(server), socket, Arc::new(quinn::TokioRuntime))
@@ -387,7 +387,7 @@ fn open(
 }
 
 /// Connection ids of eight random bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct RandomIds;
 
 impl quinn::ConnectionIdGenerator for RandomIds {

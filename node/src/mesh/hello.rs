@@ -209,14 +209,33 @@ pub(super) fn connection_problem(error: &ConnectionError) -> Problem {
         }
         ConnectionError::ConnectionClosed(close) => {
             let reason: String = String::from_utf8_lossy(&close.reason).chars().take(300).collect();
-            format!("the peer broke the handshake off: {reason} ({})", close.error_code)
+            format!(
+                "the peer broke the handshake off: {} ({})",
+                in_words(&reason),
+                close.error_code
+            )
         }
-        ConnectionError::TransportError(error) if !error.reason.is_empty() => error.reason.clone(),
+        ConnectionError::TransportError(error) if !error.reason.is_empty() => {
+            in_words(&error.reason)
+        }
         ConnectionError::TimedOut => "nothing heard in time".to_owned(),
         ConnectionError::Reset => "the peer was started anew".to_owned(),
         ConnectionError::VersionMismatch
         | ConnectionError::TransportError(_)
         | ConnectionError::LocallyClosed
         | ConnectionError::CidsExhausted => error.to_string(),
+    }
+}
+
+/// What the TLS library says, with what it means here.
+fn in_words(reason: &str) -> String {
+    let reason = reason.strip_prefix("unexpected error: ").unwrap_or(reason);
+    // Authorities of one cluster name are told apart only by their keys: then the signature is bad.
+    if reason.contains("UnknownIssuer") || reason.contains("BadSignature") {
+        format!("{reason}: it is not signed by this cluster's authority")
+    } else if reason.contains("no certificates") {
+        format!("{reason}: it has no certificate of this cluster")
+    } else {
+        reason.to_owned()
     }
 }

@@ -47,7 +47,7 @@ pub use addresses::AddressBook;
 pub use endpoint::Mesh;
 pub use error::{BindError, MeshError, Refused, RefusedCode};
 pub use hook::{HookSlot, LinkAction, LinkHook, Traffic};
-pub use metrics::MeshCounters;
+pub use metrics::{MeshCounters, MeshMetrics};
 pub use options::{BytesMax, MeshOptions};
 pub use peer::PeerStatus;
 

@@ -22,6 +22,10 @@ use super::{
     metrics::Counters,
 };
 
+/// A connection that broke sooner than this is not made again at once: whatever ended it may end the
+/// next one as well.
+const STEADY_AFTER: Duration = Duration::from_secs(2);
+
 /// What is known about a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerStatus {
@@ -116,6 +120,7 @@ pub(super) struct Link {
     demand: Notify,
     hasten: Notify,
     backoff: Mutex<Duration>,
+    up_since: Mutex<Option<Instant>>,
 }
 
 impl Link {
@@ -127,6 +132,7 @@ impl Link {
             demand: Notify::new(),
             hasten: Notify::new(),
             backoff: Mutex::new(Duration::ZERO),
+            up_since: Mutex::new(None),
         }
     }
 
@@ -185,7 +191,7 @@ impl Link {
     }
 
     /// Waits until somebody needs the link, connects, and returns the connection. A link that was
-    /// up does not wait: its peer was needed a moment ago. A failed attempt is told to `failed`, so
+    /// up for a while does not wait: its peer was needed a moment ago. A failed attempt is told to `failed`, so
     /// that what waits for the link can be turned away.
     ///
     /// Returns `None` when the link is stopped.
@@ -196,6 +202,12 @@ impl Link {
         mut failed: impl FnMut(&str),
     ) -> Option<Established> {
         let mut needed = matches!(&*self.state.borrow(), LinkState::Down(_));
+        let steady = self.up_since.lock().is_none_or(|since| since.elapsed() > STEADY_AFTER);
+        if steady {
+            *self.backoff.lock() = Duration::ZERO;
+        } else if !self.pause(core, stop).await {
+            return None;
+        }
         loop {
             if !needed {
                 tokio::select! {
@@ -211,7 +223,7 @@ impl Link {
             match attempt {
                 Ok(established) => {
                     Counters::add(&core.counters.connects);
-                    *self.backoff.lock() = Duration::ZERO;
+                    *self.up_since.lock() = Some(Instant::now());
                     tracing::info!(peer = %self.node, link = ?self.kind, "connected");
                     self.state.send_replace(LinkState::Up(established.connection.clone()));
                     return Some(established);

@@ -182,7 +182,7 @@ async fn serve_raft(
                 }
                 loop {
                     match decoder.next_frame() {
-                        Ok(Some(frame)) => receive(core, node, frame, &mut held, &mut running),
+                        Ok(Some(frame)) => receive(core, node, frame, &mut held, &running),
                         Ok(None) => break,
                         Err(error) => return error.to_string(),
                     }
@@ -205,7 +205,7 @@ fn receive(
     node: NodeId,
     frame: ControlFrame,
     held: &mut VecDeque<(Instant, ControlFrame)>,
-    running: &mut Running,
+    running: &Running,
 ) {
     match core.hooks.on_receive(node, Traffic::Request(Class::Raft)) {
         LinkAction::Pass if held.is_empty() => start(core, node, frame, running),

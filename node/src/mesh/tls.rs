@@ -10,8 +10,7 @@ use hexpop_edge_config::{ClusterName, NodeId};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use ring::{digest, hmac};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore,
-    SignatureScheme,
+    DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
     client::{
         Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -46,8 +45,10 @@ enum WrongPeer {
 }
 
 impl WrongPeer {
+    /// A general error, because the text of it reaches the log; that of `CertificateError::Other`
+    /// would be wrapped up in debug output.
     fn into_tls(self) -> rustls::Error {
-        CertificateError::Other(OtherError(Arc::new(self))).into()
+        rustls::Error::General(self.to_string())
     }
 }
 

@@ -75,6 +75,8 @@ pub fn load_or_create(disk: &dyn Disk, random: u64) -> Result<RaftId, IdentityEr
 }
 
 fn load(disk: &dyn Disk) -> Result<RaftId, IdentityError> {
+    // A process that died may have seen the name and not synced it.
+    disk.sync_dir()?;
     let file = disk.open(FILE, false)?;
     if file.size()? != BYTES as u64 {
         return Err(IdentityError::Damaged(Damage::Unsound));

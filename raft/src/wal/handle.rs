@@ -81,6 +81,12 @@ impl WalHandle {
         Some(GroupLog { wal: self.clone(), id, life: group.life })
     }
 
+    /// The last vote in a group, also in one that was destroyed.
+    #[must_use]
+    pub fn vote(&self, id: GroupId) -> Option<LogVote> {
+        self.shared.state.lock().groups.get(&id)?.vote
+    }
+
     /// Adds a group. It is durable when it returns, with its vote and purged position.
     ///
     /// # Errors

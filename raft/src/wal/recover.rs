@@ -147,6 +147,8 @@ fn list(disk: &dyn Disk) -> Result<BTreeSet<u64>, OpenError> {
         }
         seqs.extend(parse_name(&name));
     }
+    // The names may be those that a dead process saw but never synced.
+    disk.sync_dir().map_err(io_error("syncing", "the directory"))?;
     if let (Some(&first), Some(&last)) = (seqs.first(), seqs.last())
         && let Some(missing) = (first..=last).find(|seq| !seqs.contains(seq))
     {

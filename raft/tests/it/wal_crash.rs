@@ -187,7 +187,8 @@ fn run(seed: u64, rounds: u64) {
             }
             if rng.below(8) == 0 {
                 let model = run.states.last().unwrap().clone();
-                assert_eq!(observe(&run.wal.handle(), &model), model);
+                let seen = observe(&run.wal.handle(), &model);
+                assert!(seen == model, "seed {seed}: {}\nbut {}", brief(&seen), brief(&model));
             }
         }
         if working && rng.below(2) == 0 {

@@ -84,8 +84,7 @@ pub(crate) fn observe(wal: &WalHandle, model: &Model) -> Model {
     let mut seen = Model::new();
     for &id in model.keys() {
         let Some(log) = wal.group(id) else {
-            // What a group that is gone remembers shows when it comes back.
-            let vote = model[&id].vote;
+            let vote = wal.vote(id);
             seen.insert(id, GroupModel { vote, ..GroupModel::default() });
             continue;
         };

@@ -1,13 +1,17 @@
 //! One request to one shard: which replica gets it, and what happens when that does not answer.
 
-use std::{collections::BTreeMap, marker::PhantomData, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, marker::PhantomData, pin::pin, sync::Arc, time::Duration};
 
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{
+    StreamExt,
+    future::{BoxFuture, Either, select},
+    stream::FuturesUnordered,
+};
 use hexpop_edge_config::{NodeId, RequestId, ShardId};
 use hexpop_shard::{
     LogPosition, Op, ReadAnswer, ReadOp, Refusal, Reply, ShardDescriptor, ShardKey, ShardMap,
 };
-use openraft_rt::{AsyncRuntime, Select2};
+use openraft_rt::AsyncRuntime;
 use parking_lot::Mutex;
 use rand::Rng;
 
@@ -75,11 +79,19 @@ pub(crate) struct Call<R: AsyncRuntime> {
     pub(crate) deadline: Deadline<R>,
     /// The W3C trace context.
     pub(crate) traceparent: Option<Arc<str>>,
+    /// For one attempt at a leader; `None` = as the options say.
+    attempt_timeout: Option<Duration>,
 }
 
 impl<R: AsyncRuntime> Call<R> {
     pub(crate) const fn new(deadline: Deadline<R>, traceparent: Option<Arc<str>>) -> Self {
-        Self { deadline, traceparent }
+        Self { deadline, traceparent, attempt_timeout: None }
+    }
+
+    /// The same with more or less time for one attempt.
+    pub(crate) const fn with_attempt_timeout(mut self, time: Duration) -> Self {
+        self.attempt_timeout = Some(time);
+        self
     }
 
     /// A call of the node itself.
@@ -90,7 +102,8 @@ impl<R: AsyncRuntime> Call<R> {
 
 impl<R: AsyncRuntime> Clone for Call<R> {
     fn clone(&self) -> Self {
-        Self::new(self.deadline, self.traceparent.clone())
+        let (deadline, traceparent) = (self.deadline, self.traceparent.clone());
+        Self { deadline, traceparent, attempt_timeout: self.attempt_timeout }
     }
 }
 
@@ -301,7 +314,9 @@ impl<R: AsyncRuntime> Asker<R> {
         let (mut last, mut asked) = (None, 0_u32);
         let mut ask_next = true;
         loop {
-            if ask_next && let Some(node) = order.next() {
+            if std::mem::take(&mut ask_next)
+                && let Some(node) = order.next()
+            {
                 let op = ShardOp::Read(op.clone());
                 let attempt =
                     self.attempt(node, shard, terms, op, call, call.deadline, Class::Read);
@@ -312,26 +327,29 @@ impl<R: AsyncRuntime> Asker<R> {
             if running.is_empty() {
                 break;
             }
-            let more = order.len() > 0;
-            let hedge = R::sleep(self.options.hedge_after);
-            let next = if more {
-                R::select2(running.next(), hedge).await
+            let next = if order.len() > 0 {
+                let hedge = pin!(R::sleep(self.options.hedge_after));
+                match select(running.next(), hedge).await {
+                    Either::Left((next, _hedge)) => next,
+                    Either::Right(((), _next)) => {
+                        ask_next = true;
+                        continue;
+                    }
+                }
             } else {
-                Select2::First(running.next().await)
+                running.next().await
             };
             match next {
-                Select2::First(Some((node, number, Ok(answer)))) => {
-                    if number > 0 && !running.is_empty() {
-                        self.metrics.hedged(true);
-                    } else if !running.is_empty() {
-                        self.metrics.hedged(false);
+                Some((node, number, Ok(answer))) => {
+                    if !running.is_empty() {
+                        self.metrics.hedged(number > 0);
                     }
                     return Ok((answer, node));
                 }
-                Select2::First(Some((_node, _number, Err(attempt)))) => {
-                    if let Attempt::Shard(ShardError::StaleEpoch { newer }) = attempt {
-                        return Err(Failure::Stale(newer));
-                    }
+                Some((_node, _number, Err(Attempt::Shard(ShardError::StaleEpoch { newer })))) => {
+                    return Err(Failure::Stale(newer));
+                }
+                Some((_node, _number, Err(attempt))) => {
                     // What is certain about the shard outweighs what is about one connection.
                     let keeps = matches!(last, Some(Attempt::Shard(_)))
                         && !matches!(attempt, Attempt::Shard(_));
@@ -340,8 +358,7 @@ impl<R: AsyncRuntime> Asker<R> {
                     }
                     ask_next = true;
                 }
-                Select2::First(None) => ask_next = true,
-                Select2::Second(()) => ask_next = true,
+                None => ask_next = true,
             }
             if call.deadline.has_passed() {
                 break;
@@ -377,7 +394,9 @@ impl<R: AsyncRuntime> Asker<R> {
                 order = self.leader_order(shard, class).into_iter();
                 continue;
             };
-            let within = call.deadline.at_most(self.options.write_attempt_timeout);
+            let within = call
+                .deadline
+                .at_most(call.attempt_timeout.unwrap_or(self.options.write_attempt_timeout));
             let attempt =
                 match self.attempt(node, shard, terms, op.clone(), call, within, class).await {
                     Ok(answer) => {

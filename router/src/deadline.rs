@@ -1,7 +1,8 @@
 //! How long a request may take in all, wherever its parts run.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
+use futures::future::{Either, select};
 use openraft_rt::{AsyncRuntime, Instant};
 
 /// The instant by which a request must have been answered. It travels as the time left, so that
@@ -55,7 +56,13 @@ impl<R: AsyncRuntime> Deadline<R> {
     /// # Errors
     /// [`Elapsed`]; `work` is dropped, so whatever it had begun elsewhere may still take effect.
     pub async fn bound<T>(self, work: impl Future<Output = T> + Send) -> Result<T, Elapsed> {
-        R::timeout_at(self.at, work).await.map_err(|_elapsed| Elapsed)
+        // Not `R::timeout_at`: its type depends on that of `work`, and with it whether the whole
+        // future may move between threads is more than the compiler can prove.
+        let (work, sleep) = (pin!(work), pin!(R::sleep_until(self.at)));
+        match select(work, sleep).await {
+            Either::Left((done, _sleep)) => Ok(done),
+            Either::Right(((), _work)) => Err(Elapsed),
+        }
     }
 
     /// Sleeps for `time`, but not past the deadline; answers whether time is left afterwards.

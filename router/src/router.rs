@@ -257,6 +257,7 @@ impl<R: AsyncRuntime> fmt::Debug for Router<R> {
 
 #[cfg(test)]
 mod tests {
+    use hexpop_shard::{MapRequest, SearchRequest};
     use openraft_rt_tokio::TokioRuntime;
 
     use super::*;
@@ -275,7 +276,27 @@ mod tests {
             is_send(Some(&erase));
             let export = router.export_user("x", context);
             is_send(Some(&export));
+            let ingest = router.ingest(crate::cache::empty(), context);
+            is_send(Some(&ingest));
+            let complete = router.mark_complete(context);
+            is_send(Some(&complete));
         }
-        let _compiles: fn(&Arc<Router<TokioRuntime>>, &Context) = check;
+        fn check_searches(
+            router: &Router<TokioRuntime>,
+            search: &SearchRequest,
+            map: &MapRequest,
+            context: &Context,
+        ) {
+            let search = router.search(search, context);
+            is_send(Some(&search));
+            let map = router.map_clusters(map, context);
+            is_send(Some(&map));
+        }
+        fn check_proxy(router: &Router<TokioRuntime>, request: Request<Body>, client: Client) {
+            let proxied = router.proxy(request, client, None);
+            is_send(Some(&proxied));
+        }
+        let _compiles = (check as fn(_, _), check_searches as fn(_, _, _, _));
+        let _compiles = check_proxy as fn(_, _, _);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use hexpop_edge_config::RequestId;
 use hexpop_shard::{
     KeyRange, Op, ReadAnswer, ReadOp, Reply, SessionId, SessionOp, SessionOutcome, SessionPage,
@@ -198,19 +198,38 @@ impl<R: AsyncRuntime> Router<R> {
 
     /// Erases where it has not been confirmed yet.
     async fn erase_in(&self, parts: &mut [Part], user: &str, call: &Call<R>) {
-        let pending = parts.iter_mut().filter(|part| part.erased.is_none());
-        stream::iter(pending)
-            .for_each_concurrent(self.options.fan_out_max, |part| async move {
-                let op = Op::Session(SessionOp::EraseUser { user: user.to_owned() });
+        let pending = parts.iter().enumerate().filter(|(_, part)| part.erased.is_none());
+        let asked: Vec<BoxFuture<'_, (usize, Option<u64>)>> = pending
+            .map(|(at, part)| {
                 let place = Place::Shard(part.shard.clone());
-                let answered = self.asker.write(&place, Some(part.request), op, call).await;
-                if let Ok(Reply::Session(SessionOutcome::Erased { sessions })) =
-                    answered.map(|answered| answered.body)
-                {
-                    part.erased = Some(u64::from(sessions));
-                }
+                self.erase_in_shard(at, place, part.request, user, call).boxed()
             })
-            .await;
+            .collect();
+        let erased: Vec<(usize, Option<u64>)> =
+            stream::iter(asked).buffer_unordered(self.options.fan_out_max).collect().await;
+        for (at, erased) in erased {
+            if let Some(part) = parts.get_mut(at) {
+                part.erased = erased;
+            }
+        }
+    }
+
+    async fn erase_in_shard(
+        &self,
+        at: usize,
+        place: Place,
+        request: RequestId,
+        user: &str,
+        call: &Call<R>,
+    ) -> (usize, Option<u64>) {
+        let op = Op::Session(SessionOp::EraseUser { user: user.to_owned() });
+        let answered = self.asker.write(&place, Some(request), op, call).await;
+        match answered.map(|answered| answered.body) {
+            Ok(Reply::Session(SessionOutcome::Erased { sessions })) => {
+                (at, Some(u64::from(sessions)))
+            }
+            _ => (at, None),
+        }
     }
 
     async fn tell_origin(&self, user: &str, call: &Call<R>) -> bool {

@@ -1,0 +1,370 @@
+//! The steps of a window.
+
+use futures::{FutureExt, future::BoxFuture};
+use hexpop_shard::{
+    DeleteItem, DirectoryChange, DirectoryChangeOutcome, DirectoryTarget, ItemOutcome, KeyRange,
+    ListingVersion, Precedence, ReadAnswer, ReadOp, ShardDescriptor, ShardKey, Space,
+    StoredVersion, UpsertItem,
+};
+use openraft_rt::AsyncRuntime;
+
+use super::{
+    batch::ListingWrite,
+    item::{Item, LineOutcome, Stage, Want},
+};
+use crate::{
+    ask::{Call, Place, ReadTerms},
+    consistency::Level,
+    router::Router,
+};
+
+impl<R: AsyncRuntime> Router<R> {
+    /// Brings every item of a window to its end.
+    pub(super) fn settle<'a>(
+        &'a self,
+        mut items: Vec<Item>,
+        call: &'a Call<R>,
+    ) -> BoxFuture<'a, Vec<(u64, LineOutcome)>> {
+        Box::pin(async move {
+            // What this replica of the directory has is a guess, and comparing and setting checks
+            // it.
+            let all: Vec<usize> = (0..items.len()).collect();
+            self.read_entries(&mut items, &all, Level::Eventual, call).await;
+            for _race in 0..=self.options.ingest.races_max {
+                if items.iter().all(|item| !item.is_open()) {
+                    break;
+                }
+                self.place(&mut items, call).await;
+                self.commit(&mut items, call).await;
+                self.find_left_overs(&mut items, call).await;
+                self.clear(&mut items, call).await;
+                self.reveal(&mut items, call).await;
+            }
+            self.withdraw_losers(&items, call).await;
+            items.into_iter().map(|item| self.conclude_line(item)).collect()
+        })
+    }
+
+    fn conclude_line(&self, mut item: Item) -> (u64, LineOutcome) {
+        item.retry_later("other writers kept changing this listing".to_owned());
+        let line = item.line;
+        match (item.outcome, item.want) {
+            (Some(outcome @ (LineOutcome::Accepted | LineOutcome::Ignored)), Want::Delete) => {
+                self.ids.forget(&item.id);
+                (line, outcome)
+            }
+            (Some(LineOutcome::Accepted), Want::Put { key, .. }) => {
+                self.ids.put(&item.id, key);
+                (line, LineOutcome::Accepted)
+            }
+            (outcome, Want::Put { .. } | Want::Delete) => {
+                (line, outcome.unwrap_or(LineOutcome::Ignored))
+            }
+        }
+    }
+
+    /// Reads what the directory has of some items.
+    async fn read_entries(
+        &self,
+        items: &mut [Item],
+        which: &[usize],
+        level: Level,
+        call: &Call<R>,
+    ) {
+        let ids = which.iter().filter_map(|at| Some((*at, items.get(*at)?.id.clone()))).collect();
+        for (at, read) in self.read_directory(ids, ReadTerms::at(level), call).await {
+            let Some(item) = items.get_mut(at) else { continue };
+            match read {
+                Ok(entry) => item.learn(entry),
+                Err(error) => item.retry_later(error.detail),
+            }
+        }
+    }
+
+    /// Puts copies to their places, hidden, and takes deleted ones away.
+    async fn place(&self, items: &mut [Item], call: &Call<R>) {
+        let mut writes = Vec::new();
+        for (at, item) in items.iter_mut().enumerate().filter(|(_, item)| item.is_at(Stage::Read)) {
+            match &item.want {
+                Want::Put { key, document } => {
+                    let (key, document) = (key.clone(), document.clone());
+                    let upsert = UpsertItem { key, version: item.version, document, hidden: true };
+                    writes.push((at, ListingWrite::Upsert(upsert)));
+                }
+                Want::Delete => match item.entry.as_ref().and_then(|entry| entry.key()) {
+                    Some(key) => {
+                        let (key, id, version) = (key.clone(), item.id.clone(), item.version);
+                        writes.push((at, ListingWrite::Delete(DeleteItem { key, id, version })));
+                    }
+                    None => item.stage = Stage::Placed,
+                },
+            }
+        }
+        for (at, written) in self.write_listings(writes, call).await {
+            let Some(item) = items.get_mut(at) else { continue };
+            match written {
+                Ok((ItemOutcome::Applied, position)) => {
+                    item.changed = true;
+                    item.position = Some(position);
+                    item.is_found = false;
+                    item.stage = Stage::Placed;
+                }
+                Ok((ItemOutcome::Ignored { stored }, _)) => placed_before(item, stored.as_ref()),
+                Ok((ItemOutcome::Rejected { reason }, _)) => {
+                    item.end(LineOutcome::Rejected { error: reason, retryable: false });
+                }
+                Err(error) => item.retry_later(error.detail),
+            }
+        }
+    }
+
+    /// Has the directory say what the lines want.
+    async fn commit(&self, items: &mut [Item], call: &Call<R>) {
+        let (mut changes, mut checks) = (Vec::new(), Vec::new());
+        for (at, item) in items.iter().enumerate().filter(|(_, item)| item.is_at(Stage::Placed)) {
+            if item.is_in_directory() {
+                checks.push(at);
+            } else {
+                changes.push((
+                    at,
+                    DirectoryChange {
+                        id: item.id.clone(),
+                        expected: item.entry.as_ref().map(|entry| entry.version),
+                        target: item.target(),
+                        listing_version: item.version,
+                    },
+                ));
+            }
+        }
+        self.read_entries(items, &checks, Level::Strong, call).await;
+        for at in checks {
+            let Some(item) = items.get_mut(at) else { continue };
+            if item.is_open() && item.is_in_directory() {
+                item.stage = Stage::Committed;
+            }
+        }
+        for (at, compared) in self.write_directory(changes, call).await {
+            let Some(item) = items.get_mut(at) else { continue };
+            match compared {
+                Ok(DirectoryChangeOutcome::Applied { .. }) => {
+                    item.changed = true;
+                    item.stage = Stage::Committed;
+                }
+                Ok(DirectoryChangeOutcome::Ignored { current }) => {
+                    if current.target == item.target() {
+                        item.stage = Stage::Committed;
+                    } else {
+                        item.end(LineOutcome::Ignored);
+                    }
+                }
+                Ok(DirectoryChangeOutcome::Conflict { current }) => item.learn(current),
+                Err(error) => item.retry_later(error.detail),
+            }
+            if item.is_at(Stage::Committed) && matches!(item.want, Want::Delete) {
+                item.done();
+            }
+        }
+    }
+
+    /// Looks for copies elsewhere of listings whose earlier writer stopped half-way.
+    async fn find_left_overs(&self, items: &mut [Item], call: &Call<R>) {
+        let left: Vec<(usize, String)> = items
+            .iter()
+            .enumerate()
+            .filter(|(_, item)| item.is_at(Stage::Committed) && item.left_over)
+            .map(|(at, item)| (at, item.id.clone()))
+            .collect();
+        let Ok(shards) = self.shards(&[KeyRange::space(Space::Listings)]) else { return };
+        let mut questions = Vec::new();
+        for (at, id) in left {
+            for shard in &shards {
+                questions.push(self.find_copy(at, id.clone(), shard.clone(), call).boxed());
+            }
+        }
+        let found = self.together(questions).await;
+        for (at, key) in found {
+            let Some(item) = items.get_mut(at) else { continue };
+            match key {
+                Ok(Some(key)) if item.key() != Some(&key) && !item.earlier.contains(&key) => {
+                    item.earlier.push(key);
+                }
+                Ok(_) => {}
+                Err(error) => item.retry_later(error),
+            }
+        }
+    }
+
+    /// The place of a listing's copy in one shard.
+    async fn find_copy(
+        &self,
+        at: usize,
+        id: String,
+        shard: ShardDescriptor,
+        call: &Call<R>,
+    ) -> Vec<(usize, Result<Option<ShardKey>, String>)> {
+        let (place, op) = (Place::Shard(shard), ReadOp::Listing { id });
+        let terms = ReadTerms::at(Level::Strong);
+        let found = match self.asker.read(&place, terms, op, call).await.map(|read| read.body) {
+            Ok(ReadAnswer::Listing(listing)) => Ok(listing.map(|it| it.key)),
+            Ok(_) => Ok(None),
+            Err(error) => Err(error.detail),
+        };
+        vec![(at, found)]
+    }
+
+    /// Retires copies at earlier places.
+    async fn clear(&self, items: &mut [Item], call: &Call<R>) {
+        let map = self.asker.map();
+        let shard_of = |key: &ShardKey| map.locate(key).map(|shard| shard.id);
+        let mut retires = Vec::new();
+        for (at, item) in items.iter_mut().enumerate() {
+            if !item.is_at(Stage::Committed) {
+                continue;
+            }
+            item.stage = Stage::Cleared;
+            // A shard holds one copy of an id: ours replaced the one at the earlier place.
+            let own = item.key().and_then(shard_of);
+            let elsewhere = item.earlier.iter().filter(|key| shard_of(key) != own);
+            retires.extend(
+                elsewhere.map(|key| (at, ListingWrite::Retire(item.reference(key.clone(), None)))),
+            );
+        }
+        let mut newer: Vec<(usize, ListingVersion)> = Vec::new();
+        for (at, retired) in self.write_listings(retires, call).await {
+            let Some(item) = items.get_mut(at) else { continue };
+            match retired {
+                Ok((ItemOutcome::Applied, _)) => item.changed = true,
+                Ok((ItemOutcome::Ignored { stored: Some(stored) }, _)) if !stored.deleted => {
+                    match stored.version.against(&item.version) {
+                        Precedence::Newer => newer.push((at, stored.version)),
+                        Precedence::Same | Precedence::Older | Precedence::LogOrder => {
+                            item.retry_later("a copy elsewhere is still being moved".to_owned());
+                        }
+                    }
+                }
+                Ok((ItemOutcome::Ignored { .. }, _)) => {}
+                Ok((ItemOutcome::Rejected { reason }, _)) => item.retry_later(reason),
+                Err(error) => item.retry_later(error.detail),
+            }
+        }
+        if !newer.is_empty() {
+            self.yield_to(items, newer, call).await;
+        }
+    }
+
+    /// Points the directory back to copies that turned out to be newer than ours.
+    async fn yield_to(
+        &self,
+        items: &mut [Item],
+        newer: Vec<(usize, ListingVersion)>,
+        call: &Call<R>,
+    ) {
+        let which: Vec<usize> = newer.iter().map(|(at, _)| *at).collect();
+        let ids = which.iter().filter_map(|at| Some((*at, items.get(*at)?.id.clone()))).collect();
+        let mut changes = Vec::new();
+        for (at, read) in self.read_directory(ids, ReadTerms::at(Level::Strong), call).await {
+            let Some(item) = items.get_mut(at) else { continue };
+            let version = newer.iter().find(|(other, _)| *other == at).map(|(_, version)| *version);
+            match (read, item.earlier.as_slice(), version) {
+                (Ok(Some(entry)), [earlier], Some(version)) if entry.key() == item.key() => {
+                    changes.push((
+                        at,
+                        DirectoryChange {
+                            id: item.id.clone(),
+                            expected: Some(entry.version),
+                            target: DirectoryTarget::At(earlier.clone()),
+                            listing_version: version,
+                        },
+                    ));
+                }
+                // Which of several copies is the newest is for the next writer to find out.
+                (Ok(Some(entry)), ..) if entry.key() == item.key() => {
+                    item.retry_later("newer copies of the listing are elsewhere".to_owned());
+                }
+                // Somebody else has taken it further.
+                (Ok(_), ..) => item.end(LineOutcome::Ignored),
+                (Err(error), ..) => item.retry_later(error.detail),
+            }
+        }
+        for (at, compared) in self.write_directory(changes, call).await {
+            let Some(item) = items.get_mut(at) else { continue };
+            match compared {
+                Ok(_) => item.end(LineOutcome::Ignored),
+                Err(error) => item.retry_later(error.detail),
+            }
+        }
+    }
+
+    /// Lets searches find what the directory points to.
+    async fn reveal(&self, items: &mut [Item], call: &Call<R>) {
+        let mut reveals = Vec::new();
+        for (at, item) in items.iter_mut().enumerate() {
+            if !item.is_at(Stage::Cleared) {
+                continue;
+            }
+            match item.key() {
+                Some(key) if !item.is_found => {
+                    let reference = item.reference(key.clone(), item.position);
+                    reveals.push((at, ListingWrite::Reveal(reference)));
+                }
+                Some(_) | None => item.done(),
+            }
+        }
+        for (at, revealed) in self.write_listings(reveals, call).await {
+            let Some(item) = items.get_mut(at) else { continue };
+            match revealed {
+                Ok((ItemOutcome::Applied, _)) => {
+                    item.changed = true;
+                    item.done();
+                }
+                // It is found already, or a newer one has taken its place.
+                Ok((ItemOutcome::Ignored { .. }, _)) => item.done(),
+                Ok((ItemOutcome::Rejected { reason }, _)) => item.retry_later(reason),
+                Err(error) => item.retry_later(error.detail),
+            }
+        }
+    }
+
+    /// Takes away the copies of lines that were overtaken. Should this fail, they stay hidden.
+    async fn withdraw_losers(&self, items: &[Item], call: &Call<R>) {
+        let losers = items
+            .iter()
+            .enumerate()
+            .filter(|(_, item)| {
+                item.outcome == Some(LineOutcome::Ignored) && item.changed && !item.is_found
+            })
+            .filter_map(|(at, item)| Some((at, ListingWrite::Retire(item.own_copy()?))))
+            .collect();
+        for (_, withdrawn) in self.write_listings(losers, call).await {
+            if let Err(error) = withdrawn {
+                tracing::warn!(%error, "a hidden copy of a listing was left behind");
+            }
+        }
+    }
+}
+
+/// Takes note of a shard's word that it has this or something newer already.
+fn placed_before(item: &mut Item, stored: Option<&StoredVersion>) {
+    let Some(stored) = stored else {
+        item.retry_later("the shard ignored the listing without having it".to_owned());
+        return;
+    };
+    match &item.want {
+        Want::Delete if stored.deleted => item.stage = Stage::Placed,
+        Want::Delete => item.end(LineOutcome::Ignored),
+        Want::Put { .. } => {
+            let same = matches!(
+                item.version.against(&stored.version),
+                Precedence::Same | Precedence::LogOrder
+            );
+            if stored.deleted || !same {
+                item.end(LineOutcome::Ignored);
+                return;
+            }
+            item.left_over = stored.hidden && item.position.is_none() && item.is_in_directory();
+            item.position = Some(stored.position);
+            item.is_found = !stored.hidden;
+            item.stage = Stage::Placed;
+        }
+    }
+}

@@ -7,7 +7,7 @@ use crate::{
     index::{PartialClusters, PartialSuggestions},
     key::ShardKey,
     listing::{ListingVersion, Status},
-    listings::{DocRef, PartialSearch},
+    listings::{DocRef, FeedCursor, PartialSearch},
     meta::Operation,
     query::{MapQuery, Query, SuggestQuery},
     refusal::Refusal,
@@ -59,6 +59,8 @@ pub enum ReadOp {
     },
     /// Meta: the operations that are remembered.
     Operations,
+    /// Listings: how far the platform's feeds have been followed.
+    Feeds,
 }
 
 /// What a shard answers, all of it from one point of its log.
@@ -90,6 +92,8 @@ pub enum ReadAnswer {
     Operations(Vec<Operation>),
     /// The question was refused.
     Refused(Refusal),
+    /// Where each feed goes on.
+    Feeds(Vec<FeedCursor>),
 }
 
 /// A listing with its document.

@@ -3,7 +3,7 @@
 use super::{Body, ShardState};
 use crate::{
     key::ShardKey,
-    listings::{DocumentStore, ListingsState, RowView},
+    listings::{DocumentStore, FeedCursor, ListingsState, RowView},
     read::{ListingPage, ReadAnswer, ReadOp, StoredListing},
     refusal::Refusal,
 };
@@ -59,7 +59,8 @@ impl ShardState {
                 | ReadOp::Directory { .. }
                 | ReadOp::Session { .. }
                 | ReadOp::SessionsOf { .. }
-                | ReadOp::Operations,
+                | ReadOp::Operations
+                | ReadOp::Feeds,
                 _,
             ) => Err(Refusal::WrongKind),
         }
@@ -86,12 +87,23 @@ fn answer_listings(
         ReadOp::Search(query) => ReadAnswer::Search(Box::new(listings.search(query, documents))),
         ReadOp::MapClusters(query) => ReadAnswer::MapClusters(listings.clusters(query)),
         ReadOp::Suggest(query) => ReadAnswer::Suggestions(listings.suggest(query)),
+        ReadOp::Feeds => ReadAnswer::Feeds(feeds(listings)),
         ReadOp::Counts
         | ReadOp::Directory { .. }
         | ReadOp::Session { .. }
         | ReadOp::SessionsOf { .. }
         | ReadOp::Operations => return Err(Refusal::WrongKind),
     })
+}
+
+fn feeds(listings: &ListingsState) -> Vec<FeedCursor> {
+    let feeds = listings.feeds().iter();
+    feeds
+        .map(|(territory, cursor)| FeedCursor {
+            territory: territory.clone(),
+            cursor: cursor.clone(),
+        })
+        .collect()
 }
 
 fn export(

@@ -1,5 +1,6 @@
-//! Integration tests of the write-ahead log and the log store.
+//! Integration tests: the write-ahead log, the log store, and hosts of many groups.
 
+mod host;
 mod log_store_suite;
 mod mem_disk;
 mod wal_corruption;

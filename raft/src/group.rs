@@ -1,0 +1,391 @@
+//! One running replica of a group: its Raft instance, its state, and what is under way.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use hexpop_edge_config::{GroupId, NodeId, RaftId, codec};
+use hexpop_shard::{Command, LogPosition, Reply};
+use openraft::{
+    AsyncRuntime, Instant as _, Raft, ServerState,
+    alias::WatchReceiverOf,
+    async_runtime::watch::WatchReceiver,
+    errors::{ClientWriteError, Fatal, RaftError},
+    metrics::RaftMetrics,
+    raft::{AppendEntriesRequest, AppendEntriesResponse},
+};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::{
+    api::Proposed,
+    error::{ControlError, ProposeError},
+    host::Birth,
+    machine::{Machine, Replica},
+    metrics::Metrics,
+    rpc::Refused,
+    snapshot::Incoming,
+    types::{LogId, Proposal, TypeConfig},
+};
+
+/// How many appends of a group may wait for its Raft instance.
+const APPENDS_WAITING: usize = 1024;
+
+/// How many appends of a group are handed to its Raft instance before the first is answered.
+const APPENDS_UNDER_WAY: usize = 64;
+
+pub(crate) type RaftOf<R> = Raft<TypeConfig<R>, Machine>;
+pub(crate) type MetricsOf<R> = RaftMetrics<TypeConfig<R>>;
+
+type AppendAnswer<R> = Result<AppendEntriesResponse<TypeConfig<R>>, Refused>;
+
+/// One append on its way to the Raft instance.
+pub(crate) struct AppendJob<R: AsyncRuntime> {
+    rpc: AppendEntriesRequest<TypeConfig<R>>,
+    answer: oneshot::Sender<AppendAnswer<R>>,
+}
+
+/// What the leader had committed at a time on this node's clock.
+#[derive(Debug, Clone, Copy)]
+struct Closed<I> {
+    index: u64,
+    /// When it was asked for.
+    asked: I,
+    /// How much older than that it may be.
+    age: Duration,
+}
+
+impl<I: openraft::Instant> Closed<I> {
+    fn staleness(&self) -> Duration {
+        self.asked.elapsed().saturating_add(self.age)
+    }
+}
+
+/// A running replica.
+pub(crate) struct Group<R: AsyncRuntime> {
+    pub(crate) id: GroupId,
+    pub(crate) raft: RaftOf<R>,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) birth: Birth,
+    metrics: WatchReceiverOf<TypeConfig<R>, MetricsOf<R>>,
+    appends: mpsc::Sender<AppendJob<R>>,
+    permits: Arc<Semaphore>,
+    /// Until then no vote is given; `None` for a replica that never gave one.
+    grace_until: Option<R::Instant>,
+    closed: Mutex<Option<Closed<R::Instant>>>,
+    pub(crate) incoming: tokio::sync::Mutex<Option<Incoming>>,
+    /// When this replica saw the present leader first.
+    leader_since: Mutex<R::Instant>,
+    leader_seen: AtomicU64,
+    /// Whether a change of the group is being carried out.
+    pub(crate) busy: AtomicBool,
+}
+
+impl<R: AsyncRuntime> std::fmt::Debug for Group<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<R: AsyncRuntime> Group<R> {
+    /// Wraps a Raft instance that was just started, and starts what belongs to it.
+    pub(crate) fn new(
+        id: GroupId,
+        raft: RaftOf<R>,
+        replica: Arc<Replica>,
+        birth: Birth,
+        proposals_max: usize,
+        grace: Option<Duration>,
+    ) -> Arc<Self> {
+        let (appends, queue) = mpsc::channel(APPENDS_WAITING);
+        let metrics = raft.metrics();
+        let now = R::Instant::now();
+        let group = Arc::new(Self {
+            id,
+            metrics,
+            replica,
+            birth,
+            appends,
+            permits: Arc::new(Semaphore::new(proposals_max)),
+            grace_until: grace.map(|grace| now + grace),
+            closed: Mutex::new(None),
+            incoming: tokio::sync::Mutex::new(None),
+            leader_since: Mutex::new(now),
+            leader_seen: AtomicU64::new(0),
+            busy: AtomicBool::new(false),
+            raft: raft.clone(),
+        });
+        drop(R::spawn(feed_appends::<R>(raft, queue)));
+        if let Some(until) = group.grace_until {
+            let group = Arc::clone(&group);
+            drop(R::spawn(async move {
+                R::sleep_until(until).await;
+                group.raft.runtime_config().elect(true);
+            }));
+        }
+        group
+    }
+
+    /// Openraft's view of the group, as last reported.
+    pub(crate) fn raft_metrics(&self) -> MetricsOf<R> {
+        self.metrics.borrow_watched().clone()
+    }
+
+    /// Looks at openraft's view without copying it.
+    pub(crate) fn with_metrics<T>(&self, look: impl FnOnce(&MetricsOf<R>) -> T) -> T {
+        look(&self.metrics.borrow_watched())
+    }
+
+    /// A receiver of openraft's view.
+    pub(crate) fn watch_metrics(&self) -> WatchReceiverOf<TypeConfig<R>, MetricsOf<R>> {
+        self.metrics.clone()
+    }
+
+    /// Who leads, as far as known here.
+    pub(crate) fn leader(&self) -> Option<(RaftId, NodeId)> {
+        self.with_metrics(|metrics| {
+            let leader = metrics.current_leader?;
+            let node = metrics.membership_config.membership().get_node(&leader)?.id();
+            Some((RaftId(leader), node))
+        })
+    }
+
+    /// The node of [`leader`](Self::leader).
+    pub(crate) fn leader_node(&self) -> Option<NodeId> {
+        self.leader().map(|(_, node)| node)
+    }
+
+    /// Whether this replica believes to lead.
+    pub(crate) fn leads(&self) -> bool {
+        self.with_metrics(|metrics| metrics.state == ServerState::Leader)
+    }
+
+    /// Why the replica halted, if it did.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.replica.fault().or_else(|| {
+            self.with_metrics(|metrics| metrics.running_state.as_ref().err().map(Fatal::to_string))
+        })
+    }
+
+    /// Whether votes must not be given yet.
+    pub(crate) fn in_grace(&self) -> bool {
+        self.grace_until.is_some_and(|until| R::Instant::now() < until)
+    }
+
+    /// Notes who leads; answers whether that changed to another leader.
+    pub(crate) fn note_leader(&self) -> bool {
+        let now = self.with_metrics(|metrics| metrics.current_leader.unwrap_or(0));
+        let before = self.leader_seen.swap(now, Ordering::Relaxed);
+        if before == now {
+            return false;
+        }
+        *self.leader_since.lock() = R::Instant::now();
+        now != 0
+    }
+
+    /// How long the present leader has been seen.
+    pub(crate) fn leader_age(&self) -> Duration {
+        self.leader_since.lock().elapsed()
+    }
+
+    /// Queues an append, in the order of calls; the answer comes through the receiver.
+    pub(crate) fn append(
+        &self,
+        rpc: AppendEntriesRequest<TypeConfig<R>>,
+    ) -> Result<oneshot::Receiver<AppendAnswer<R>>, Refused> {
+        let (answer, receiver) = oneshot::channel();
+        match self.appends.try_send(AppendJob { rpc, answer }) {
+            Ok(()) => Ok(receiver),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Refused::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Refused::Halted),
+        }
+    }
+
+    /// What was committed here at a time when a quorum followed this leader, and how long ago
+    /// that time is. `None` unless this is a leader that committed something in its term: before
+    /// that, entries of earlier terms may be acknowledged and not known here to be committed.
+    pub(crate) fn closed_as_leader(&self) -> Option<(LogId, Duration)> {
+        self.with_metrics(|metrics| {
+            if metrics.state != ServerState::Leader {
+                return None;
+            }
+            let committed = metrics.cluster_committed?;
+            if committed.leader_id.term != metrics.current_term {
+                return None;
+            }
+            let mut voters = metrics.membership_config.membership().voter_ids();
+            let alone = voters.next() == Some(metrics.id) && voters.next().is_none();
+            let age = match &metrics.last_quorum_acked {
+                _ if alone => Duration::ZERO,
+                Some(acked) => acked.elapsed(),
+                None => return None,
+            };
+            Some((committed, age))
+        })
+    }
+
+    /// Takes over what a leader closed, `age` before it was asked at `asked` or later.
+    pub(crate) fn note_closed(&self, index: u64, asked: R::Instant, age: Duration) {
+        let news = Closed { index, asked, age };
+        let mut closed = self.closed.lock();
+        if closed.is_none_or(|closed| news.staleness() < closed.staleness()) {
+            *closed = Some(news);
+        }
+    }
+
+    /// How old the state of this replica is at most, if that can be told, were its position
+    /// `applied`.
+    pub(crate) fn staleness(&self, applied: u64) -> Option<Duration> {
+        if let Some((committed, age)) = self.closed_as_leader() {
+            return (applied >= committed.index).then_some(age);
+        }
+        let closed = *self.closed.lock();
+        closed.filter(|closed| applied >= closed.index).map(|closed| closed.staleness())
+    }
+
+    /// Proposes a command and waits until it is applied here.
+    pub(crate) async fn propose(
+        &self,
+        command: &Command,
+        bytes_max: usize,
+        deadline: Duration,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Proposed, ProposeError> {
+        if let Some(fault) = self.fault() {
+            return Err(ProposeError::Unavailable(fault));
+        }
+        if !self.leads() {
+            return Err(ProposeError::NotLeader { leader: self.leader_node() });
+        }
+        let bytes =
+            codec::encode(command).map_err(|error| ProposeError::Invalid(error.to_string()))?;
+        if bytes.len() > bytes_max {
+            return Err(ProposeError::Invalid(format!(
+                "{} bytes, at most {bytes_max}",
+                bytes.len()
+            )));
+        }
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            return Err(ProposeError::Overloaded);
+        };
+        let (answer, receiver) = oneshot::channel();
+        let raft = self.raft.clone();
+        let started = R::Instant::now();
+        // The permit is held until openraft is done with the proposal, also when the caller gave
+        // up: it bounds what is under way, not who waits.
+        drop(R::spawn(async move {
+            let written = raft.client_write(Proposal(Bytes::from(bytes))).await;
+            drop(permit);
+            drop(answer.send(written));
+        }));
+        let written = match R::timeout(deadline, receiver).await {
+            Ok(Ok(written)) => written,
+            Ok(Err(_)) => return Err(ProposeError::Unknown("the replica stopped".to_owned())),
+            Err(_) => return Err(ProposeError::Unknown("not applied in time".to_owned())),
+        };
+        let written = written.map_err(|error| self.propose_error(error))?;
+        metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        let reply: Reply = codec::decode(&written.data.0)
+            .map_err(|error| ProposeError::Unknown(format!("the reply: {error}")))?;
+        let id = written.log_id;
+        Ok(Proposed {
+            position: LogPosition { term: id.leader_id.term, index: id.index },
+            epoch: self.replica.state().epoch(),
+            reply,
+        })
+    }
+
+    fn propose_error(
+        &self,
+        error: RaftError<TypeConfig<R>, ClientWriteError<TypeConfig<R>>>,
+    ) -> ProposeError {
+        match error {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+                ProposeError::NotLeader { leader: forward.leader_node.map(|node| node.id()) }
+            }
+            RaftError::APIError(error @ ClientWriteError::LogEntryDiscarded(_)) => {
+                ProposeError::Unknown(error.to_string())
+            }
+            RaftError::APIError(error) => ProposeError::Invalid(error.to_string()),
+            // The entry may have been sent to others before the instance stopped.
+            RaftError::Fatal(error) => ProposeError::Unknown(error.to_string()),
+        }
+    }
+
+    /// Hands the leadership to the voter on `to`, and waits until it leads.
+    pub(crate) async fn transfer(
+        &self,
+        to: NodeId,
+        deadline: Duration,
+    ) -> Result<(), ControlError> {
+        let target = self.with_metrics(|metrics| {
+            if metrics.state != ServerState::Leader {
+                return Err(ControlError::NotLeader { leader: None });
+            }
+            let membership = metrics.membership_config.membership();
+            membership
+                .voter_ids()
+                .find(|id| membership.get_node(id).is_some_and(|node| node.id() == to))
+                .ok_or(ControlError::NoVoter(to))
+        });
+        let target = match target {
+            Err(ControlError::NotLeader { .. }) => {
+                return Err(ControlError::NotLeader { leader: self.leader_node() });
+            }
+            target => target?,
+        };
+        let unavailable =
+            |error: Fatal<TypeConfig<R>>| ControlError::Unavailable(error.to_string());
+        self.raft.trigger().transfer_leader(target).await.map_err(unavailable)?;
+        let mut seen = self.watch_metrics();
+        let until = R::Instant::now() + deadline;
+        loop {
+            if seen.borrow_watched().current_leader == Some(target) {
+                return Ok(());
+            }
+            match R::timeout_at(until, seen.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(ControlError::Unavailable("stopped".to_owned())),
+                Err(_) => return Err(ControlError::Timeout),
+            }
+        }
+    }
+
+    /// Stops the Raft instance.
+    pub(crate) async fn stop(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(group = %self.id, %error, "the Raft instance did not stop cleanly");
+        }
+    }
+}
+
+/// Hands appends to the Raft instance in the order in which they arrived; several are under way at
+/// a time, so that one flush of the log serves many.
+///
+/// Not `Raft::stream_append`: it ends at the first conflict, and the appends behind it, which may
+/// be of another stream of the leader (heartbeats have their own), would lose their answers.
+async fn feed_appends<R: AsyncRuntime>(raft: RaftOf<R>, queue: mpsc::Receiver<AppendJob<R>>) {
+    let jobs = futures::stream::unfold(queue, |mut queue| async move {
+        queue.recv().await.map(|job| (job, queue))
+    });
+    let mut answers = std::pin::pin!(
+        jobs.map(|job| {
+            let raft = raft.clone();
+            async move {
+                let answer = raft.append_entries(job.rpc).await;
+                drop(job.answer.send(answer.map_err(|error| {
+                    tracing::debug!(%error, "an append met a stopped replica");
+                    Refused::Halted
+                })));
+            }
+        })
+        .buffered(APPENDS_UNDER_WAY)
+    );
+    while answers.next().await.is_some() {}
+}

@@ -1,0 +1,318 @@
+//! Frames of other nodes: checked, and handed to their group.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use hexpop_edge_config::{GroupId, NodeId, RaftId};
+use hexpop_shard::DocRef;
+use openraft::AsyncRuntime;
+
+use super::{Birth, Inner};
+use crate::{
+    error::ProposeError,
+    group::Group,
+    read::read_index_as_leader,
+    rpc::{ClosedPosition, Frame, Hello, PulledMap, Refused, Request, Response, millis_up},
+    snapshot::{Incoming, Manifest, Snapshot, SnapshotId},
+    supervisor,
+    types::Vote,
+};
+
+/// The longest that handling a frame may take. Callers have deadlines of their own; this bounds
+/// what is kept for those that are gone.
+const HANDLING_MAX: Duration = Duration::from_secs(180);
+
+/// The longest that a read index may be waited for.
+const READ_INDEX_MAX: Duration = Duration::from_secs(10);
+
+/// The most groups that one `Closed` asks for.
+const CLOSED_MAX: usize = 4096;
+
+/// The most bytes of documents in one answer.
+const DOCUMENT_BYTES_MAX: usize = 4 << 20;
+
+type Answer<R> = BoxFuture<'static, Response<R>>;
+
+/// Handles a frame: what must keep its order is queued when this returns.
+pub(super) fn handle<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    from: NodeId,
+    frame: &Bytes,
+) -> BoxFuture<'static, Bytes> {
+    let answer = dispatch(inner, frame).unwrap_or_else(|refused| {
+        inner.metrics.refused_frames.with_label_values(&[reason(&refused)]).inc();
+        tracing::debug!(%from, %refused, "a frame is refused");
+        ready(Response::Refused(refused))
+    });
+    Box::pin(async move {
+        match R::timeout(HANDLING_MAX, answer).await {
+            Ok(answer) => answer.encode(),
+            Err(_) => Response::<R>::Refused(Refused::Busy).encode(),
+        }
+    })
+}
+
+fn ready<R: AsyncRuntime>(response: Response<R>) -> Answer<R> {
+    Box::pin(futures::future::ready(response))
+}
+
+const fn reason(refused: &Refused) -> &'static str {
+    match refused {
+        Refused::Unintelligible(_) => "unintelligible",
+        Refused::WrongCluster { .. } => "wrong_cluster",
+        Refused::WrongReplica { .. } => "wrong_replica",
+        Refused::NotYet => "not_yet",
+        Refused::Halted => "halted",
+        Refused::Grace => "grace",
+        Refused::Busy => "busy",
+        Refused::NotLeader { .. } => "not_leader",
+        Refused::Failed(_) => "failed",
+    }
+}
+
+fn dispatch<R: AsyncRuntime>(inner: &Arc<Inner<R>>, frame: &Bytes) -> Result<Answer<R>, Refused> {
+    let frame =
+        Frame::<R>::decode(frame).map_err(|error| Refused::Unintelligible(error.to_string()))?;
+    if frame.cluster != inner.options.cluster {
+        return Err(Refused::WrongCluster { here: inner.options.cluster });
+    }
+    if frame.to.is_some_and(|to| to != inner.raft) {
+        return Err(Refused::WrongReplica { here: inner.raft });
+    }
+    if inner.is_closing() {
+        return Err(Refused::Halted);
+    }
+    if frame.to.is_none() && frame.request.is_raft() {
+        return Err(Refused::WrongReplica { here: inner.raft });
+    }
+    match frame.request {
+        Request::Append { group, rpc } => {
+            // A leader may only speak for itself: its vote carries its data directory.
+            check_sender(frame.from, &rpc.vote)?;
+            let receiver = find(inner, group, true)?.append(rpc)?;
+            Ok(Box::pin(async move {
+                match receiver.await {
+                    Ok(Ok(answer)) => Response::Append(answer),
+                    Ok(Err(refused)) => Response::Refused(refused),
+                    Err(_) => Response::Refused(Refused::Halted),
+                }
+            }))
+        }
+        Request::Vote { group, rpc } => {
+            check_sender(frame.from, &rpc.vote)?;
+            let group = may_vote(inner, group)?;
+            Ok(Box::pin(async move { vote_answer(group.raft.vote(rpc).await) }))
+        }
+        Request::PreVote { group, rpc } => {
+            check_sender(frame.from, &rpc.vote)?;
+            let group = may_vote(inner, group)?;
+            Ok(Box::pin(async move { vote_answer(group.raft.pre_vote(rpc).await) }))
+        }
+        Request::Transfer { group, rpc } => {
+            check_sender(frame.from, rpc.from_leader())?;
+            let group = may_vote(inner, group)?;
+            Ok(Box::pin(async move {
+                match group.raft.handle_transfer_leader(rpc).await {
+                    Ok(answer) => Response::Transfer(answer),
+                    Err(_) => Response::Refused(Refused::Halted),
+                }
+            }))
+        }
+        Request::ReadIndex { group, wait_ms } => {
+            let group = find(inner, group, false)?;
+            let wait = Duration::from_millis(wait_ms).min(READ_INDEX_MAX);
+            Ok(Box::pin(async move {
+                match read_index_as_leader(&group, wait).await {
+                    Ok(id) => Response::ReadIndex(id),
+                    Err(refused) => Response::Refused(refused),
+                }
+            }))
+        }
+        Request::Closed { groups } => Ok(ready(closed(inner, &groups))),
+        Request::SnapshotBegin { group, vote, manifest } => {
+            check_sender(frame.from, &vote)?;
+            let group = find(inner, group, true)?;
+            let inner = Arc::clone(inner);
+            Ok(Box::pin(async move { or_refused(begin(&inner, &group, manifest).await) }))
+        }
+        Request::SnapshotChunk { group, id, number, bytes } => {
+            let group = find(inner, group, false)?;
+            Ok(Box::pin(async move { or_refused(chunk(&group, id, number, &bytes).await) }))
+        }
+        Request::SnapshotFinish { group, vote, id } => {
+            check_sender(frame.from, &vote)?;
+            let group = find(inner, group, false)?;
+            Ok(Box::pin(async move { or_refused(finish(&group, vote, id).await) }))
+        }
+        Request::FetchDocuments { group, wanted } => {
+            let group = find(inner, group, false)?;
+            Ok(ready(Response::Documents(documents(&group, &wanted))))
+        }
+        Request::Hello => Ok(ready(Response::Hello(hello(inner)))),
+        Request::PullMap { known } => Ok(ready(Response::Map(pulled_map(inner, known)))),
+        Request::ProposeMeta { op } => {
+            let inner = Arc::clone(inner);
+            Ok(Box::pin(async move {
+                match supervisor::propose_meta_here(&inner, op).await {
+                    Ok(outcome) => Response::Meta(outcome),
+                    Err(ProposeError::NotLeader { leader }) => {
+                        Response::Refused(Refused::NotLeader { leader })
+                    }
+                    Err(ProposeError::NotHere) => Response::Refused(Refused::NotYet),
+                    Err(ProposeError::Overloaded) => Response::Refused(Refused::Busy),
+                    Err(error) => Response::Refused(Refused::Failed(error.to_string())),
+                }
+            }))
+        }
+    }
+}
+
+/// A replica that runs here. The meta group's is created by the first append that is addressed to
+/// this data directory: its leader added it, and no map can say so before there is one.
+fn find<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    group: GroupId,
+    addressed: bool,
+) -> Result<Arc<Group<R>>, Refused> {
+    if let Some(group) = inner.group(group) {
+        return if group.fault().is_some() { Err(Refused::Halted) } else { Ok(group) };
+    }
+    if inner.has_failed(group) {
+        return Err(Refused::Halted);
+    }
+    if group == GroupId::META && addressed && !inner.has_slot(group) {
+        let inner = Arc::clone(inner);
+        drop(R::spawn(async move { inner.start(GroupId::META, Birth { shard: None }).await }));
+    } else if group != GroupId::META {
+        // The map that gives this replica to the node is on its way, or must be fetched.
+        inner.wake_map.notify_one();
+    }
+    Err(Refused::NotYet)
+}
+
+/// A replica that may vote: it exists, and it started long enough ago. Before that it may have
+/// promised a leader of its earlier life not to.
+fn may_vote<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    group: GroupId,
+) -> Result<Arc<Group<R>>, Refused> {
+    let group = find(inner, group, false)?;
+    if group.in_grace() { Err(Refused::Grace) } else { Ok(group) }
+}
+
+/// Whoever asks for votes or sends entries does so under its own data directory's id.
+fn check_sender(from: RaftId, vote: &Vote) -> Result<(), Refused> {
+    if vote.leader_id.voted_for == from.0 {
+        Ok(())
+    } else {
+        Err(Refused::Failed("the vote is not the sender's own".to_owned()))
+    }
+}
+
+fn vote_answer<R: AsyncRuntime, E>(
+    answer: Result<openraft::raft::VoteResponse<crate::types::TypeConfig<R>>, E>,
+) -> Response<R> {
+    answer.map_or(Response::Refused(Refused::Halted), Response::Vote)
+}
+
+fn or_refused<R: AsyncRuntime>(answer: Result<Response<R>, Refused>) -> Response<R> {
+    answer.unwrap_or_else(Response::Refused)
+}
+
+fn closed<R: AsyncRuntime>(inner: &Inner<R>, groups: &[GroupId]) -> Response<R> {
+    let positions = groups.iter().take(CLOSED_MAX).filter_map(|id| {
+        let (committed, age) = inner.group(*id)?.closed_as_leader()?;
+        Some(ClosedPosition { group: *id, committed, age_ms: millis_up(age) })
+    });
+    Response::Closed(positions.collect())
+}
+
+fn hello<R: AsyncRuntime>(inner: &Inner<R>) -> Hello {
+    Hello {
+        raft: inner.raft,
+        bootstrap: inner.options.bootstrap.clone(),
+        meta: inner.has_meta(),
+        map_version: inner.map().version(),
+        leads: inner.running().iter().filter(|group| group.leads()).map(|group| group.id).collect(),
+    }
+}
+
+fn pulled_map<R: AsyncRuntime>(inner: &Inner<R>, known: u64) -> PulledMap {
+    let map = inner.map();
+    let meta_voters =
+        if inner.has_meta() || !map.is_empty() { inner.meta_voters() } else { Vec::new() };
+    PulledMap {
+        map: (map.version() > known).then(|| map.as_ref().clone()),
+        secret: inner.secret(),
+        meta_voters,
+    }
+}
+
+/// The documents that are here, as far as they fit into a frame.
+fn documents<R: AsyncRuntime>(group: &Group<R>, wanted: &[DocRef]) -> Vec<Option<Bytes>> {
+    let mut bytes = 0;
+    let known = wanted.iter().take(supervisor::FETCHED_AT_ONCE);
+    known
+        .map_while(|at| {
+            let document = group.replica.documents().get(at);
+            bytes += document.as_ref().map_or(0, |document| document.len());
+            (bytes <= DOCUMENT_BYTES_MAX)
+                .then(|| document.map(|document| Bytes::copy_from_slice(&document)))
+        })
+        .collect()
+}
+
+async fn begin<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    group: &Group<R>,
+    manifest: Manifest,
+) -> Result<Response<R>, Refused> {
+    if manifest.group != group.id {
+        return Err(Refused::Failed("the snapshot is of another group".to_owned()));
+    }
+    let mut incoming = group.incoming.lock().await;
+    // The same one again: it resumes at what is missing.
+    if incoming.as_ref().is_none_or(|known| known.id() != manifest.id) {
+        *incoming = None;
+        let begun = Incoming::begin(&inner.snapshots, manifest)
+            .map_err(|error| Refused::Failed(error.to_string()))?;
+        *incoming = Some(begun);
+    }
+    let missing = incoming.as_ref().map(Incoming::missing).unwrap_or_default();
+    Ok(Response::SnapshotMissing(missing))
+}
+
+async fn chunk<R: AsyncRuntime>(
+    group: &Group<R>,
+    id: SnapshotId,
+    number: u32,
+    bytes: &[u8],
+) -> Result<Response<R>, Refused> {
+    let mut incoming = group.incoming.lock().await;
+    let receiving = incoming.as_mut().ok_or(Refused::NotYet)?;
+    receiving.chunk(id, number, bytes).map_err(|error| Refused::Failed(error.to_string()))?;
+    Ok(Response::SnapshotMissing(Vec::new()))
+}
+
+async fn finish<R: AsyncRuntime>(
+    group: &Group<R>,
+    vote: Vote,
+    id: SnapshotId,
+) -> Result<Response<R>, Refused> {
+    let mut incoming = group.incoming.lock().await;
+    let receiving = incoming.as_ref().ok_or(Refused::NotYet)?;
+    let files = receiving.finish(id).map_err(|error| Refused::Failed(error.to_string()))?;
+    // openraft trusts a leader not to own entries of later terms than its own.
+    if files.manifest().id.term > vote.leader_id.term {
+        return Err(Refused::Failed("the snapshot is newer than its sender's vote".to_owned()));
+    }
+    let snapshot = Snapshot { meta: files.manifest().meta(), snapshot: files };
+    let installed = group
+        .raft
+        .install_full_snapshot(vote, snapshot)
+        .await
+        .map_err(|error| Refused::Failed(error.to_string()))?;
+    *incoming = None;
+    Ok(Response::SnapshotInstalled(installed.vote))
+}

@@ -1,0 +1,198 @@
+//! Starting groups: those of the data directory, those that the map asks for, and the meta group.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use hexpop_edge_config::{Epoch, GroupId, codec};
+use hexpop_shard::{KeyRange, ShardDescriptor, ShardState, Space};
+use openraft::{
+    AsyncRuntime, Raft,
+    async_runtime::watch::WatchReceiver,
+    errors::{InitializeError, RaftError},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Inner, Slot};
+use crate::{
+    group::Group,
+    log_store::LogStore,
+    machine::{Machine, Replica},
+    network::Network,
+    types::{ReplicaNode, TypeConfig, raft_node_id},
+    wal::{GroupLog, NewGroup},
+};
+
+/// What a replica was created with: kept with its log, since its state begins with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Birth {
+    /// The shard's descriptor; `None` for the meta group, which has no range.
+    pub(crate) shard: Option<ShardDescriptor>,
+}
+
+impl Birth {
+    /// The state before the first entry.
+    pub(crate) fn state(&self) -> ShardState {
+        match &self.shard {
+            Some(shard) => ShardState::new(shard),
+            None => ShardState::meta_group(),
+        }
+    }
+
+    /// A descriptor, also for the meta group: an empty one.
+    pub(crate) fn descriptor(&self) -> ShardDescriptor {
+        self.shard.clone().unwrap_or_else(|| ShardDescriptor {
+            id: GroupId::META,
+            range: KeyRange::space(Space::Listings),
+            epoch: Epoch::FIRST,
+            replicas: Vec::new(),
+        })
+    }
+}
+
+impl<R: AsyncRuntime> Inner<R> {
+    /// Starts every group of the write-ahead log.
+    pub(crate) async fn start_known_groups(self: &Arc<Self>) {
+        for (id, about) in self.wal.groups() {
+            match codec::decode::<Birth>(&about) {
+                Ok(birth) => self.start(id, birth).await,
+                Err(error) => self.fail(id, format!("its birth record: {error}")),
+            }
+        }
+    }
+
+    /// Starts a group unless it has a place here; creates its log if there is none. Resolves when
+    /// it runs or has failed, and goes on to that when the caller gives up.
+    pub(crate) async fn start(self: &Arc<Self>, id: GroupId, birth: Birth) {
+        {
+            let mut groups = self.groups.write();
+            if groups.contains_key(&id) || self.is_closing() {
+                return;
+            }
+            groups.insert(id, Slot::Starting);
+        }
+        let inner = Arc::clone(self);
+        let starting = R::spawn(async move {
+            match inner.open_group(id, birth).await {
+                Ok(group) => {
+                    inner.groups.write().insert(id, Slot::Running(Arc::clone(&group)));
+                    inner.look_after(&group);
+                    tracing::info!(group = %id, "a replica runs");
+                }
+                Err(why) => inner.fail(id, why),
+            }
+        });
+        drop(starting.await);
+    }
+
+    fn fail(&self, id: GroupId, why: String) {
+        tracing::error!(group = %id, %why, "a replica cannot be opened; the others go on");
+        self.groups.write().insert(id, Slot::Failed(why));
+    }
+
+    async fn open_group(&self, id: GroupId, birth: Birth) -> Result<Arc<Group<R>>, String> {
+        let say = |error: &dyn std::fmt::Display| error.to_string();
+        let log = match self.wal.group(id) {
+            Some(log) => log,
+            None => {
+                let about = codec::encode(&birth).map_err(|error| say(&error))?.into();
+                let new = NewGroup { about, ..NewGroup::default() };
+                self.wal.create(id, new).await.map_err(|error| say(&error))?
+            }
+        };
+        // One that never voted and has no entry promised nothing to anybody.
+        let fresh = is_fresh(&log);
+        let config = self.options.raft_config(fresh).map_err(|error| say(&error))?;
+        let state = birth.state();
+        let documents = self.documents.group(id);
+        let replica = Replica::new(id, state, documents.clone());
+        let network = Network {
+            group: id,
+            wire: Arc::clone(&self.wire),
+            deadline: self.options.election_min,
+            metrics: Arc::clone(&self.metrics),
+        };
+        let machine = Machine {
+            replica: Arc::clone(&replica),
+            documents,
+            snapshots: Arc::clone(&self.snapshots),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let store = LogStore::new(log);
+        let raft: Raft<TypeConfig<R>, Machine> =
+            Raft::new(raft_node_id(self.raft), Arc::new(config), network, store, machine)
+                .await
+                .map_err(|error| replica.fault().unwrap_or_else(|| say(&error)))?;
+        let grace = (!fresh).then_some(self.options.election_max);
+        Ok(Group::new(id, raft, replica, birth, self.options.proposals_max, grace))
+    }
+
+    /// Follows a replica's Raft instance: counts leaders, tells the supervisor.
+    fn look_after(self: &Arc<Self>, group: &Arc<Group<R>>) {
+        let (inner, watched) = (Arc::clone(self), Arc::clone(group));
+        drop(R::spawn(async move {
+            let mut seen = watched.watch_metrics();
+            loop {
+                if watched.note_leader() {
+                    inner.metrics.leader_changes.inc();
+                    inner.wake_leading.notify_one();
+                }
+                if let Some(fault) = watched.fault()
+                    && !inner.is_closing()
+                {
+                    tracing::error!(group = %watched.id, %fault, "a replica has halted");
+                    return;
+                }
+                if seen.changed().await.is_err() {
+                    return;
+                }
+            }
+        }));
+        if group.id == GroupId::META {
+            let (inner, meta) = (Arc::clone(self), Arc::clone(group));
+            drop(R::spawn(async move {
+                let mut applied = meta.replica.watch_applied();
+                loop {
+                    inner.learn_from_meta(&meta);
+                    if applied.changed().await.is_err() {
+                        return;
+                    }
+                }
+            }));
+        }
+    }
+
+    /// Takes over the map of the meta group's replica here.
+    pub(crate) fn learn_from_meta(&self, meta: &Group<R>) {
+        let known = self.map().version();
+        let news = {
+            let state = meta.replica.state();
+            state
+                .as_meta()
+                .filter(|state| state.map().version() > known)
+                .map(|state| (Arc::new(state.map().clone()), state.secret().copied()))
+        };
+        if let Some((map, secret)) = news {
+            self.learn_map(map, secret, Vec::new());
+        }
+    }
+
+    /// Gives a group its first membership, unless it has one. Every node that does so gives it the
+    /// same one, so that it does not matter who does, or how many.
+    pub(crate) async fn initialise(&self, group: &Group<R>, voters: BTreeMap<u64, ReplicaNode>) {
+        match group.raft.initialize(voters).await {
+            Ok(()) => tracing::info!(group = %group.id, "the group is initialised"),
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
+            Err(error) => {
+                tracing::warn!(group = %group.id, %error, "the group was not initialised");
+            }
+        }
+    }
+}
+
+/// The first members of a shard's group.
+pub(crate) fn first_voters(shard: &ShardDescriptor) -> BTreeMap<u64, ReplicaNode> {
+    shard.voters().map(|replica| (raft_node_id(replica.raft), replica.node.into())).collect()
+}
+
+fn is_fresh(log: &GroupLog) -> bool {
+    log.view().is_ok_and(|view| view.vote.is_none() && view.last.is_none() && view.purged.is_none())
+}

@@ -1,0 +1,307 @@
+//! openraft's state machine over a shard's state, which lives in memory.
+//!
+//! The state is rebuilt at a start from the newest snapshot and the committed log. What readers see
+//! ([`Replica`]) is published entry by entry, before the entry's proposer hears of it.
+
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures::{Stream, StreamExt};
+use hexpop_edge_config::{GroupId, codec};
+use hexpop_shard::{Command, LogPosition, ShardState, SnapshotError};
+use openraft::{
+    AsyncRuntime, EntryPayload, OptionalSend, RaftSnapshotBuilder,
+    storage::{EntryResponder, RaftStateMachine},
+};
+use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
+use tokio::sync::watch;
+
+use crate::{
+    documents::GroupDocuments,
+    metrics::Metrics,
+    snapshot::{Snapshot, SnapshotFiles, SnapshotMeta, SnapshotStore},
+    types::{Entry, LogId, ReplyBytes, StoredMembership, TypeConfig},
+};
+
+/// A state, and where in the log it is.
+struct View {
+    state: ShardState,
+    last: Option<LogId>,
+    membership: StoredMembership,
+}
+
+/// What readers see of a replica.
+pub(crate) struct Replica {
+    group: GroupId,
+    view: RwLock<View>,
+    applied: watch::Sender<LogPosition>,
+    documents: GroupDocuments,
+    /// Bytes of commands applied since the last snapshot.
+    log_bytes: AtomicU64,
+    fault: Mutex<Option<String>>,
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica").field("group", &self.group).finish_non_exhaustive()
+    }
+}
+
+impl Replica {
+    pub(crate) fn new(group: GroupId, state: ShardState, documents: GroupDocuments) -> Arc<Self> {
+        let (applied, _) = watch::channel(LogPosition::default());
+        let view = View { state, last: None, membership: StoredMembership::default() };
+        Arc::new(Self {
+            group,
+            view: RwLock::new(view),
+            applied,
+            documents,
+            log_bytes: AtomicU64::new(0),
+            fault: Mutex::new(None),
+        })
+    }
+
+    /// The state as it is now. Held, it keeps the next entry from being applied.
+    pub(crate) fn state(&self) -> MappedRwLockReadGuard<'_, ShardState> {
+        RwLockReadGuard::map(self.view.read(), |view| &view.state)
+    }
+
+    pub(crate) const fn documents(&self) -> &GroupDocuments {
+        &self.documents
+    }
+
+    /// The last entry applied.
+    pub(crate) fn applied(&self) -> LogPosition {
+        *self.applied.borrow()
+    }
+
+    /// Follows the last entry applied.
+    pub(crate) fn watch_applied(&self) -> watch::Receiver<LogPosition> {
+        self.applied.subscribe()
+    }
+
+    /// Resolves when the entry of `index` is applied.
+    pub(crate) async fn reached(&self, index: u64) {
+        let mut applied = self.watch_applied();
+        // The sender lives as long as `self`.
+        drop(applied.wait_for(|position| position.index >= index).await);
+    }
+
+    /// Bytes of commands applied since the last snapshot.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.log_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Why the replica halted, if its state machine did it.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.fault.lock().clone()
+    }
+
+    fn halt(&self, what: String) -> io::Error {
+        tracing::error!(group = %self.group, %what, "this replica halts");
+        *self.fault.lock() = Some(what.clone());
+        io::Error::new(io::ErrorKind::InvalidData, what)
+    }
+}
+
+/// The state machine of one replica.
+pub(crate) struct Machine {
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) documents: GroupDocuments,
+    pub(crate) snapshots: Arc<SnapshotStore>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine").field("group", &self.replica.group).finish_non_exhaustive()
+    }
+}
+
+fn position(id: LogId) -> LogPosition {
+    LogPosition { term: id.leader_id.term, index: id.index }
+}
+
+impl Machine {
+    /// Applies one entry. A command that does not decode halts this replica of this group, and
+    /// nothing else: what it would do is unknown here, so nothing behind it may be applied.
+    fn apply_entry(&mut self, entry: Entry, answer: bool) -> io::Result<ReplyBytes> {
+        let at = position(entry.log_id);
+        let mut reply = ReplyBytes::default();
+        match entry.payload {
+            EntryPayload::Blank => {
+                let mut view = self.replica.view.write();
+                view.state.skip(at);
+                view.last = Some(entry.log_id);
+            }
+            EntryPayload::Membership(membership) => {
+                let mut view = self.replica.view.write();
+                // The first membership belongs to the first epoch; each later one begins another.
+                if view.membership.log_id().is_none() {
+                    view.state.skip(at);
+                } else {
+                    view.state.membership_changed(at);
+                }
+                view.membership = StoredMembership::new(Some(entry.log_id), membership);
+                view.last = Some(entry.log_id);
+            }
+            EntryPayload::Normal(proposal) => {
+                let command: Command = codec::decode(&proposal.0).map_err(|error| {
+                    self.replica.halt(format!("the command of entry {}: {error}", at.index))
+                })?;
+                let applied = {
+                    let mut view = self.replica.view.write();
+                    view.last = Some(entry.log_id);
+                    view.state.apply(at, &command, &mut self.documents)
+                };
+                if answer {
+                    reply = codec::encode(&applied).map_err(io::Error::other)?.into();
+                }
+                self.replica.log_bytes.fetch_add(proposal.0.len() as u64, Ordering::Relaxed);
+            }
+        }
+        self.replica.applied.send_replace(at);
+        Ok(reply)
+    }
+
+    /// Loads a snapshot; its documents go to the store.
+    fn load(&self, files: &SnapshotFiles) -> io::Result<ShardState> {
+        let mut documents = self.documents.clone();
+        // The records are handed on one by one; what stops them is found afterwards.
+        let mut failure = None;
+        let records = files.records().map_while(|record| match record {
+            Ok(record) => Some(record),
+            Err(error) => {
+                failure = Some(error);
+                None
+            }
+        });
+        let restored = ShardState::restore(records, &mut documents);
+        match failure {
+            Some(error) => Err(error),
+            None => restored
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string())),
+        }
+    }
+}
+
+impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for Machine {
+    type SnapshotData = SnapshotFiles;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let view = self.replica.view.read();
+        Ok((view.last, view.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig<R>>, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some(item) = entries.next().await {
+            let (entry, responder) = item?;
+            let reply = self.apply_entry(entry, responder.is_some())?;
+            if let Some(responder) = responder {
+                responder.send(reply);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder {
+            replica: Arc::clone(&self.replica),
+            snapshots: Arc::clone(&self.snapshots),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        files: SnapshotFiles,
+    ) -> io::Result<()> {
+        let state = self
+            .load(&files)
+            .map_err(|error| self.replica.halt(format!("a snapshot does not load: {error}")))?;
+        // Durable before it counts: the log before it is purged next.
+        self.snapshots.adopt(&files)?;
+        let (last, membership) = (meta.last_log_id, meta.last_membership.clone());
+        *self.replica.view.write() = View { state, last, membership };
+        self.replica.log_bytes.store(0, Ordering::Relaxed);
+        self.replica.applied.send_replace(last.map(position).unwrap_or_default());
+        self.metrics.snapshots.with_label_values(&["installed"]).inc();
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        Ok(self
+            .snapshots
+            .current(self.replica.group)
+            .map(|files| Snapshot { meta: files.manifest().meta(), snapshot: files }))
+    }
+}
+
+/// Writes a snapshot of the state.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    replica: Arc<Replica>,
+    snapshots: Arc<SnapshotStore>,
+    metrics: Arc<Metrics>,
+}
+
+impl Builder {
+    /// Reads go on meanwhile. Entries wait while the records are made and handed to the page cache,
+    /// one chunk in memory at a time; not while they are flushed.
+    fn write(&self) -> io::Result<SnapshotFiles> {
+        let documents = &self.replica.documents;
+        let writer = {
+            let view = self.replica.view.read();
+            let mut writer =
+                self.snapshots.writer(self.replica.group, view.last, view.membership.clone());
+            for record in view.state.snapshot(documents) {
+                let record = record.map_err(|error| match error {
+                    SnapshotError::MissingDocuments(missing) => {
+                        let what = format!("{} documents are missing", missing.len());
+                        documents.note_missing(missing);
+                        io::Error::other(what)
+                    }
+                    error @ SnapshotError::Encode(_) => io::Error::other(error.to_string()),
+                })?;
+                writer.record(&record)?;
+            }
+            self.replica.log_bytes.store(0, Ordering::Relaxed);
+            writer
+        };
+        writer.finish()
+    }
+}
+
+impl<R: AsyncRuntime> RaftSnapshotBuilder<TypeConfig<R>> for Builder {
+    type SnapshotData = SnapshotFiles;
+
+    /// A snapshot that cannot be written now (the disk is full, documents are being fetched) is no
+    /// reason to stop the group: its log is kept, and a later look tries again. openraft is handed
+    /// an empty one then, which it ignores since it is older than any.
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let before = self.replica.log_bytes();
+        let files = match self.write() {
+            Ok(files) => {
+                self.metrics.snapshots.with_label_values(&["written"]).inc();
+                files
+            }
+            Err(error) => {
+                tracing::warn!(group = %self.replica.group, %error, "no snapshot was written");
+                self.metrics.snapshots.with_label_values(&["failed"]).inc();
+                self.replica.log_bytes.fetch_max(before, Ordering::Relaxed);
+                SnapshotFiles::empty(self.replica.group)
+            }
+        };
+        Ok(Snapshot { meta: files.manifest().meta(), snapshot: files })
+    }
+}

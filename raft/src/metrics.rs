@@ -1,0 +1,130 @@
+//! Metrics of the groups of a node. The names are listed for operators; labels are closed sets.
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use crate::error::OpenError;
+
+/// What the groups of a node count.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    pub(crate) leader_changes: IntCounter,
+    pub(crate) proposals: IntCounterVec,
+    pub(crate) commit_seconds: Histogram,
+    pub(crate) reads: IntCounterVec,
+    pub(crate) shards: IntGaugeVec,
+    pub(crate) shards_without_leader: IntGauge,
+    pub(crate) shards_under_replicated: IntGauge,
+    pub(crate) sessions_active: IntGauge,
+    pub(crate) flush_seconds: Histogram,
+    pub(crate) snapshots: IntCounterVec,
+    pub(crate) snapshot_bytes_sent: IntCounter,
+    pub(crate) refused_frames: IntCounterVec,
+    pub(crate) documents_healed: IntCounter,
+}
+
+fn failed(error: prometheus::Error) -> OpenError {
+    OpenError::Metrics(error.to_string())
+}
+
+impl Metrics {
+    /// Makes the metrics and registers them.
+    ///
+    /// # Errors
+    /// [`OpenError::Metrics`] when one of the names is registered already.
+    pub fn register(registry: &Registry) -> Result<Self, OpenError> {
+        let counter = |name: &str, help: &str| {
+            let metric = IntCounter::new(name, help).map_err(failed)?;
+            registry.register(Box::new(metric.clone())).map_err(failed)?;
+            Ok::<_, OpenError>(metric)
+        };
+        let counters = |name: &str, help: &str, label: &str| {
+            let metric = IntCounterVec::new(Opts::new(name, help), &[label]).map_err(failed)?;
+            registry.register(Box::new(metric.clone())).map_err(failed)?;
+            Ok::<_, OpenError>(metric)
+        };
+        let gauge = |name: &str, help: &str| {
+            let metric = IntGauge::new(name, help).map_err(failed)?;
+            registry.register(Box::new(metric.clone())).map_err(failed)?;
+            Ok::<_, OpenError>(metric)
+        };
+        let gauges = |name: &str, help: &str, label: &str| {
+            let metric = IntGaugeVec::new(Opts::new(name, help), &[label]).map_err(failed)?;
+            registry.register(Box::new(metric.clone())).map_err(failed)?;
+            Ok::<_, OpenError>(metric)
+        };
+        let histogram = |name: &str, help: &str| {
+            // 50 us to 10 s.
+            let buckets = vec![
+                0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05,
+                0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+            ];
+            let options = HistogramOpts::new(name, help).buckets(buckets);
+            let metric = Histogram::with_opts(options).map_err(failed)?;
+            registry.register(Box::new(metric.clone())).map_err(failed)?;
+            Ok::<_, OpenError>(metric)
+        };
+        Ok(Self {
+            leader_changes: counter(
+                "hexpop_raft_leader_changes_total",
+                "Changes of leader that replicas of this node saw.",
+            )?,
+            proposals: counters(
+                "hexpop_raft_proposals_total",
+                "Proposals made at this node, by outcome.",
+                "outcome",
+            )?,
+            commit_seconds: histogram(
+                "hexpop_raft_commit_duration_seconds",
+                "Time from a proposal to its application, at the leader.",
+            )?,
+            reads: counters(
+                "hexpop_raft_reads_total",
+                "Reads of replicas of this node, by outcome.",
+                "outcome",
+            )?,
+            shards: gauges("hexpop_shards", "Replicas on this node, by state.", "state")?,
+            shards_without_leader: gauge(
+                "hexpop_shards_without_leader",
+                "Replicas on this node that know no leader.",
+            )?,
+            shards_under_replicated: gauge(
+                "hexpop_shards_under_replicated",
+                "Shards of the map with fewer live voters than the policy asks for.",
+            )?,
+            sessions_active: gauge(
+                "hexpop_sessions_active",
+                "Sessions in shards that this node leads.",
+            )?,
+            flush_seconds: histogram(
+                "hexpop_disk_flush_duration_seconds",
+                "Duration of flushes of the write-ahead log.",
+            )?,
+            snapshots: counters(
+                "hexpop_raft_snapshots_total",
+                "Snapshots at this node, by what happened.",
+                "event",
+            )?,
+            snapshot_bytes_sent: counter(
+                "hexpop_raft_snapshot_sent_bytes_total",
+                "Bytes of snapshot chunks sent to other nodes.",
+            )?,
+            refused_frames: counters(
+                "hexpop_raft_refused_frames_total",
+                "Frames of other nodes that were refused, by reason.",
+                "reason",
+            )?,
+            documents_healed: counter(
+                "hexpop_documents_healed_total",
+                "Documents found missing or damaged and written again.",
+            )?,
+        })
+    }
+
+    /// The duration of flushes, for whoever drives the write-ahead log.
+    #[must_use]
+    pub const fn flush_seconds(&self) -> &Histogram {
+        &self.flush_seconds
+    }
+}

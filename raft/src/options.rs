@@ -1,0 +1,119 @@
+//! How the groups of a node are run.
+
+use std::time::Duration;
+
+use hexpop_edge_config::{ClusterId, NodeId};
+use hexpop_shard::PlacementPolicy;
+use openraft::SnapshotPolicy;
+
+use crate::error::OpenError;
+
+/// How the groups of a node are run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The cluster; messages of another one are refused.
+    pub cluster: ClusterId,
+    /// This node.
+    pub node: NodeId,
+    /// The nodes that found the cluster, the same list on all of them; empty on a node that only
+    /// joins.
+    pub bootstrap: Vec<NodeId>,
+    /// How many members must be alive before the first shard map is made.
+    pub expect_nodes: u32,
+    /// Where replicas go.
+    pub policy: PlacementPolicy,
+    /// How often a leader tells its followers that it lives. Default 250 ms.
+    pub heartbeat: Duration,
+    /// The least time a follower waits before it stands for election. Default 1 s.
+    pub election_min: Duration,
+    /// The most; also the lease, and the grace after a start. Default 1.5 s.
+    pub election_max: Duration,
+    /// How many bytes of log a group gathers before it writes a snapshot, or half of its state if
+    /// that is more. Default 64 MiB.
+    pub log_bytes_before_snapshot: u64,
+    /// The size of a snapshot's chunks, on disk and on the wire, in bytes. Default 1 MiB.
+    pub snapshot_chunk_bytes: usize,
+    /// How many bytes of entries one append carries. Default 1 MiB.
+    pub append_bytes_max: usize,
+    /// How many proposals of one group may be under way. Default 4096.
+    pub proposals_max: usize,
+    /// The largest command, encoded, in bytes. Default 4 MiB.
+    pub command_bytes_max: usize,
+    /// How many bytes of documents are kept decoded in memory. Default 64 MiB.
+    pub hot_documents_bytes: u64,
+    /// How long a leader that is where it should not be stays there before it is moved, so that
+    /// leaders do not wander while nodes come and go. Default 10 s.
+    pub leader_age_min: Duration,
+}
+
+impl Options {
+    /// The defaults, for a node of a cluster.
+    #[must_use]
+    pub fn new(
+        cluster: ClusterId,
+        node: NodeId,
+        bootstrap: Vec<NodeId>,
+        policy: PlacementPolicy,
+    ) -> Self {
+        Self {
+            cluster,
+            node,
+            expect_nodes: u32::try_from(bootstrap.len()).unwrap_or(u32::MAX).max(1),
+            bootstrap,
+            policy,
+            heartbeat: Duration::from_millis(250),
+            election_min: Duration::from_millis(1000),
+            election_max: Duration::from_millis(1500),
+            log_bytes_before_snapshot: 64 << 20,
+            snapshot_chunk_bytes: 1 << 20,
+            append_bytes_max: 1 << 20,
+            proposals_max: 4096,
+            command_bytes_max: 4 << 20,
+            hot_documents_bytes: 64 << 20,
+            leader_age_min: Duration::from_secs(10),
+        }
+    }
+
+    /// The node that alone initialises the meta group: the lowest of the bootstrap list.
+    #[must_use]
+    pub fn initialiser(&self) -> Option<NodeId> {
+        self.bootstrap.iter().min().copied()
+    }
+
+    /// openraft's view of these options.
+    ///
+    /// - Pre-vote is on, so that a node which was cut off does not depose a leader on its return.
+    /// - A leader without a quorum falls silent in phases (`quorum_loss_probe_interval`): else one
+    ///   that still reaches a single voter renews that voter's lease for ever, and a connected
+    ///   majority elects nobody.
+    /// - A restarted leader stands for election again (`enable_leader_restore` off). It may have
+    ///   sent an entry to others before its own disk had it; restored into the same term it could
+    ///   give another entry the same term and index.
+    /// - Log reversion stays off: a follower that lost its log is a new replica, never a voter
+    ///   that forgot.
+    ///
+    /// # Errors
+    /// [`OpenError::Options`] when openraft refuses the numbers.
+    pub(crate) fn raft_config(&self, may_elect: bool) -> Result<openraft::Config, OpenError> {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        openraft::Config {
+            cluster_name: self.cluster.to_string(),
+            heartbeat_interval: millis(self.heartbeat),
+            heartbeat_min_interval: Some(millis(self.heartbeat)),
+            election_timeout_min: millis(self.election_min),
+            election_timeout_max: millis(self.election_max),
+            quorum_loss_probe_interval: Some(millis(self.election_max).saturating_mul(2)),
+            enable_pre_vote: Some(true),
+            enable_leader_restore: Some(false),
+            allow_log_reversion: Some(false),
+            enable_elect: may_elect,
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: 256,
+            snapshot_max_chunk_size: u64::try_from(self.snapshot_chunk_bytes).unwrap_or(1 << 20),
+            install_snapshot_timeout: 60_000,
+            ..openraft::Config::default()
+        }
+        .validate()
+        .map_err(|error| OpenError::Options(error.to_string()))
+    }
+}

@@ -1,0 +1,186 @@
+//! Reading from a replica, at the level of freshness that is asked for.
+//!
+//! - `eventual`: what the replica has.
+//! - `bounded`: the replica proves its age. A leader publishes *closed* positions: what it had
+//!   committed when a quorum last confirmed that it leads. A follower asks for them and reckons the
+//!   age from when it *sent* its question, on its own clock, so that no delay on the way makes an
+//!   answer look fresher than it is.
+//! - `strong`: read index. The leader confirms with a quorum, after the read arrived, that it still
+//!   leads; a follower asks the leader for that index and waits until it has applied it.
+
+use std::{sync::Arc, time::Duration};
+
+use hexpop_edge_config::{Epoch, GroupId};
+use hexpop_shard::{LogPosition, ReadOp};
+use openraft::{
+    AsyncRuntime, Instant as _, LinearizerOption,
+    errors::{LinearizableReadError, RaftError},
+};
+
+use crate::{
+    api::{ReadLevel, ReadResult},
+    error::ReadError,
+    group::Group,
+    port::Lane,
+    rpc::{Refused, Request, Response, millis_up},
+    types::{LogId, TypeConfig},
+    wire::{Wire, WireError},
+};
+
+/// A read that is being made fresh enough.
+pub(crate) struct Read<'a, R: AsyncRuntime> {
+    pub(crate) group: &'a Arc<Group<R>>,
+    pub(crate) wire: &'a Wire,
+    pub(crate) until: R::Instant,
+}
+
+impl<R: AsyncRuntime> Read<'_, R> {
+    fn remaining(&self) -> Duration {
+        self.until.saturating_duration_since(R::Instant::now())
+    }
+
+    fn unmet(&self) -> ReadError {
+        ReadError::StalenessUnmet { leader: self.group.leader_node() }
+    }
+
+    /// Waits until the entry of `index` is applied here.
+    async fn reach(&self, index: u64) -> Result<(), ReadError> {
+        if self.group.replica.applied().index >= index {
+            return Ok(());
+        }
+        R::timeout_at(self.until, self.group.replica.reached(index))
+            .await
+            .map_err(|_elapsed| self.unmet())
+    }
+
+    /// Makes the replica fresh enough for `level` and `min`, and reads.
+    pub(crate) async fn run(
+        &self,
+        level: ReadLevel,
+        min: Option<LogPosition>,
+        op: &ReadOp,
+    ) -> Result<ReadResult, ReadError> {
+        if let Some(fault) = self.group.fault() {
+            return Err(ReadError::Unavailable(fault));
+        }
+        if let Some(min) = min {
+            self.reach(min.index).await?;
+        }
+        match level {
+            ReadLevel::Eventual => Ok(self.answer(op, None)),
+            ReadLevel::Strong => {
+                let index = self.read_index().await?;
+                self.reach(index).await?;
+                Ok(self.answer(op, Some(Duration::ZERO)))
+            }
+            ReadLevel::Bounded { max_staleness_ms } => {
+                self.bounded(Duration::from_millis(max_staleness_ms), op).await
+            }
+        }
+    }
+
+    async fn bounded(&self, max: Duration, op: &ReadOp) -> Result<ReadResult, ReadError> {
+        let applied = self.group.replica.applied().index;
+        if self.group.staleness(applied).is_none_or(|age| age > max) {
+            let index = self.pull_closed().await?;
+            self.reach(index).await?;
+        }
+        // Measured again: waiting made it older.
+        let result = self.answer(op, None);
+        match result.staleness_ms {
+            Some(age) if age <= millis_up(max) => Ok(result),
+            _ => Err(self.unmet()),
+        }
+    }
+
+    /// Reads; state and position are of the same moment.
+    fn answer(&self, op: &ReadOp, staleness: Option<Duration>) -> ReadResult {
+        let state = self.group.replica.state();
+        let staleness = staleness.or_else(|| self.group.staleness(state.applied().index));
+        ReadResult {
+            answer: state.read(op, self.group.replica.documents()),
+            position: state.applied(),
+            epoch: state.epoch(),
+            staleness_ms: staleness.map(millis_up),
+            leader: self.group.leads(),
+        }
+    }
+
+    /// The index that a linearizable read must have applied.
+    async fn read_index(&self) -> Result<u64, ReadError> {
+        if self.group.leads() {
+            return match read_index_as_leader(self.group, self.remaining()).await {
+                Ok(id) => Ok(id.index),
+                Err(Refused::NotLeader { leader }) => Err(ReadError::NotLeader { leader }),
+                Err(refused) => Err(ReadError::Unavailable(refused.to_string())),
+            };
+        }
+        let Some((raft, node)) = self.group.leader() else {
+            return Err(ReadError::NotLeader { leader: None });
+        };
+        let wait_ms = millis_up(self.remaining());
+        let request = Request::<R>::ReadIndex { group: self.group.id, wait_ms };
+        match self.wire.call(node, Some(raft), Lane::Raft, request, self.remaining()).await {
+            Ok(Response::ReadIndex(id)) => Ok(id.index),
+            Ok(_) => Err(ReadError::Unavailable("an answer of another kind".to_owned())),
+            Err(WireError::Refused(Refused::NotLeader { leader })) => {
+                Err(ReadError::NotLeader { leader })
+            }
+            Err(error) => Err(ReadError::Unavailable(error.to_string())),
+        }
+    }
+
+    /// Asks the leader for its closed position, and answers the index to be applied.
+    async fn pull_closed(&self) -> Result<u64, ReadError> {
+        if self.group.leads() {
+            // Its last confirmation is too old: a read index makes a new one.
+            return self.read_index().await;
+        }
+        let Some((raft, node)) = self.group.leader() else {
+            return Err(self.unmet());
+        };
+        let asked = R::Instant::now();
+        let request = Request::<R>::Closed { groups: vec![self.group.id] };
+        let answer = self.wire.call(node, Some(raft), Lane::Raft, request, self.remaining()).await;
+        let Ok(Response::Closed(positions)) = answer else { return Err(self.unmet()) };
+        let closed = positions
+            .into_iter()
+            .find(|closed| closed.group == self.group.id)
+            .ok_or_else(|| self.unmet())?;
+        let age = Duration::from_millis(closed.age_ms);
+        self.group.note_closed(closed.committed.index, asked, age);
+        Ok(closed.committed.index)
+    }
+}
+
+/// Confirms with a quorum that this replica leads, and answers the read index.
+pub(crate) async fn read_index_as_leader<R: AsyncRuntime>(
+    group: &Group<R>,
+    wait: Duration,
+) -> Result<LogId, Refused> {
+    let option = LinearizerOption::new(Some(Duration::ZERO), true).with_wait_timeout(wait);
+    let reading = group.raft.get_read_linearizer(option);
+    match R::timeout(wait, reading).await {
+        Ok(Ok(linearizer)) => Ok(*linearizer.read_log_id().log_id()),
+        Ok(Err(error)) => Err(refused(error)),
+        Err(_) => Err(Refused::Failed("no quorum confirmed the leader in time".to_owned())),
+    }
+}
+
+fn refused<R: AsyncRuntime>(
+    error: RaftError<TypeConfig<R>, LinearizableReadError<TypeConfig<R>>>,
+) -> Refused {
+    match error {
+        RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => {
+            Refused::NotLeader { leader: forward.leader_node.map(|node| node.id()) }
+        }
+        RaftError::APIError(error) => Refused::Failed(error.to_string()),
+        RaftError::Fatal(_) => Refused::Halted,
+    }
+}
+
+/// Whether a caller that believed `epoch` of a group may be answered by a replica that has
+/// `current`. The meta group has no range, and takes every epoch.
+pub(crate) fn epoch_matches(group: GroupId, epoch: Epoch, current: Epoch) -> bool {
+    group == GroupId::META || epoch.version == current.version
+}

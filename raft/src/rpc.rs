@@ -1,0 +1,231 @@
+//! The frames that nodes exchange about groups.
+//!
+//! A frame is a record of the codec (so it begins with the format's version byte): the cluster,
+//! the data directories of sender and addressee, and one request. The addressee's Raft id guards
+//! against a node that came back with another directory: it must not answer for the old one. A
+//! frame for another cluster or directory is refused, never handled.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hexpop_edge_config::{ClusterId, GroupId, NodeId, RaftId, codec};
+use hexpop_shard::{ClusterSecret, DocRef, MetaOp, MetaOutcome, ShardMap};
+use openraft::{
+    AsyncRuntime,
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, TransferLeaderResponse,
+        VoteRequest, VoteResponse,
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    snapshot::{Manifest, SnapshotId},
+    types::{LogId, TypeConfig, Vote},
+};
+
+/// What goes to another node.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct Frame<R: AsyncRuntime> {
+    /// The sender's cluster.
+    pub(crate) cluster: ClusterId,
+    /// The sender's data directory.
+    pub(crate) from: RaftId,
+    /// The data directory it is for; `None` = whichever the node has.
+    pub(crate) to: Option<RaftId>,
+    /// What is asked.
+    pub(crate) request: Request<R>,
+}
+
+/// What is asked of another node.
+///
+/// Final on the wire: it only grows at its end.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) enum Request<R: AsyncRuntime> {
+    /// Raft: append entries, or a heartbeat.
+    Append { group: GroupId, rpc: AppendEntriesRequest<TypeConfig<R>> },
+    /// Raft: a vote.
+    Vote { group: GroupId, rpc: VoteRequest<TypeConfig<R>> },
+    /// Raft: would you vote?
+    PreVote { group: GroupId, rpc: VoteRequest<TypeConfig<R>> },
+    /// Raft: take over the leadership.
+    Transfer { group: GroupId, rpc: TransferLeaderRequest<TypeConfig<R>> },
+    /// To a leader: a log position that a read must have applied to be linearizable.
+    ReadIndex { group: GroupId, wait_ms: u64 },
+    /// To a leader of several groups: what is committed, and when a quorum last confirmed that.
+    Closed { groups: Vec<GroupId> },
+    /// From a leader: which chunks of this snapshot are missing?
+    SnapshotBegin { group: GroupId, vote: Vote, manifest: Manifest },
+    /// From a leader: one chunk.
+    SnapshotChunk { group: GroupId, id: SnapshotId, number: u32, bytes: Bytes },
+    /// From a leader: verify and install.
+    SnapshotFinish { group: GroupId, vote: Vote, id: SnapshotId },
+    /// Who are you, and have you a meta group?
+    Hello,
+    /// The shard map, if newer than the version known.
+    PullMap { known: u64 },
+    /// To a replica of the meta group: propose this if you lead it.
+    ProposeMeta { op: MetaOp },
+    /// To a replica: documents that another one lost.
+    FetchDocuments { group: GroupId, wanted: Vec<DocRef> },
+}
+
+impl<R: AsyncRuntime> Request<R> {
+    /// Whether it is part of the consensus of a group, and so for one data directory only.
+    pub(crate) const fn is_raft(&self) -> bool {
+        matches!(
+            self,
+            Self::Append { .. }
+                | Self::Vote { .. }
+                | Self::PreVote { .. }
+                | Self::Transfer { .. }
+                | Self::SnapshotBegin { .. }
+                | Self::SnapshotChunk { .. }
+                | Self::SnapshotFinish { .. }
+        )
+    }
+}
+
+/// The answer to a request.
+///
+/// Final on the wire: it only grows at its end.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) enum Response<R: AsyncRuntime> {
+    /// Not handled.
+    Refused(Refused),
+    /// To `Append`.
+    Append(AppendEntriesResponse<TypeConfig<R>>),
+    /// To `Vote` and `PreVote`.
+    Vote(VoteResponse<TypeConfig<R>>),
+    /// To `Transfer`.
+    Transfer(TransferLeaderResponse<TypeConfig<R>>),
+    /// To `ReadIndex`.
+    ReadIndex(LogId),
+    /// To `Closed`: one for each group that is led here with the confirmation of a quorum.
+    Closed(Vec<ClosedPosition>),
+    /// To `SnapshotBegin`: the numbers of the missing chunks; and to `SnapshotChunk`, empty.
+    SnapshotMissing(Vec<u32>),
+    /// To `SnapshotFinish`: installed, or refused because of this newer vote.
+    SnapshotInstalled(Vote),
+    /// To `Hello`.
+    Hello(Hello),
+    /// To `PullMap`.
+    Map(PulledMap),
+    /// To `ProposeMeta`.
+    Meta(MetaOutcome),
+    /// To `FetchDocuments`, in its order; it may end early.
+    Documents(Vec<Option<Bytes>>),
+}
+
+/// Why a request was not handled. Nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub(crate) enum Refused {
+    /// The frame does not decode here.
+    #[error("the frame is not understood: {0}")]
+    Unintelligible(String),
+    /// The frame is of another cluster.
+    #[error("cluster {here} refuses a frame of another one")]
+    WrongCluster {
+        /// The cluster here.
+        here: ClusterId,
+    },
+    /// The frame is for another data directory of this node.
+    #[error("the frame is for another data directory; here is {here}")]
+    WrongReplica {
+        /// The data directory here.
+        here: RaftId,
+    },
+    /// The group is not created here yet: ask again.
+    #[error("the group is not created here yet")]
+    NotYet,
+    /// The replica of the group has halted.
+    #[error("the replica has halted")]
+    Halted,
+    /// The replica started a moment ago and may have promised a leader not to vote.
+    #[error("no votes so shortly after the start")]
+    Grace,
+    /// Too much is waiting.
+    #[error("too much is waiting")]
+    Busy,
+    /// The replica does not lead the group.
+    #[error("the replica does not lead the group")]
+    NotLeader {
+        /// Who does, if known.
+        leader: Option<NodeId>,
+    },
+    /// It could not be done.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What a leader had committed, at a time when a quorum still followed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClosedPosition {
+    /// The group.
+    pub(crate) group: GroupId,
+    /// Everything acknowledged before that time is at or below this.
+    pub(crate) committed: LogId,
+    /// How long before the answer that time was.
+    pub(crate) age_ms: u64,
+}
+
+/// Who a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    /// Its data directory.
+    pub(crate) raft: RaftId,
+    /// The bootstrap list it was configured with.
+    pub(crate) bootstrap: Vec<NodeId>,
+    /// Whether it has, or has heard of, an initialised meta group.
+    pub(crate) meta: bool,
+    /// The version of its shard map; 0 = none.
+    pub(crate) map_version: u64,
+    /// The groups it leads.
+    pub(crate) leads: Vec<GroupId>,
+}
+
+/// A shard map on its way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PulledMap {
+    /// The map, if it is newer than what was known.
+    pub(crate) map: Option<ShardMap>,
+    /// The cluster's secret, once there is one.
+    pub(crate) secret: Option<ClusterSecret>,
+    /// The voters of the meta group, as far as known.
+    pub(crate) meta_voters: Vec<NodeId>,
+}
+
+impl<R: AsyncRuntime> Frame<R> {
+    /// Encodes the frame.
+    pub(crate) fn encode(&self) -> Result<Bytes, codec::CodecError> {
+        Ok(codec::encode(self)?.into())
+    }
+
+    /// Decodes a frame.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, codec::CodecError> {
+        codec::decode(bytes)
+    }
+}
+
+impl<R: AsyncRuntime> Response<R> {
+    /// Encodes the answer; one that cannot be encoded becomes a refusal that can.
+    pub(crate) fn encode(&self) -> Bytes {
+        codec::encode(self)
+            .or_else(|error| codec::encode(&Self::Refused(Refused::Failed(error.to_string()))))
+            .unwrap_or_default()
+            .into()
+    }
+
+    /// Decodes an answer.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, codec::CodecError> {
+        codec::decode(bytes)
+    }
+}
+
+/// A duration in whole milliseconds, rounded up so that an age is never understated.
+pub(crate) fn millis_up(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}

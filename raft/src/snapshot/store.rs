@@ -1,0 +1,317 @@
+//! Writing snapshots, and finding them again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use hexpop_edge_config::{GroupId, RaftId, codec};
+use parking_lot::Mutex;
+
+use super::{CHUNK_BYTES_MAX, ChunkMeta, Manifest, SnapshotFiles, SnapshotId};
+use crate::{
+    disk::{Disk, DiskFile},
+    types::{LogId, StoredMembership},
+};
+
+const MANIFEST: &str = ".manifest";
+const ASIDE: &str = ".tmp";
+
+/// All snapshots of a node.
+#[derive(Debug)]
+pub(crate) struct SnapshotStore {
+    disk: Arc<dyn Disk>,
+    writer: RaftId,
+    chunk_bytes: usize,
+    nonce: AtomicU64,
+    current: Mutex<BTreeMap<GroupId, SnapshotFiles>>,
+    /// One commit at a time, so that an older snapshot never replaces a newer one.
+    committing: Mutex<()>,
+}
+
+impl SnapshotStore {
+    /// Opens what is there and removes the remains of unfinished snapshots. A manifest that does
+    /// not decode, or whose chunks are missing or of another length, is an error: log entries
+    /// before it may be gone.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        writer: RaftId,
+        chunk_bytes: usize,
+    ) -> io::Result<Arc<Self>> {
+        let names = disk.list()?;
+        let mut current = BTreeMap::new();
+        let mut live = BTreeSet::new();
+        let mut nonce = 0;
+        for name in names.iter().filter(|name| name.ends_with(MANIFEST)) {
+            let manifest = read_manifest(disk.as_ref(), name)?;
+            if manifest.id.writer == writer.0 {
+                nonce = nonce.max(manifest.id.nonce + 1);
+            }
+            let files = open_chunks(disk.as_ref(), manifest)?;
+            live.insert(name.clone());
+            live.extend(chunk_names(files.manifest()));
+            current.insert(files.manifest().group, files);
+        }
+        for name in names.iter().filter(|name| !live.contains(*name)) {
+            disk.remove(name)?;
+        }
+        disk.sync_dir()?;
+        Ok(Arc::new(Self {
+            disk,
+            writer,
+            chunk_bytes: chunk_bytes.clamp(1 << 10, CHUNK_BYTES_MAX / 2),
+            nonce: AtomicU64::new(nonce),
+            current: Mutex::new(current),
+            committing: Mutex::new(()),
+        }))
+    }
+
+    /// The snapshot of a group.
+    pub(crate) fn current(&self, group: GroupId) -> Option<SnapshotFiles> {
+        self.current.lock().get(&group).cloned()
+    }
+
+    /// Begins to write a snapshot of the state at `last`.
+    pub(crate) fn writer(
+        self: &Arc<Self>,
+        group: GroupId,
+        last: Option<LogId>,
+        membership: StoredMembership,
+    ) -> Writer {
+        let (term, index) = last.map_or((0, 0), |last| (last.leader_id.term, last.index));
+        let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
+        let id = SnapshotId { term, index, writer: self.writer.0, nonce };
+        Writer {
+            store: Arc::clone(self),
+            manifest: Manifest { group, id, last, membership, chunks: Vec::new() },
+            files: Vec::new(),
+            buffer: Vec::with_capacity(self.chunk_bytes + (64 << 10)),
+            committed: false,
+        }
+    }
+
+    pub(super) fn disk(&self) -> &dyn Disk {
+        self.disk.as_ref()
+    }
+
+    /// Makes a snapshot, whose chunks are durable, the group's; removes the one before. Not if there
+    /// is a newer one: the log before that may be gone.
+    pub(super) fn commit(&self, files: SnapshotFiles) -> io::Result<()> {
+        let _one = self.committing.lock();
+        let manifest = files.manifest();
+        let group = manifest.group;
+        if self.current(group).is_some_and(|known| known.manifest().id.index > manifest.id.index) {
+            return Err(io::Error::other("a newer snapshot was installed meanwhile"));
+        }
+        let name = format!("g{}{MANIFEST}", manifest.group);
+        let aside = format!("g{}-{}{ASIDE}", manifest.group, manifest.id);
+        let mut bytes = codec::encode(manifest).map_err(io::Error::other)?;
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+        let file = self.disk.open(&aside, true)?;
+        file.write_at(0, &bytes)?;
+        file.sync_data()?;
+        // The chunks' names must be durable before the manifest that names them is.
+        self.disk.sync_dir()?;
+        self.disk.rename(&aside, &name)?;
+        self.disk.sync_dir()?;
+        let names: BTreeSet<_> = chunk_names(manifest).collect();
+        let before = self.current.lock().insert(group, files);
+        for name in before.iter().flat_map(|before| chunk_names(before.manifest())) {
+            if !names.contains(&name)
+                && let Err(error) = self.disk.remove(&name)
+            {
+                tracing::warn!(%name, %error, "a chunk of an old snapshot was not removed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a received or written snapshot is the group's already.
+    pub(crate) fn is_current(&self, group: GroupId, id: SnapshotId) -> bool {
+        self.current.lock().get(&group).is_some_and(|files| files.manifest().id == id)
+    }
+
+    /// Makes a received snapshot the group's, unless it is.
+    pub(crate) fn adopt(&self, files: &SnapshotFiles) -> io::Result<()> {
+        let manifest = files.manifest();
+        if self.is_current(manifest.group, manifest.id) {
+            return Ok(());
+        }
+        self.commit(files.clone())
+    }
+}
+
+fn chunk_names(manifest: &Manifest) -> impl Iterator<Item = String> + '_ {
+    (0..).take(manifest.chunks.len()).map(|number| manifest.chunk_name(number))
+}
+
+fn invalid(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+fn read_manifest(disk: &dyn Disk, name: &str) -> io::Result<Manifest> {
+    let file = disk.open(name, false)?;
+    let size = usize::try_from(file.size()?).map_err(io::Error::other)?;
+    let mut bytes = vec![0; size];
+    file.read_at(0, &mut bytes)?;
+    let (body, crc) =
+        bytes.split_last_chunk::<4>().ok_or_else(|| invalid(format!("{name} is too short")))?;
+    if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
+        return Err(invalid(format!("{name} is damaged")));
+    }
+    let manifest: Manifest =
+        codec::decode(body).map_err(|error| invalid(format!("{name}: {error}")))?;
+    if manifest.is_sane() { Ok(manifest) } else { Err(invalid(format!("{name} is not sane"))) }
+}
+
+fn open_chunks(disk: &dyn Disk, manifest: Manifest) -> io::Result<SnapshotFiles> {
+    let mut chunks: Vec<Arc<dyn DiskFile>> = Vec::with_capacity(manifest.chunks.len());
+    for (name, meta) in chunk_names(&manifest).zip(&manifest.chunks) {
+        let file = disk.open(&name, false)?;
+        if file.size()? != u64::from(meta.len) {
+            return Err(invalid(format!("{name} has another length than its manifest says")));
+        }
+        chunks.push(file);
+    }
+    Ok(SnapshotFiles { manifest: Arc::new(manifest), chunks: chunks.into() })
+}
+
+/// A snapshot being written. What was written is removed when it is dropped unfinished.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    store: Arc<SnapshotStore>,
+    manifest: Manifest,
+    files: Vec<Arc<dyn DiskFile>>,
+    buffer: Vec<u8>,
+    committed: bool,
+}
+
+impl Writer {
+    /// Adds a record; writes a chunk when enough of them are gathered. Nothing is flushed yet.
+    pub(crate) fn record(&mut self, record: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(record.len()).map_err(io::Error::other)?;
+        if record.len() + 4 > CHUNK_BYTES_MAX {
+            return Err(invalid("a record is larger than a chunk may be".to_owned()));
+        }
+        if !self.buffer.is_empty() && self.buffer.len() + 4 + record.len() > self.store.chunk_bytes
+        {
+            self.write_chunk()?;
+        }
+        self.buffer.extend_from_slice(&length.to_le_bytes());
+        self.buffer.extend_from_slice(record);
+        Ok(())
+    }
+
+    fn write_chunk(&mut self) -> io::Result<()> {
+        let number = u32::try_from(self.files.len()).map_err(io::Error::other)?;
+        let len = u32::try_from(self.buffer.len()).map_err(io::Error::other)?;
+        let file = self.store.disk.open(&self.manifest.chunk_name(number), true)?;
+        // Known before it is written, so that a failure removes it.
+        self.files.push(Arc::clone(&file));
+        self.manifest.chunks.push(ChunkMeta { len, crc: crc32fast::hash(&self.buffer) });
+        file.write_at(0, &self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Makes the snapshot durable and the group's current one.
+    pub(crate) fn finish(mut self) -> io::Result<SnapshotFiles> {
+        if !self.buffer.is_empty() {
+            self.write_chunk()?;
+        }
+        for file in &self.files {
+            file.sync_data()?;
+        }
+        let files = SnapshotFiles {
+            manifest: Arc::new(self.manifest.clone()),
+            chunks: self.files.clone().into(),
+        };
+        self.store.commit(files.clone())?;
+        self.committed = true;
+        Ok(files)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.committed {
+            for name in chunk_names(&self.manifest) {
+                if let Err(error) = self.store.disk.remove(&name) {
+                    tracing::debug!(%name, %error, "a chunk of a given-up snapshot stays");
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{disk::FsDisk, types::log_id};
+
+    fn open(dir: &std::path::Path) -> Arc<SnapshotStore> {
+        SnapshotStore::open(Arc::new(FsDisk::open(dir).unwrap()), RaftId(7), 1 << 10).unwrap()
+    }
+
+    fn write(store: &Arc<SnapshotStore>, index: u64, records: usize) -> SnapshotFiles {
+        let mut writer =
+            store.writer(GroupId::default(), Some(log_id(1, index)), StoredMembership::default());
+        for number in 0..records {
+            writer.record(format!("record {number} of {index}").as_bytes()).unwrap();
+        }
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_is_found_again_and_replaces_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let old = write(&store, 5, 300);
+        assert!(old.manifest().chunks.len() > 1);
+        write(&store, 9, 200);
+        assert_eq!(old.records().count(), 300, "an open snapshot stays readable");
+        drop((store, old));
+        let store = open(dir.path());
+        let files = store.current(GroupId::default()).unwrap();
+        assert_eq!(files.manifest().id.index, 9);
+        let records: Vec<_> = files.records().collect::<io::Result<_>>().unwrap();
+        assert_eq!(records.len(), 200);
+        assert_eq!(records[199], b"record 199 of 9");
+    }
+
+    #[test]
+    fn what_was_not_finished_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        write(&store, 5, 3);
+        let mut writer =
+            store.writer(GroupId::default(), Some(log_id(1, 8)), StoredMembership::default());
+        for _ in 0..200 {
+            writer.record(&[1; 100]).unwrap();
+        }
+        std::mem::forget(writer);
+        drop(store);
+        let store = open(dir.path());
+        assert_eq!(store.current(GroupId::default()).unwrap().manifest().id.index, 5);
+        // The lock, the manifest and one chunk.
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn damage_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let files = write(&store, 5, 3);
+        let path = dir.path().join(files.manifest().chunk_name(0));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[10] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        drop((store, files));
+        let files = open(dir.path()).current(GroupId::default()).unwrap();
+        assert!(files.records().any(|record| record.is_err()));
+    }
+}

@@ -1,0 +1,130 @@
+//! What the loops decide, as functions of what they saw.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use hexpop_edge_config::{Epoch, NodeId, RaftId};
+use hexpop_shard::{Member, ShardDescriptor};
+
+/// How long the first replica of a shard has for itself before the others initialise the group too.
+const INITIALISE_AFTER: Duration = Duration::from_secs(5);
+
+/// How many entries a replica may lack to count as caught up.
+const CAUGHT_UP_ENTRIES: u64 = 128;
+
+/// Whether two bootstrap lists name the same nodes.
+pub(super) fn same_list(a: &[NodeId], b: &[NodeId]) -> bool {
+    let a: BTreeSet<_> = a.iter().collect();
+    a == b.iter().collect()
+}
+
+/// Which nodes to ask for a map, in order: whoever mentioned a newer one, a voter of the meta group,
+/// any live member. `turn` makes the choice go round.
+pub(super) fn whom_to_ask(
+    own: NodeId,
+    hint: Option<(u64, NodeId)>,
+    meta_voters: &[NodeId],
+    members: &[Member],
+    turn: usize,
+) -> Vec<NodeId> {
+    let alive: Vec<NodeId> = members
+        .iter()
+        .filter(|member| member.alive && member.node != own)
+        .map(|member| member.node)
+        .collect();
+    let voters: Vec<NodeId> =
+        meta_voters.iter().filter(|voter| alive.contains(voter)).copied().collect();
+    let pick = |from: &[NodeId]| turn.checked_rem(from.len()).and_then(|at| from.get(at).copied());
+    let mut asked: Vec<NodeId> = Vec::new();
+    let candidates = [hint.map(|(_, node)| node), pick(&voters), pick(&alive)];
+    for node in candidates.into_iter().flatten() {
+        if node != own && !asked.contains(&node) {
+            asked.push(node);
+        }
+    }
+    asked
+}
+
+/// Whether this replica may give its group the first membership: only at the shard's first epoch, as
+/// a voter, with an empty log; the first replica at once, the others when it did not.
+///
+/// Safe whoever does it and however often, since all use the same membership. Later, too: voters that
+/// moved on from it were a majority of it, and refuse their votes to a log that ends at its start.
+pub(super) fn may_initialise(
+    shard: &ShardDescriptor,
+    own: RaftId,
+    log_is_empty: bool,
+    age: Duration,
+) -> bool {
+    let is_voter = shard.voters().any(|voter| voter.raft == own);
+    let is_first = shard.voters().next().is_some_and(|voter| voter.raft == own);
+    log_is_empty
+        && is_voter
+        && shard.epoch.conf == Epoch::FIRST.conf
+        && (is_first || age >= INITIALISE_AFTER)
+}
+
+/// Whether a replica that has `matching` of a log with `last` entries may become a voter.
+pub(super) fn caught_up(last: Option<u64>, matching: Option<u64>) -> bool {
+    match (last, matching) {
+        (None, _) => true,
+        (Some(last), Some(matching)) => last.saturating_sub(matching) <= CAUGHT_UP_ENTRIES,
+        (Some(_), None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hexpop_shard::{Replica, ReplicaRole};
+
+    use super::*;
+
+    fn member(node: u32, raft: u64, alive: bool) -> Member {
+        Member {
+            node: NodeId(node),
+            raft: RaftId(raft),
+            pop: "mil".parse().unwrap(),
+            labels: BTreeSet::new(),
+            alive,
+        }
+    }
+
+    fn replica(node: u32, raft: u64, role: ReplicaRole) -> Replica {
+        Replica { raft: RaftId(raft), node: NodeId(node), role }
+    }
+
+    const BOOTSTRAP: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+
+    fn voters() -> Vec<Replica> {
+        vec![
+            replica(1, 11, ReplicaRole::Voter),
+            replica(2, 22, ReplicaRole::Voter),
+            replica(3, 33, ReplicaRole::Voter),
+        ]
+    }
+
+    #[test]
+    fn the_first_replica_initialises_at_once_and_the_others_wait() {
+        let mut shard = ShardDescriptor {
+            id: hexpop_edge_config::ShardId(4),
+            range: hexpop_shard::KeyRange::space(hexpop_shard::Space::Listings),
+            epoch: Epoch::FIRST,
+            replicas: voters(),
+        };
+        let soon = Duration::ZERO;
+        assert!(may_initialise(&shard, RaftId(11), true, soon));
+        assert!(!may_initialise(&shard, RaftId(11), false, soon));
+        assert!(!may_initialise(&shard, RaftId(22), true, soon));
+        assert!(may_initialise(&shard, RaftId(22), true, INITIALISE_AFTER));
+        assert!(!may_initialise(&shard, RaftId(44), true, INITIALISE_AFTER));
+        shard.epoch.conf = 2;
+        assert!(!may_initialise(&shard, RaftId(11), true, INITIALISE_AFTER));
+    }
+
+    #[test]
+    fn the_map_is_asked_of_whoever_has_news_first() {
+        let members = [member(1, 11, true), member(2, 22, true), member(3, 33, false)];
+        let asked = whom_to_ask(NodeId(1), Some((4, NodeId(3))), &BOOTSTRAP, &members, 7);
+        assert_eq!(asked, [NodeId(3), NodeId(2)]);
+        assert!(whom_to_ask(NodeId(2), None, &[], &members[1..2], 0).is_empty());
+    }
+}

@@ -1,0 +1,307 @@
+//! What a leader owes its group: a membership that the map knows, the replicas that placement wants,
+//! and the time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use hexpop_edge_config::{Epoch, GroupId, NodeId, RaftId, ShardId};
+use hexpop_shard::{
+    MetaOp, Op, Policy, Replica, ReplicaRole, ShardDescriptor, Space, StepKind, plan,
+    plan_meta_group,
+};
+use openraft::{AsyncRuntime, ChangeMembers, Instant as _};
+
+use super::{decide, meta::propose_meta, runs_on};
+use crate::{
+    api::ReplicaState,
+    error::ControlError,
+    group::Group,
+    host::{Inner, replicas_of},
+    types::{ReplicaNode, raft_node_id},
+};
+
+/// How often leaders look.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a change of a membership may take before it is looked at anew.
+const CHANGE: Duration = Duration::from_secs(20);
+
+/// How long a tick or a report may take.
+const COMMIT: Duration = Duration::from_secs(5);
+
+pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
+    gauges(&inner);
+    let led: Vec<_> = inner.running().into_iter().filter(|group| group.leads()).collect();
+    if led.is_empty() {
+        return PAUSE;
+    }
+    let members = inner.membership.members();
+    let mut leaders = inner.surveyed_leaders();
+    leaders.extend(led.iter().map(|group| (group.id, inner.options.node)));
+    let planned = plan(&inner.map(), &members, &inner.options.policy, &leaders);
+    let mut steps: BTreeMap<ShardId, StepKind> =
+        planned.steps.into_iter().map(|step| (step.shard, step.kind)).collect();
+    for group in led {
+        if group.busy.swap(true, Ordering::AcqRel) {
+            continue;
+        }
+        let step = steps.remove(&group.id);
+        let inner = Arc::clone(&inner);
+        drop(R::spawn(async move {
+            tend(&inner, &group, step).await;
+            group.busy.store(false, Ordering::Release);
+        }));
+    }
+    PAUSE
+}
+
+/// One look at one group.
+async fn tend<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    group: &Arc<Group<R>>,
+    step: Option<StepKind>,
+) {
+    tick(inner, group).await;
+    let descriptor = inner.descriptor(group);
+    let Some(replicas) = settled_replicas(group, &descriptor.replicas) else {
+        leave_joint(group).await;
+        return;
+    };
+    let step = if group.id == GroupId::META {
+        meta_step(inner, &replicas)
+    } else {
+        // The log says which epoch it is; the map has it as soon as it was reported.
+        let epoch = group.replica.state().epoch();
+        if replicas != descriptor.replicas || epoch != descriptor.epoch {
+            report(inner, &descriptor, epoch, replicas).await;
+            return;
+        }
+        step
+    };
+    if let Some(step) = step {
+        carry_out(inner, group, step).await;
+    }
+}
+
+/// The next change of the meta group: its replicas are on the nodes of the bootstrap list.
+fn meta_step<R: AsyncRuntime>(inner: &Inner<R>, replicas: &[Replica]) -> Option<StepKind> {
+    let bootstrap = &inner.options.bootstrap;
+    let members = inner.membership.members();
+    let founders: Vec<_> =
+        members.iter().filter(|member| bootstrap.contains(&member.node)).cloned().collect();
+    let policy = Policy {
+        labels: BTreeSet::new(),
+        replicas: u32::try_from(bootstrap.len()).unwrap_or(u32::MAX),
+    };
+    plan_meta_group(replicas, &founders, &policy).steps.into_iter().next().map(|step| step.kind)
+}
+
+/// Moves the group's time on when something is due.
+async fn tick<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>) {
+    let (due, epoch) = {
+        let state = group.replica.state();
+        (state.next_due_ms(), state.epoch())
+    };
+    if due.is_some_and(|due| due <= inner.clock.wall_ms())
+        && let Err(error) = inner.propose(group.id, epoch, None, Op::Tick, COMMIT).await
+    {
+        tracing::debug!(group = %group.id, %error, "time did not move on");
+    }
+}
+
+/// The group's replicas, unless a change of them is under way.
+fn settled_replicas<R: AsyncRuntime>(group: &Group<R>, known: &[Replica]) -> Option<Vec<Replica>> {
+    group.with_metrics(|metrics| {
+        let committed = metrics.committed_membership_config.as_ref();
+        let settled = committed.log_id() == metrics.membership_config.log_id()
+            && committed.membership().get_joint_config().len() == 1;
+        settled.then(|| replicas_of(committed.membership(), known))
+    })
+}
+
+/// A change of membership that its leader did not finish is finished by the next one.
+async fn leave_joint<R: AsyncRuntime>(group: &Group<R>) {
+    let target = group.with_metrics(|metrics| {
+        let membership = metrics.membership_config.membership();
+        let joint = membership.get_joint_config();
+        (joint.len() > 1).then(|| joint.last().cloned()).flatten()
+    });
+    if let Some(voters) = target {
+        change(group, ChangeMembers::ReplaceAllVoters(voters)).await;
+    }
+}
+
+/// Tells the meta group which replicas the shard has now.
+async fn report<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    known: &ShardDescriptor,
+    epoch: Epoch,
+    replicas: Vec<Replica>,
+) {
+    let descriptor = ShardDescriptor { epoch, replicas, ..known.clone() };
+    let shard = descriptor.id;
+    let op = MetaOp::Report { descriptors: vec![descriptor] };
+    match propose_meta(inner, op, COMMIT).await {
+        // Also when it was not newer: the map here is old then.
+        Ok(_) => inner.wake_map.notify_one(),
+        Err(error) => tracing::debug!(%shard, %error, "the replicas were not reported"),
+    }
+}
+
+/// Carries out one step of placement; a repeat changes nothing.
+async fn carry_out<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>, step: StepKind) {
+    let shard = group.id;
+    tracing::debug!(%shard, ?step, "a step of placement");
+    match step {
+        StepKind::AddLearner { node, raft } => {
+            // Gossip may still tell of an earlier life of the node.
+            if runs_on(inner, node, raft).await {
+                add_learner(group, node, raft).await;
+            }
+        }
+        StepKind::Promote { node, raft } => {
+            if is_caught_up(group, raft) && runs_on(inner, node, raft).await {
+                let voter = BTreeSet::from([raft_node_id(raft)]);
+                change(group, ChangeMembers::AddVoterIds(voter)).await;
+            }
+        }
+        StepKind::Replace { node, old, new } => {
+            if is_caught_up(group, new) && runs_on(inner, node, new).await {
+                let mut voters = voters(group);
+                voters.remove(&raft_node_id(old));
+                voters.insert(raft_node_id(new));
+                change(group, ChangeMembers::ReplaceAllVoters(voters)).await;
+            }
+        }
+        StepKind::RemoveVoter { raft, .. } => {
+            let gone = BTreeSet::from([raft_node_id(raft)]);
+            change(group, ChangeMembers::RemoveVoters(gone)).await;
+        }
+        StepKind::RemoveLearner { raft, .. } => {
+            let gone = BTreeSet::from([raft_node_id(raft)]);
+            change(group, ChangeMembers::RemoveNodes(gone)).await;
+        }
+        StepKind::TransferLeader { to, .. } => {
+            if group.leader_age() >= inner.options.leader_age_min
+                && is_node_caught_up(group, to)
+                && let Err(error) = group.transfer(to, inner.options.election_max * 2).await
+            {
+                tracing::info!(%shard, %to, %error, "the leadership was not handed over");
+            }
+        }
+    }
+}
+
+fn voters<R: AsyncRuntime>(group: &Group<R>) -> BTreeSet<u64> {
+    group.with_metrics(|metrics| metrics.membership_config.membership().voter_ids().collect())
+}
+
+fn is_caught_up<R: AsyncRuntime>(group: &Group<R>, raft: RaftId) -> bool {
+    group.with_metrics(|metrics| {
+        let matching = metrics.replication.as_ref().and_then(|all| *all.get(&raft.0)?);
+        decide::caught_up(metrics.last_log_index, matching.map(|id| id.index))
+    })
+}
+
+fn is_node_caught_up<R: AsyncRuntime>(group: &Group<R>, node: NodeId) -> bool {
+    let raft = group.with_metrics(|metrics| {
+        let membership = metrics.membership_config.membership();
+        let on_node = |id: &u64| membership.get_node(id).is_some_and(|found| found.id() == node);
+        membership.voter_ids().find(on_node)
+    });
+    raft.is_some_and(|raft| is_caught_up(group, RaftId(raft)))
+}
+
+async fn add_learner<R: AsyncRuntime>(group: &Group<R>, node: NodeId, raft: RaftId) {
+    let adding = group.raft.add_learner(raft_node_id(raft), ReplicaNode::from(node), false);
+    match R::timeout(CHANGE, adding).await {
+        Ok(Ok(_)) => tracing::info!(group = %group.id, %node, %raft, "a learner is added"),
+        Ok(Err(error)) => {
+            tracing::info!(group = %group.id, %node, %raft, %error, "no learner added");
+        }
+        Err(_) => tracing::info!(group = %group.id, %node, %raft, "a learner takes its time"),
+    }
+}
+
+async fn change<R: AsyncRuntime>(group: &Group<R>, change: ChangeMembers<u64, ReplicaNode>) {
+    let what = format!("{change:?}");
+    match R::timeout(CHANGE, group.raft.change_membership(change, false)).await {
+        Ok(Ok(_)) => tracing::info!(group = %group.id, %what, "the membership is changed"),
+        Ok(Err(error)) => {
+            tracing::info!(group = %group.id, %what, %error, "the membership is not changed");
+        }
+        Err(_) => tracing::info!(group = %group.id, %what, "the change takes its time"),
+    }
+}
+
+/// Hands every leadership here to a live voter elsewhere; answers how many are left.
+pub(crate) async fn hand_over_leaders<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    deadline: Duration,
+) -> usize {
+    let until = R::Instant::now() + deadline;
+    let members = inner.membership.members();
+    let one = |group: Arc<Group<R>>| {
+        let members = Arc::clone(&members);
+        async move {
+            let descriptor = inner.descriptor(&group);
+            let replicas = settled_replicas(&group, &descriptor.replicas).unwrap_or_default();
+            let targets = replicas.iter().filter(|replica| {
+                replica.role == ReplicaRole::Voter
+                    && replica.node != inner.options.node
+                    && members.iter().any(|member| member.alive && member.raft == replica.raft)
+                    && is_caught_up(&group, replica.raft)
+            });
+            for target in targets {
+                let left = until.saturating_duration_since(R::Instant::now());
+                match group.transfer(target.node, left.min(inner.options.election_max * 2)).await {
+                    Ok(()) | Err(ControlError::NotLeader { .. }) => return,
+                    Err(error) => {
+                        tracing::info!(group = %group.id, to = %target.node, %error, "not taken");
+                    }
+                }
+            }
+        }
+    };
+    let led = inner.running().into_iter().filter(|group| group.leads());
+    let handing = futures::future::join_all(led.map(one));
+    drop(R::timeout_at(until, handing).await);
+    inner.running().iter().filter(|group| group.leads()).count()
+}
+
+/// Sets what is counted by looking.
+fn gauges<R: AsyncRuntime>(inner: &Inner<R>) {
+    let statuses = inner.states();
+    for state in ReplicaState::ALL {
+        let count = statuses.iter().filter(|(found, _)| *found == state).count();
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        inner.metrics.shards.with_label_values(&[state.as_str()]).set(count);
+    }
+    let leaderless = statuses.iter().filter(|(_, led)| !led).count();
+    inner.metrics.shards_without_leader.set(i64::try_from(leaderless).unwrap_or(i64::MAX));
+    let sessions: u64 = inner
+        .running()
+        .iter()
+        .filter(|group| group.leads())
+        .map(|group| {
+            let state = group.replica.state();
+            let holds = state.range().is_some_and(|range| range.space_of() == Space::Sessions);
+            if holds { state.stats().keys } else { 0 }
+        })
+        .sum();
+    inner.metrics.sessions_active.set(i64::try_from(sessions).unwrap_or(i64::MAX));
+    let members = inner.membership.members();
+    let live = |replica: &&Replica| {
+        members.iter().any(|member| member.alive && member.raft == replica.raft)
+    };
+    let map = inner.map();
+    let short = map.shards().filter(|shard| {
+        let wanted = usize::try_from(inner.options.policy.of(&shard.range).replicas);
+        shard.voters().filter(live).count() < wanted.unwrap_or(usize::MAX)
+    });
+    let short = i64::try_from(short.count()).unwrap_or(i64::MAX);
+    inner.metrics.shards_under_replicated.set(short);
+}

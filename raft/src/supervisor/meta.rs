@@ -1,0 +1,98 @@
+//! Proposing to the meta group, wherever it is led.
+
+use std::{sync::Arc, time::Duration};
+
+use hexpop_edge_config::{Epoch, GroupId, NodeId};
+use hexpop_shard::{MetaOp, MetaOutcome, Op, Reply};
+use openraft::{AsyncRuntime, Instant as _};
+
+use super::ASK;
+use crate::{
+    error::ProposeError,
+    host::Inner,
+    port::{Lane, TransportError},
+    rpc::{Refused, Request, Response},
+    wire::WireError,
+};
+
+/// How long a proposal may wait for the meta group's quorum.
+const COMMIT: Duration = Duration::from_secs(5);
+
+/// How long before the next node is asked when nobody is known to lead.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Proposes to the meta group if it is led here.
+pub(crate) async fn propose_meta_here<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    op: MetaOp,
+) -> Result<MetaOutcome, ProposeError> {
+    let proposed = inner.propose(GroupId::META, Epoch::FIRST, None, Op::Meta(op), COMMIT).await?;
+    match proposed.reply {
+        Reply::Meta(outcome) => Ok(outcome),
+        Reply::Refused(refusal) => Err(ProposeError::Invalid(refusal.to_string())),
+        other => Err(ProposeError::Unknown(format!("an unexpected reply: {other:?}"))),
+    }
+}
+
+/// Proposes to the meta group: here, or at whoever leads it, which is found by asking.
+pub(crate) async fn propose_meta<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    op: MetaOp,
+    deadline: Duration,
+) -> Result<MetaOutcome, ProposeError> {
+    let until = R::Instant::now() + deadline;
+    let mut hint = None;
+    let mut turn = inner.next_turn();
+    loop {
+        let to = match hint.take().or_else(|| inner.group(GroupId::META)?.leader_node()) {
+            Some(node) => Some(node),
+            None => {
+                let voters = inner.meta_voters();
+                turn = turn.wrapping_add(1);
+                turn.checked_rem(voters.len()).and_then(|at| voters.get(at).copied())
+            }
+        };
+        let answer = match to {
+            None => Err(ProposeError::NotLeader { leader: None }),
+            Some(node) if node == inner.options.node => propose_meta_here(inner, op.clone()).await,
+            Some(node) => propose_there(inner, node, op.clone()).await,
+        };
+        let error = match answer {
+            Ok(outcome) => return Ok(outcome),
+            Err(ProposeError::NotLeader { leader }) => {
+                hint = leader.filter(|leader| Some(*leader) != to);
+                ProposeError::NotLeader { leader }
+            }
+            Err(error @ (ProposeError::NotHere | ProposeError::Overloaded)) => error,
+            Err(error) => return Err(error),
+        };
+        if R::Instant::now() + PAUSE >= until {
+            return Err(error);
+        }
+        if hint.is_none() {
+            R::sleep(PAUSE).await;
+        }
+    }
+}
+
+async fn propose_there<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    node: NodeId,
+    op: MetaOp,
+) -> Result<MetaOutcome, ProposeError> {
+    let request = Request::<R>::ProposeMeta { op };
+    match inner.wire.call(node, None, Lane::Bulk, request, COMMIT + ASK).await {
+        Ok(Response::Meta(outcome)) => Ok(outcome),
+        Ok(_) => Err(ProposeError::Unknown("an answer of another kind".to_owned())),
+        Err(WireError::Refused(Refused::NotLeader { leader })) => {
+            Err(ProposeError::NotLeader { leader })
+        }
+        Err(WireError::Refused(Refused::NotYet | Refused::Halted)) => Err(ProposeError::NotHere),
+        Err(WireError::Refused(Refused::Busy)) => Err(ProposeError::Overloaded),
+        // Never sent, as far as one can tell; and what is proposed this way is harmless to repeat.
+        Err(WireError::Transport(TransportError::Unreachable(_) | TransportError::Overloaded)) => {
+            Err(ProposeError::NotHere)
+        }
+        Err(error) => Err(ProposeError::Unknown(error.to_string())),
+    }
+}

@@ -1,0 +1,103 @@
+//! Starting the replicas that the shard map places on this data directory, and keeping them in order:
+//! snapshots when enough log has gathered, documents that were lost.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use hexpop_shard::DocumentStore;
+use openraft::AsyncRuntime;
+
+use super::{ASK, decide};
+use crate::{
+    group::Group,
+    host::{Birth, Inner, first_voters},
+    port::Lane,
+    rpc::{Request, Response},
+};
+
+/// How often the map is compared with what runs.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How many groups are started at a time, so that they share flushes.
+const STARTED_AT_ONCE: usize = 32;
+
+/// How many documents are fetched from another replica at a time.
+pub(crate) const FETCHED_AT_ONCE: usize = 128;
+
+pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
+    let map = inner.map();
+    let wanted: Vec<_> = map
+        .shards()
+        .filter(|shard| shard.replicas.iter().any(|replica| replica.raft == inner.raft))
+        .collect();
+    let starting: Vec<_> = wanted
+        .iter()
+        .filter(|shard| !inner.has_slot(shard.id))
+        .map(|shard| (shard.id, Birth { shard: Some((*shard).clone()) }))
+        .collect();
+    futures::stream::iter(starting)
+        .for_each_concurrent(STARTED_AT_ONCE, |(id, birth)| {
+            let inner = Arc::clone(&inner);
+            async move { inner.start(id, birth).await }
+        })
+        .await;
+    for shard in wanted {
+        let Some(group) = inner.group(shard.id) else { continue };
+        let empty = group.with_metrics(|metrics| metrics.last_log_index.is_none());
+        if decide::may_initialise(shard, inner.raft, empty, group.leader_age()) {
+            inner.initialise(&group, first_voters(shard)).await;
+        }
+    }
+    for group in inner.running() {
+        snapshot_if_due(&inner, &group).await;
+        heal_documents(&inner, &group).await;
+    }
+    PAUSE
+}
+
+/// Has a snapshot written when enough log has gathered; the log before it is purged then.
+async fn snapshot_if_due<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>) {
+    let log_bytes = group.replica.log_bytes();
+    let limit = inner.options.log_bytes_before_snapshot;
+    // Most groups end here, without a look at their state.
+    if log_bytes < limit || log_bytes < group.replica.state().stats().bytes / 2 {
+        return;
+    }
+    if let Err(error) = group.raft.trigger().snapshot().await {
+        tracing::debug!(group = %group.id, %error, "no snapshot of a stopped replica");
+    }
+}
+
+/// Fetches documents that were missed from another replica.
+async fn heal_documents<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>) {
+    let missing = group.replica.documents().take_missing(FETCHED_AT_ONCE);
+    if missing.is_empty() {
+        return;
+    }
+    let others: Vec<_> = inner
+        .descriptor(group)
+        .replicas
+        .into_iter()
+        .filter(|replica| replica.raft != inner.raft)
+        .collect();
+    let turn = inner.next_turn();
+    let asked = turn.checked_rem(others.len()).and_then(|at| others.get(at));
+    let Some(asked) = asked else { return };
+    let request = Request::<R>::FetchDocuments { group: group.id, wanted: missing.clone() };
+    let answer = inner.wire.call(asked.node, None, Lane::Bulk, request, ASK).await;
+    let Ok(Response::Documents(documents)) = answer else {
+        group.replica.documents().note_missing(missing);
+        return;
+    };
+    let mut store = group.replica.documents().clone();
+    let found = documents.into_iter().chain(std::iter::repeat(None));
+    for (at, document) in missing.into_iter().zip(found) {
+        match document {
+            Some(document) => {
+                store.put(&at, &document);
+                inner.metrics.documents_healed.inc();
+            }
+            None => store.note_missing([at]),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Several hosts in one process, over a transport in memory and real files.
+
+mod cluster;
+mod documents;
+mod failures;
+mod founding;
+mod replacement;
+mod snapshots;

@@ -25,16 +25,19 @@
 //! - An unflushed tail may tear anywhere and is cut. Damage before the tail is told from that by the
 //!   mark in every record that says up to where its segment was durable when it was written.
 
+mod append;
 mod driver;
 mod error;
 mod group;
 mod handle;
+mod place;
 mod read;
 mod record;
 mod recover;
 mod replay;
 mod segment;
 mod space;
+mod spare;
 mod state;
 mod writer;
 

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     Health, OpenError, Options, Wal,
+    append::Active,
     record::{KIND_MAX, Record, VERSION},
     replay::{Invalid, Replay},
     segment::{
@@ -19,8 +20,8 @@ use super::{
         parse_head, parse_name,
     },
     space::Segment,
+    spare::{Spare, prepare},
     state::{Shared, State},
-    writer::{Active, Spare, prepare},
 };
 use crate::disk::{Disk, DiskFile};
 
@@ -109,7 +110,7 @@ pub(super) fn open(
             (begin(&*disk, SegmentId { log: log.0, seq }, &options)?, None)
         }
     };
-    files.entry(active.id.seq).or_insert((active.file.clone(), active.end));
+    files.entry(active.id.seq).or_insert_with(|| (active.file.clone(), active.end));
     recovery.torn = torn;
     let spare = match &unused {
         Some(unused) => {

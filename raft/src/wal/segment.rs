@@ -187,7 +187,7 @@ mod tests {
     fn records() -> Vec<Record<'static>> {
         let vote = Some(LogVote { term: 4, node: 9, committed: true });
         let position = LogPosition { term: 2, index: 8 };
-        let entry = |payload, moved| Record::Entry {
+        let entry = |payload: &'static [u8], moved: bool| Record::Entry {
             term: 1,
             index: 5,
             tag: 1,

@@ -1,5 +1,12 @@
 //! Integration tests: the write-ahead log, the log store, and hosts of many groups.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "clippy's exemption for tests does not reach the helpers of an integration test"
+)]
+
 mod host;
 mod log_store_suite;
 mod mem_disk;

@@ -1,0 +1,84 @@
+//! The next segment, prepared piece by piece before it is needed.
+
+use std::{io, sync::Arc};
+
+use super::{
+    Health, Wal,
+    segment::{SegmentId, file_name, head, unfinished_name},
+};
+use crate::disk::{Disk, DiskFile};
+
+/// How much of it is filled with zeros in one round.
+const FILL_BYTES: u32 = 1 << 20;
+
+/// The next segment.
+#[derive(Debug)]
+pub(super) enum Spare {
+    None,
+    Filling(Arc<dyn DiskFile>, u32),
+    Ready(Arc<dyn DiskFile>, u32),
+}
+
+impl Wal {
+    pub(super) fn wants_spare(&self) -> bool {
+        let begun = self.active.end > self.active.capacity / 2;
+        begun && !self.spare_blocked && !matches!(self.spare, Spare::Ready(..))
+    }
+
+    /// Brings the next segment one piece nearer to being ready. What has been prepared so far is
+    /// given up on an error: nothing is in it, and trying again begins with a new file.
+    pub(super) fn fill_spare(&mut self) -> io::Result<()> {
+        let id = SegmentId { seq: self.active.id.seq + 1, ..self.active.id };
+        let total = self.shared.options.segment_bytes;
+        let spare = std::mem::replace(&mut self.spare, Spare::None);
+        match prepare(&*self.disk, id, total, spare) {
+            Ok(spare) => {
+                if matches!(spare, Spare::Ready(..)) {
+                    self.spare_blocked = false;
+                    self.shared.health.send_if_modified(|health| {
+                        let low = matches!(health, Health::LowSpace);
+                        if low {
+                            *health = Health::Working;
+                        }
+                        low
+                    });
+                }
+                self.spare = spare;
+                Ok(())
+            }
+            Err(error) => {
+                // It may not be there; what matters is that the space is free again.
+                drop(self.disk.remove(&unfinished_name(id.seq)));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Opens the files of a new segment and fills them, a piece per call; the name changes to the final
+/// one when all of it is durable.
+pub(super) fn prepare(
+    disk: &dyn Disk,
+    id: SegmentId,
+    total: u32,
+    spare: Spare,
+) -> io::Result<Spare> {
+    let (file, filled) = match spare {
+        Spare::None => (disk.open(&unfinished_name(id.seq), true)?, 0),
+        Spare::Filling(file, filled) => (file, filled),
+        ready @ Spare::Ready(..) => return Ok(ready),
+    };
+    let piece = FILL_BYTES.min(total - filled);
+    // Written and not only reserved, so that later flushes change no metadata of the file.
+    file.write_at(u64::from(filled), &vec![0; piece as usize])?;
+    let filled = filled + piece;
+    if filled < total {
+        file.sync_data()?;
+        return Ok(Spare::Filling(file, filled));
+    }
+    file.write_at(0, &head(id))?;
+    file.sync_data()?;
+    disk.rename(&unfinished_name(id.seq), &file_name(id.seq))?;
+    disk.sync_dir()?;
+    Ok(Spare::Ready(file, total))
+}

@@ -1,5 +1,7 @@
 //! One listing by id.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hexpop_shard::{
     DirectoryEntry, DirectoryTarget, ReadAnswer, ReadOp, ShardKey, Status, StoredListing,
@@ -8,10 +10,18 @@ use hexpop_shard::{
 use openraft_rt::AsyncRuntime;
 
 use crate::{
-    ask::{Answered, Call, Place, ReadTerms},
+    ask::{Answered, Call, Place, ReadTerms, random},
     consistency::{Level, with_token},
     error::{Problem, RouteError},
+    retry::{Retry, RetryPolicy},
     router::{Context, Routed, Router},
+};
+
+/// How long a listing is waited for that the directory points to and that is not there.
+const MOVING: RetryPolicy = RetryPolicy {
+    attempts_max: 5,
+    backoff_first: Duration::from_millis(10),
+    backoff_max: Duration::from_millis(100),
 };
 
 /// A listing as it is given back.
@@ -100,22 +110,29 @@ impl<R: AsyncRuntime> Router<R> {
                 }
             }
         }
-        let strong = ReadTerms::at(Level::Strong);
-        let Some(entry) = self.directory(id, strong, call).await? else {
-            return Ok(Looked::Absent);
-        };
-        let DirectoryTarget::At(key) = entry.target else { return Ok(Looked::Deleted) };
-        // The replica that is near may not have it yet, where the leader has.
-        let found = match self.read_listing(id, &key, context, level, call).await? {
-            None if level != Level::Strong => {
-                self.read_listing(id, &key, context, Level::Strong, call).await?
+        let mut retry = Retry::new(MOVING);
+        while retry.attempt() {
+            let Some(entry) = self.directory(id, ReadTerms::at(Level::Strong), call).await? else {
+                return Ok(Looked::Absent);
+            };
+            let DirectoryTarget::At(key) = entry.target else { return Ok(Looked::Deleted) };
+            // The replica that is near may not have it yet, where the leader has.
+            let found = match self.read_listing(id, &key, context, level, call).await? {
+                None if level != Level::Strong => {
+                    self.read_listing(id, &key, context, Level::Strong, call).await?
+                }
+                found => found,
+            };
+            if let Some(found) = found {
+                self.ids.put(id, key);
+                return Ok(found);
             }
-            found => found,
-        };
-        if found.is_some() {
-            self.ids.put(id, key);
+            // A listing on its way to another place is at none for a moment.
+            if !call.deadline.sleep(retry.pause(random::<R>())).await {
+                break;
+            }
         }
-        Ok(found.unwrap_or(Looked::Absent))
+        Ok(Looked::Absent)
     }
 
     /// The directory's entry of an id.

@@ -123,6 +123,15 @@ impl<R: AsyncRuntime> HttpCache<R> {
     ) -> Result<Response<Body>, RouteError> {
         let (parts, body) = request.into_parts();
         let exchange = Exchange::new(parts, client, &self.options.host);
+        self.route(exchange, body, deadline).await.map_err(|error| self.with_status(error))
+    }
+
+    async fn route(
+        self: &Arc<Self>,
+        exchange: Exchange,
+        body: Body,
+        deadline: Deadline<R>,
+    ) -> Result<Response<Body>, RouteError> {
         if came_through(&exchange.headers, &self.name) {
             let detail = "the request came through this node before: the origin points back here";
             return Err(RouteError::new(Problem::OriginUnavailable, detail).with_status(508));
@@ -130,12 +139,11 @@ impl<R: AsyncRuntime> HttpCache<R> {
         if exchange.method == Method::CONNECT {
             return Err(RouteError::new(Problem::MethodNotAllowed, "tunnels are not offered"));
         }
-        let result = match request_may_use_cache(&exchange.method, &exchange.headers) {
+        match request_may_use_cache(&exchange.method, &exchange.headers) {
             Ok(()) => self.cached(exchange, deadline).await,
             Err(Bypass::Rule("method")) => self.pass(&exchange, body, None, deadline).await,
             Err(bypass) => self.pass(&exchange, body, Some(bypass), deadline).await,
-        };
-        result.map_err(|error| self.with_status(error))
+        }
     }
 
     /// Lets the origin answer in the mesh's place; the response is not stored.

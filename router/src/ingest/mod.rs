@@ -4,13 +4,16 @@
 //! in this order:
 //!
 //! 1. the copy goes to its place, hidden (unless it replaces one that is found there);
-//! 2. the directory is compared and set to that place: the commit. If it says so already, that is
-//!    checked at `strong` instead;
-//! 3. copies at earlier places are retired;
-//! 4. the copy is revealed.
+//! 2. copies at earlier places are retired;
+//! 3. the directory is compared and set to the new place: the commit. If it says so already, that
+//!    is checked at `strong` instead;
+//! 4. copies at earlier places are retired again, in case somebody wrote there meanwhile;
+//! 5. the copy is revealed.
 //!
 //! So a listing is never counted twice: what is revealed is what the directory points to, after the
-//! other copies have gone. Whoever loses a race withdraws its own copy. A line is accepted when all
+//! other copies have gone. Retiring before the commit is what makes that hold when a writer stops
+//! half-way: an entry of the directory does not say where the listing was before, so that nobody
+//! could clean up behind it. Whoever loses a race withdraws its own copy. A line is accepted when all
 //! of it is durable; anything else that was begun is completed by repeating the line.
 
 mod batch;

@@ -1,5 +1,7 @@
 //! The steps of a window.
 
+use std::collections::BTreeMap;
+
 use futures::{FutureExt, future::BoxFuture};
 use hexpop_shard::{
     DeleteItem, DirectoryChange, DirectoryChangeOutcome, DirectoryTarget, ItemOutcome, KeyRange,
@@ -9,7 +11,7 @@ use hexpop_shard::{
 use openraft_rt::AsyncRuntime;
 
 use super::{
-    batch::ListingWrite,
+    batch::{ListingWrite, Written},
     item::{Item, LineOutcome, Stage, Want},
 };
 use crate::{
@@ -35,6 +37,7 @@ impl<R: AsyncRuntime> Router<R> {
                     break;
                 }
                 self.place(&mut items, call).await;
+                self.clear_before(&mut items, call).await;
                 self.commit(&mut items, call).await;
                 self.find_left_overs(&mut items, call).await;
                 self.clear(&mut items, call).await;
@@ -212,78 +215,90 @@ impl<R: AsyncRuntime> Router<R> {
         vec![(at, found)]
     }
 
-    /// Retires copies at earlier places.
-    async fn clear(&self, items: &mut [Item], call: &Call<R>) {
-        let map = self.asker.map();
-        let shard_of = |key: &ShardKey| map.locate(key).map(|shard| shard.id);
-        let mut retires = Vec::new();
-        for (at, item) in items.iter_mut().enumerate() {
-            if !item.is_at(Stage::Committed) {
-                continue;
+    /// Retires copies at earlier places before the directory is changed, so that whoever stops
+    /// behind that leaves none that is found.
+    async fn clear_before(&self, items: &mut [Item], call: &Call<R>) {
+        let moving = |item: &Item| item.is_at(Stage::Placed) && !item.is_in_directory();
+        let newer = self.retire_earlier(items, moving, call).await;
+        for at in newer.into_keys() {
+            if let Some(item) = items.get_mut(at) {
+                item.end(LineOutcome::Ignored);
             }
-            item.stage = Stage::Cleared;
-            // A shard holds one copy of an id: ours replaced the one at the earlier place.
-            let own = item.key().and_then(shard_of);
-            let elsewhere = item.earlier.iter().filter(|key| shard_of(key) != own);
-            retires.extend(
-                elsewhere.map(|key| (at, ListingWrite::Retire(item.reference(key.clone(), None)))),
-            );
         }
-        let mut newer: Vec<(usize, ListingVersion)> = Vec::new();
-        for (at, retired) in self.write_listings(retires, call).await {
-            let Some(item) = items.get_mut(at) else { continue };
-            match retired {
-                Ok((ItemOutcome::Applied, _)) => item.changed = true,
-                Ok((ItemOutcome::Ignored { stored: Some(stored) }, _)) if !stored.deleted => {
-                    match stored.version.against(&item.version) {
-                        Precedence::Newer => newer.push((at, stored.version)),
-                        Precedence::Same | Precedence::Older | Precedence::LogOrder => {
-                            item.retry_later("a copy elsewhere is still being moved".to_owned());
-                        }
-                    }
-                }
-                Ok((ItemOutcome::Ignored { .. }, _)) => {}
-                Ok((ItemOutcome::Rejected { reason }, _)) => item.retry_later(reason),
-                Err(error) => item.retry_later(error.detail),
-            }
+    }
+
+    /// Retires copies at earlier places once more: until the directory was changed, others could
+    /// still write there.
+    async fn clear(&self, items: &mut [Item], call: &Call<R>) {
+        let newer = self.retire_earlier(items, |item| item.is_at(Stage::Committed), call).await;
+        for item in items.iter_mut().filter(|item| item.is_at(Stage::Committed)) {
+            item.stage = Stage::Cleared;
         }
         if !newer.is_empty() {
             self.yield_to(items, newer, call).await;
         }
     }
 
+    /// Retires the earlier copies of some items; answers which have newer ones, and the newest.
+    async fn retire_earlier(
+        &self,
+        items: &mut [Item],
+        which: impl Fn(&Item) -> bool + Send,
+        call: &Call<R>,
+    ) -> BTreeMap<usize, (ShardKey, ListingVersion)> {
+        let map = self.asker.map();
+        let shard_of = |key: &ShardKey| map.locate(key).map(|shard| shard.id);
+        let mut copies: Vec<(usize, ShardKey)> = Vec::new();
+        let mut retires = Vec::new();
+        for (at, item) in items.iter().enumerate().filter(|(_, item)| which(item)) {
+            // A shard holds one copy of an id: ours replaced the one at the earlier place.
+            let own = item.key().and_then(shard_of);
+            for key in item.earlier.iter().filter(|key| shard_of(key) != own) {
+                let retire = ListingWrite::Retire(item.reference(key.clone(), None));
+                retires.push((copies.len(), retire));
+                copies.push((at, key.clone()));
+            }
+        }
+        let retired = self.write_listings(retires, call).await;
+        let mut newer: BTreeMap<usize, (ShardKey, ListingVersion)> = BTreeMap::new();
+        for (tag, retired) in retired {
+            let Some((at, key)) = copies.get(tag) else { continue };
+            let Some(item) = items.get_mut(*at) else { continue };
+            let Some(stored) = retired_before(item, retired) else { continue };
+            let newest = newer.entry(*at).or_insert_with(|| (key.clone(), stored));
+            if stored.against(&newest.1) == Precedence::Newer {
+                *newest = (key.clone(), stored);
+            }
+        }
+        newer
+    }
+
     /// Points the directory back to copies that turned out to be newer than ours.
     async fn yield_to(
         &self,
         items: &mut [Item],
-        newer: Vec<(usize, ListingVersion)>,
+        mut newer: BTreeMap<usize, (ShardKey, ListingVersion)>,
         call: &Call<R>,
     ) {
-        let which: Vec<usize> = newer.iter().map(|(at, _)| *at).collect();
-        let ids = which.iter().filter_map(|at| Some((*at, items.get(*at)?.id.clone()))).collect();
+        let ids = newer.keys().filter_map(|at| Some((*at, items.get(*at)?.id.clone()))).collect();
         let mut changes = Vec::new();
         for (at, read) in self.read_directory(ids, ReadTerms::at(Level::Strong), call).await {
             let Some(item) = items.get_mut(at) else { continue };
-            let version = newer.iter().find(|(other, _)| *other == at).map(|(_, version)| *version);
-            match (read, item.earlier.as_slice(), version) {
-                (Ok(Some(entry)), [earlier], Some(version)) if entry.key() == item.key() => {
+            match (read, newer.remove(&at)) {
+                (Ok(Some(entry)), Some((key, version))) if entry.key() == item.key() => {
                     changes.push((
                         at,
                         DirectoryChange {
                             id: item.id.clone(),
                             expected: Some(entry.version),
-                            target: DirectoryTarget::At(earlier.clone()),
+                            target: DirectoryTarget::At(key),
                             listing_version: version,
                         },
                     ));
                 }
-                // Which of several copies is the newest is for the next writer to find out.
-                (Ok(Some(entry)), ..) if entry.key() == item.key() => {
-                    item.retry_later("newer copies of the listing are elsewhere".to_owned());
-                }
                 // Somebody else has taken it further.
-                (Ok(_), ..) => item.end(LineOutcome::Ignored),
-                (Err(error), ..) => item.retry_later(error.detail),
+                (Ok(_), _) => item.end(LineOutcome::Ignored),
+                (Err(error), _) => item.retry_later(error.detail),
             }
         }
         for (at, compared) in self.write_directory(changes, call).await {
@@ -341,6 +356,23 @@ impl<R: AsyncRuntime> Router<R> {
             }
         }
     }
+}
+
+/// Takes note of what became of a copy elsewhere; `Some` = it is newer than ours.
+fn retired_before(item: &mut Item, retired: Written) -> Option<ListingVersion> {
+    match retired {
+        Ok((ItemOutcome::Applied, _)) => item.changed = true,
+        Ok((ItemOutcome::Ignored { stored: Some(stored) }, _)) if !stored.deleted => {
+            if stored.version.against(&item.version) == Precedence::Newer {
+                return Some(stored.version);
+            }
+            item.retry_later("a copy elsewhere is still being moved".to_owned());
+        }
+        Ok((ItemOutcome::Ignored { .. }, _)) => {}
+        Ok((ItemOutcome::Rejected { reason }, _)) => item.retry_later(reason),
+        Err(error) => item.retry_later(error.detail),
+    }
+    None
 }
 
 /// Takes note of a shard's word that it has this or something newer already.

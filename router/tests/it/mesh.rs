@@ -1,0 +1,390 @@
+//! A mesh in memory: real shard states, one copy each, behind as many nodes as a test wants.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use hexpop_edge_config::{Epoch, NodeId, RaftId, ShardId};
+use hexpop_router::{
+    AnswerBody, Clear, Clock, Level, LocalReplica, LocalShard, Metrics, Origin, Peer, PeerClient,
+    PeerError, Peers, Ports, Router, RouterOptions, ShardAnswer, ShardError, ShardOp, ShardRequest,
+};
+use hexpop_shard::{
+    Command, KeyRange, LogPosition, MemoryDocuments, Op, Replica, ReplicaRole, Reply,
+    ShardDescriptor, ShardKey, ShardMap, ShardState, Space,
+};
+use openraft_rt_tokio::TokioRuntime;
+use parking_lot::Mutex;
+use prometheus::Registry;
+
+pub(crate) type TestRouter = Router<TokioRuntime>;
+
+/// What a node does with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It is refused before anything happens.
+    Refuse,
+    /// It is executed, and the answer is lost.
+    LoseAnswer,
+}
+
+/// Called before each write with its number; decides whether it goes wrong.
+pub(crate) type FaultPlan = Box<dyn FnMut(u64, &ShardRequest) -> Option<Fault> + Send>;
+
+struct Group {
+    state: ShardState,
+    documents: MemoryDocuments,
+    leader: NodeId,
+    index: u64,
+}
+
+#[derive(Default)]
+struct Inner {
+    groups: BTreeMap<ShardId, Group>,
+    down: BTreeSet<NodeId>,
+    plan: Option<FaultPlan>,
+    writes: u64,
+    requests: Vec<(NodeId, ShardRequest)>,
+    doubles: Vec<String>,
+    watch_doubles: bool,
+}
+
+/// The mesh.
+pub(crate) struct Mesh {
+    inner: Mutex<Inner>,
+    map: Mutex<Arc<ShardMap>>,
+    pub(crate) wall_ms: AtomicU64,
+}
+
+/// 2026-11-21 00:00:00 UTC.
+pub(crate) const START_MS: u64 = 1_795_219_200_000;
+
+impl Mesh {
+    /// One directory and one sessions shard, and listings shards split at these territories: each
+    /// has one of its own, and there is one between any two. Every replica is on every node; the
+    /// node that leads a shard follows from its id.
+    pub(crate) fn new(nodes: u32, territories: &[&str]) -> Arc<Self> {
+        let mut ranges = vec![KeyRange::space(Space::Directory), KeyRange::space(Space::Sessions)];
+        let mut named: Vec<KeyRange> = territories
+            .iter()
+            .map(|text| KeyRange::territory(Space::Listings, &text.parse().unwrap()))
+            .collect();
+        named.sort_by(|a, b| a.start.cmp(&b.start));
+        let mut from = ShardKey::space_start(Space::Listings);
+        for range in named {
+            let end = range.end.clone().unwrap();
+            if from != range.start {
+                ranges.push(KeyRange { start: from, end: Some(range.start.clone()) });
+            }
+            ranges.push(range);
+            from = end;
+        }
+        ranges.push(KeyRange { start: from, end: None });
+        let replica = |node| Replica {
+            raft: RaftId(u64::from(node)),
+            node: NodeId(node),
+            role: ReplicaRole::Voter,
+        };
+        let descriptors: Vec<ShardDescriptor> = (1..)
+            .zip(ranges)
+            .map(|(id, range)| ShardDescriptor {
+                id: ShardId(id),
+                range,
+                epoch: Epoch::FIRST,
+                replicas: (1..=nodes).map(replica).collect(),
+            })
+            .collect();
+        let groups = descriptors.iter().map(|shard| {
+            let leader = NodeId(u32::try_from(shard.id.0).unwrap() % nodes + 1);
+            let state = ShardState::new(shard);
+            (shard.id, Group { state, documents: MemoryDocuments::default(), leader, index: 0 })
+        });
+        let groups = groups.collect();
+        Arc::new(Self {
+            inner: Mutex::new(Inner { groups, ..Inner::default() }),
+            map: Mutex::new(Arc::new(ShardMap::create(descriptors).unwrap())),
+            wall_ms: AtomicU64::new(START_MS),
+        })
+    }
+
+    /// A router on a node.
+    pub(crate) fn router(self: &Arc<Self>, node: u32, origin: Arc<dyn Origin>) -> Arc<TestRouter> {
+        self.router_with(node, origin, |_options| {})
+    }
+
+    pub(crate) fn router_with(
+        self: &Arc<Self>,
+        node: u32,
+        origin: Arc<dyn Origin>,
+        change: impl FnOnce(&mut RouterOptions),
+    ) -> Arc<TestRouter> {
+        let node = NodeId(node);
+        let raft = RaftId(u64::from(node.0));
+        let mut options = RouterOptions::new(node, pop_of(node), raft, 1);
+        change(&mut options);
+        let ports = Ports {
+            local: Arc::new(Local { mesh: Arc::clone(self), node }),
+            peer: Arc::new(Others { mesh: Arc::clone(self) }),
+            peers: Arc::new(Members { mesh: Arc::clone(self) }),
+            origin,
+            clock: Arc::new(Wall { mesh: Arc::clone(self) }),
+            sealer: Arc::new(Clear),
+            mac: Arc::new(|bytes| {
+                let mut digest = [0; 32];
+                for (at, byte) in digest.iter_mut().zip(0_u8..).map(|(slot, n)| (n, slot)) {
+                    let salted: Vec<u8> = bytes.iter().copied().chain([at]).collect();
+                    *byte = hexpop_shard::hash_point(&salted).to_be_bytes()[7];
+                }
+                Some(digest)
+            }),
+        };
+        Router::new(options, ports, Metrics::register(&Registry::new()).unwrap())
+    }
+
+    pub(crate) fn map(&self) -> Arc<ShardMap> {
+        Arc::clone(&self.map.lock())
+    }
+
+    pub(crate) fn stop(&self, node: u32) {
+        self.inner.lock().down.insert(NodeId(node));
+    }
+
+    pub(crate) fn start(&self, node: u32) {
+        self.inner.lock().down.remove(&NodeId(node));
+    }
+
+    pub(crate) fn lead(&self, shard: ShardId, node: u32) {
+        self.inner.lock().groups.get_mut(&shard).unwrap().leader = NodeId(node);
+    }
+
+    pub(crate) fn leader(&self, shard: ShardId) -> u32 {
+        self.inner.lock().groups[&shard].leader.0
+    }
+
+    pub(crate) fn plan(&self, plan: FaultPlan) {
+        let mut inner = self.inner.lock();
+        inner.writes = 0;
+        inner.plan = Some(plan);
+    }
+
+    pub(crate) fn no_faults(&self) {
+        self.inner.lock().plan = None;
+    }
+
+    pub(crate) fn writes(&self) -> u64 {
+        self.inner.lock().writes
+    }
+
+    /// Requests so far, and forgets them.
+    pub(crate) fn take_requests(&self) -> Vec<(NodeId, ShardRequest)> {
+        std::mem::take(&mut self.inner.lock().requests)
+    }
+
+    /// From now on every write is followed by a search for listings that are found twice.
+    pub(crate) fn watch_doubles(&self) {
+        self.inner.lock().watch_doubles = true;
+    }
+
+    /// Listings that were found twice at some moment.
+    pub(crate) fn doubles(&self) -> Vec<String> {
+        self.inner.lock().doubles.clone()
+    }
+
+    /// The listings that searches find, with their shards.
+    pub(crate) fn found(&self) -> BTreeMap<String, Vec<ShardId>> {
+        found(&self.inner.lock().groups)
+    }
+
+    /// All copies, found or not.
+    pub(crate) fn copies(&self) -> BTreeMap<String, Vec<(ShardId, bool)>> {
+        let inner = self.inner.lock();
+        let mut copies: BTreeMap<String, Vec<(ShardId, bool)>> = BTreeMap::new();
+        for (shard, group) in &inner.groups {
+            let Some(listings) = group.state.as_listings() else { continue };
+            for row in listings.documents_after(None) {
+                copies.entry(row.document.id).or_default().push((*shard, row.hidden));
+            }
+        }
+        copies
+    }
+
+    pub(crate) fn shard_of(&self, territory: &str) -> ShardId {
+        let key = ShardKey::new(Space::Listings, &territory.parse().unwrap(), 5);
+        self.map().locate(&key).unwrap().id
+    }
+
+    fn execute(&self, node: NodeId, request: &ShardRequest) -> Result<ShardAnswer, ShardError> {
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        inner.requests.push((node, request.clone()));
+        let group = inner.groups.get_mut(&request.shard).ok_or(ShardError::NotHere)?;
+        let leads = group.leader == node;
+        let is_write = matches!(request.op, ShardOp::Write { .. });
+        if !leads && (is_write || request.level == Level::Strong) {
+            let up = !inner.down.contains(&group.leader);
+            return Err(ShardError::NotLeader { leader: up.then_some(group.leader) });
+        }
+        let fault = if is_write {
+            inner.writes += 1;
+            let number = inner.writes;
+            inner.plan.as_mut().and_then(|plan| plan(number, request))
+        } else {
+            None
+        };
+        if fault == Some(Fault::Refuse) {
+            return Err(ShardError::Unavailable { detail: "a fault of the test".to_owned() });
+        }
+        let body = match &request.op {
+            ShardOp::Read(op) => AnswerBody::Read(group.state.read(op, &group.documents)),
+            ShardOp::Write { request: id, op } => {
+                let at_ms = self.wall_ms.load(Ordering::Relaxed);
+                let command = Command { request: *id, epoch: request.epoch, at_ms, op: op.clone() };
+                AnswerBody::Written(group.apply(&command))
+            }
+        };
+        let position = LogPosition { term: 1, index: group.index };
+        let epoch = group.state.epoch();
+        if is_write && inner.watch_doubles {
+            let twice = found(&inner.groups).into_iter().filter(|(_, shards)| shards.len() > 1);
+            inner.doubles.extend(twice.map(|(id, shards)| format!("{id} in {shards:?}")));
+        }
+        if fault == Some(Fault::LoseAnswer) {
+            return Err(ShardError::Unknown { detail: "a fault of the test".to_owned() });
+        }
+        let level_given = request.level;
+        Ok(ShardAnswer { position, epoch, staleness_ms: Some(0), level_given, body })
+    }
+}
+
+impl Group {
+    fn apply(&mut self, command: &Command) -> Reply {
+        self.index += 1;
+        let position = LogPosition { term: 1, index: self.index };
+        self.state.apply(position, command, &mut self.documents)
+    }
+}
+
+fn found(groups: &BTreeMap<ShardId, Group>) -> BTreeMap<String, Vec<ShardId>> {
+    let mut found: BTreeMap<String, Vec<ShardId>> = BTreeMap::new();
+    for (shard, group) in groups {
+        let Some(listings) = group.state.as_listings() else { continue };
+        for row in listings.documents_after(None).filter(|row| !row.hidden) {
+            found.entry(row.document.id).or_default().push(*shard);
+        }
+    }
+    found
+}
+
+pub(crate) fn pop_of(node: NodeId) -> hexpop_edge_config::PopId {
+    ["mil", "mad", "ber"][node.0 as usize % 3].parse().unwrap()
+}
+
+struct Local {
+    mesh: Arc<Mesh>,
+    node: NodeId,
+}
+
+impl LocalShard for Local {
+    fn execute(
+        &self,
+        request: ShardRequest,
+    ) -> BoxFuture<'static, Result<ShardAnswer, ShardError>> {
+        let (mesh, node) = (Arc::clone(&self.mesh), self.node);
+        Box::pin(async move { mesh.execute(node, &request) })
+    }
+
+    fn replica(&self, shard: ShardId) -> Option<LocalReplica> {
+        let inner = self.mesh.inner.lock();
+        let group = inner.groups.get(&shard)?;
+        Some(LocalReplica {
+            epoch: group.state.epoch(),
+            leader: None,
+            is_leader: group.leader == self.node,
+            ready: true,
+        })
+    }
+
+    fn map(&self) -> Arc<ShardMap> {
+        self.mesh.map()
+    }
+}
+
+struct Others {
+    mesh: Arc<Mesh>,
+}
+
+impl PeerClient for Others {
+    fn call(
+        &self,
+        to: NodeId,
+        request: ShardRequest,
+    ) -> BoxFuture<'static, Result<Result<ShardAnswer, ShardError>, PeerError>> {
+        let mesh = Arc::clone(&self.mesh);
+        Box::pin(async move {
+            if mesh.inner.lock().down.contains(&to) {
+                return Err(PeerError::NotSent { node: to, detail: "it is down".to_owned() });
+            }
+            Ok(mesh.execute(to, &request))
+        })
+    }
+
+    fn rtt(&self, node: NodeId) -> Option<Duration> {
+        Some(Duration::from_millis(u64::from(node.0)))
+    }
+}
+
+struct Members {
+    mesh: Arc<Mesh>,
+}
+
+impl Peers for Members {
+    fn members(&self) -> Arc<[Peer]> {
+        let nodes: BTreeSet<NodeId> = self
+            .mesh
+            .map()
+            .shards()
+            .flat_map(|shard| shard.replicas.iter().map(|replica| replica.node))
+            .collect();
+        nodes.into_iter().map(|node| Peer { node, pop: pop_of(node), alive: true }).collect()
+    }
+}
+
+struct Wall {
+    mesh: Arc<Mesh>,
+}
+
+impl Clock for Wall {
+    fn wall_ms(&self) -> u64 {
+        self.mesh.wall_ms.load(Ordering::Relaxed)
+    }
+}
+
+/// A listing as a line.
+pub(crate) fn listing(id: &str, territory: &str, version: u64, price: u64) -> String {
+    let (country, region) = territory.split_once(':').unwrap();
+    // Every territory has its own place, so that a move changes the cell too.
+    let offset = territory.bytes().map(u64::from).sum::<u64>() % 40;
+    format!(
+        r#"{{"id":"{id}","listingType":"sale","status":"active","country":"{country}","region":"{region}","version":{version},"price":{{"amount":{price},"currency":"EUR"}},"location":{{"lat":{}.46,"lng":9.19}}}}"#,
+        offset + 20
+    )
+}
+
+/// Marks every listings shard complete.
+pub(crate) async fn complete(router: &TestRouter) {
+    router.mark_complete(&hexpop_router::Context::default()).await.unwrap();
+}
+
+/// The operation of a write.
+pub(crate) fn op_of(request: &ShardRequest) -> Option<&Op> {
+    match &request.op {
+        ShardOp::Write { op, .. } => Some(op),
+        ShardOp::Read(_) => None,
+    }
+}

@@ -149,7 +149,7 @@ impl Facets {
             let lacking = match name {
                 FacetName::PropertyTypes => {
                     let it = property_types.clone().unwrap_or_default();
-                    facets.property_types = Some(buckets(&it, |word| word.as_str().to_owned()));
+                    facets.property_types = Some(buckets(&by_word(&it), Clone::clone));
                     it.missing
                 }
                 FacetName::Bedrooms => {
@@ -185,6 +185,12 @@ impl Facets {
         facets.missing = MissingCounts(missing);
         facets
     }
+}
+
+/// Counts by the word that is shown, which orders them otherwise than the enum does.
+fn by_word<K: Ord + Word>(counts: &ValueCounts<K>) -> ValueCounts<String> {
+    let shown = counts.counts.iter().map(|(key, count)| (key.as_str().to_owned(), *count));
+    ValueCounts { counts: shown.collect(), missing: counts.missing }
 }
 
 /// Highest count first, then by key as the counts are ordered.

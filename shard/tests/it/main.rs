@@ -1,0 +1,18 @@
+//! What the crate promises, tested from outside.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test that goes wrong may panic, in its helper functions too"
+)]
+
+mod listing_parse;
+mod listing_state;
+mod market;
+mod oracle;
+mod search_errors;
+mod search_pages;
+mod search_random;
+mod search_real;
+mod seeded;

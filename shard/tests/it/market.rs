@@ -1,0 +1,117 @@
+//! Shards with listings in them, and questions put to all of them.
+
+use hexpop_edge_config::{Epoch, ShardId};
+use hexpop_shard::{
+    ClustersAnswer, IngestLine, KeyRange, Listing, ListingsOp, ListingsOutcome, ListingsState,
+    LogPosition, MapRequest, MemoryDocuments, SearchAnswer, SearchRequest, SearchRules, ShardPart,
+    ShardStamp, Space, SuggestRequest, UpsertItem, gather_clusters, gather_search,
+    gather_suggestions,
+};
+use serde_json::Value;
+
+/// One shard with its documents.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) state: ListingsState,
+    pub(crate) documents: MemoryDocuments,
+    pub(crate) index: u64,
+}
+
+impl Shard {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: ListingsState::new(KeyRange::space(Space::Listings)),
+            documents: MemoryDocuments::default(),
+            index: 0,
+        }
+    }
+
+    pub(crate) fn apply(&mut self, at_ms: u64, op: &ListingsOp) -> ListingsOutcome {
+        self.index += 1;
+        let position = LogPosition { term: 1, index: self.index };
+        self.state.apply(position, at_ms, op, &mut self.documents)
+    }
+
+    pub(crate) fn store(&mut self, listings: Vec<Listing>) -> ListingsOutcome {
+        let items = listings.into_iter().map(|listing| UpsertItem::new(listing, false)).collect();
+        self.apply(1, &ListingsOp::Upsert { items })
+    }
+}
+
+pub(crate) fn parse(json: &Value) -> Listing {
+    match IngestLine::parse(json.to_string().as_bytes()) {
+        Ok(IngestLine::Upsert(listing)) => listing,
+        other => panic!("{json} is no listing: {other:?}"),
+    }
+}
+
+fn parts<T>(shards: &[Shard], answer: impl Fn(&Shard) -> T) -> Vec<ShardPart<T>> {
+    (1..)
+        .zip(shards)
+        .map(|(id, shard)| ShardPart {
+            stamp: ShardStamp {
+                id: ShardId(id),
+                epoch: Epoch::FIRST,
+                as_of: LogPosition { term: 1, index: shard.index },
+                staleness_ms: 0,
+            },
+            answer: answer(shard),
+        })
+        .collect()
+}
+
+pub(crate) fn request(ask: &Value) -> SearchRequest {
+    match SearchRequest::from_json(ask.to_string().as_bytes(), &SearchRules::default()) {
+        Ok(request) => request,
+        Err(error) => panic!("{ask}: {error:?}"),
+    }
+}
+
+pub(crate) fn search(shards: &[Shard], ask: &Value) -> SearchAnswer {
+    let query = request(ask).query;
+    gather_search(
+        &query,
+        parts(shards, |shard| shard.state.search(&query, &shard.documents)),
+        false,
+    )
+}
+
+pub(crate) fn clusters(shards: &[Shard], ask: &Value) -> ClustersAnswer {
+    let request =
+        MapRequest::from_json(ask.to_string().as_bytes(), &SearchRules::default()).unwrap();
+    let parts = parts(shards, |shard| shard.state.clusters(&request.query));
+    gather_clusters(&request.query, parts, false)
+}
+
+pub(crate) fn suggest(shards: &[Shard], prefix: &str) -> Value {
+    let ask = serde_json::json!({"q": prefix, "limit": 50});
+    let request = SuggestRequest::from_json(ask.to_string().as_bytes()).unwrap();
+    let parts = parts(shards, |shard| shard.state.suggest(&request.query));
+    serde_json::to_value(gather_suggestions(&request.query, parts)).unwrap()
+}
+
+/// Follows the cursors of a search to its end, at most `pages` pages; answers ids and distances.
+pub(crate) fn walk(
+    shards: &[Shard],
+    ask: &Value,
+    pages: usize,
+) -> (Vec<(String, Option<f64>)>, Value) {
+    let mut ask = ask.clone();
+    let (mut seen, mut facets) = (Vec::new(), None);
+    for page in 0..pages {
+        let answer = serde_json::to_value(search(shards, &ask)).unwrap();
+        for hit in answer["data"].as_array().unwrap() {
+            seen.push((hit["id"].as_str().unwrap().to_owned(), hit["distanceKm"].as_f64()));
+        }
+        if page == 0 {
+            facets = Some(answer.clone());
+        }
+        let cursor = answer["pagination"].get("cursor").cloned();
+        assert_eq!(cursor.is_some(), answer["pagination"]["hasMore"].as_bool().unwrap());
+        let Some(cursor) = cursor else {
+            break;
+        };
+        ask["cursor"] = cursor;
+    }
+    (seen, facets.unwrap())
+}

@@ -1,4 +1,23 @@
-//! x
+//! One node of hexpop, and the command line around it: the only crate that opens sockets.
+//!
+//! ```text
+//! cli ── process ── context ─┬─ http (data port, admin port)
+//!                            ├─ mesh (QUIC between nodes), control (what peers ask)
+//!                            ├─ adapters (ports of the core crates over mesh, HTTP, faults)
+//!                            └─ view, members (the mesh as one node sees it)
+//! ```
+//!
+//! **It is not** where decisions are: those are functions of the core crates.
 
+pub mod adapters;
+pub mod admin_api;
 pub mod certs;
+pub mod cli;
+pub mod context;
+pub mod control;
+pub mod http;
+pub mod members;
 pub mod mesh;
+pub mod origin;
+pub mod process;
+pub mod view;

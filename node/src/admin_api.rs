@@ -1,0 +1,271 @@
+//! The JSON shapes of the admin port, as the server writes and the command line reads them.
+//!
+//! Numbers above 2^53 (Raft ids, H3 indexes) are strings. Fields are only ever added; `schema` names
+//! the shape and its major version.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /admin/v1/nodes`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodesReport {
+    /// `hexpop.nodes/1`.
+    pub schema: String,
+    /// The node that answers.
+    pub seen_from: u32,
+    /// Every member it knows, the dead too, by id.
+    pub nodes: Vec<NodeRow>,
+}
+
+/// One member as another one sees it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRow {
+    /// Its number.
+    pub id: u32,
+    /// Its PoP; absent until it told.
+    pub pop: Option<String>,
+    /// Its residency labels.
+    pub labels: Vec<String>,
+    /// `joining`, `up`, `draining`, `leaving`, `suspect`, `unreachable` or `left`.
+    pub state: String,
+    /// Grows with every start.
+    pub incarnation: u64,
+    /// Round trip to it, milliseconds; absent for the node itself and for the unreachable.
+    pub rtt: Option<f64>,
+    /// Its build.
+    pub version: Option<String>,
+    /// Its data directory's Raft id.
+    pub raft_id: String,
+    /// Its data port.
+    pub http: Option<String>,
+    /// Its admin port.
+    pub admin: Option<String>,
+    /// Its mesh address.
+    pub mesh: String,
+    /// Milliseconds since something was heard of it; absent for the node itself.
+    pub last_seen_ms: Option<u64>,
+    /// Shard groups it holds a replica of; absent when it did not answer.
+    pub replicas: Option<u64>,
+    /// Groups it leads, the meta group included.
+    pub leaders: Option<u64>,
+    /// Whether it leads the meta group.
+    pub meta: bool,
+    /// Seconds since its start.
+    pub uptime_s: Option<u64>,
+}
+
+/// `GET /admin/v1/shards`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ShardsReport {
+    /// `hexpop.shards/1`.
+    pub schema: String,
+    /// The shard map's version.
+    pub version: u64,
+    /// Every shard, by id.
+    pub shards: Vec<ShardRow>,
+}
+
+/// One shard. What only a replica knows (`term`, `applied`, …) comes from the leader if it answered,
+/// else from the most advanced replica that did; it is null if none did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShardRow {
+    /// The shard.
+    pub id: u64,
+    /// `listings`, `directory` or `sessions`.
+    pub space: String,
+    /// Its keys.
+    pub range: RangeRow,
+    /// `version.conf`.
+    pub epoch: String,
+    /// Its replicas.
+    pub replicas: Vec<ReplicaRow>,
+    /// The node that leads it, if known.
+    pub leader: Option<u32>,
+    /// The leader's term.
+    pub term: Option<u64>,
+    /// The last applied log index.
+    pub applied: Option<u64>,
+    /// The last committed log index.
+    pub commit: Option<u64>,
+    /// How far the asked node's own replica may be behind, milliseconds; 0 at the leader.
+    pub staleness: Option<u64>,
+    /// Records.
+    pub keys: Option<u64>,
+    /// Memory of the state, bytes, documents not counted.
+    pub bytes: Option<u64>,
+    /// Whether its bulk load has finished.
+    pub complete: Option<bool>,
+    /// Whether the group is parked.
+    pub hibernating: bool,
+    /// `ok`, `under-replicated` or `unavailable`.
+    pub state: String,
+}
+
+/// A key range, for people and for programs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RangeRow {
+    /// `IT:lombardia`, or the bounds.
+    pub text: String,
+    /// The first key.
+    pub start: String,
+    /// The first key behind it; null = the end of the space.
+    pub end: Option<String>,
+    /// The H3 prefixes that make it up, where it is a part of a territory.
+    pub prefixes: Vec<String>,
+}
+
+/// One replica of a shard.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicaRow {
+    /// The node.
+    pub node: u32,
+    /// `voter` or `learner`.
+    pub role: String,
+    /// The data directory.
+    pub raft_id: String,
+    /// `leader`, `follower`, `candidate`, `learner` or `unreachable`.
+    pub state: String,
+    /// Its applied index, if it answered.
+    pub applied: Option<u64>,
+    /// Entries behind the leader, if both answered.
+    pub lag: Option<u64>,
+    /// What is wrong with it, in words.
+    pub error: Option<String>,
+}
+
+/// `GET /admin/v1/status`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusReport {
+    /// `hexpop.status/1`.
+    pub schema: String,
+    /// `ok`, `degraded`, `unavailable` or `unknown`.
+    pub state: String,
+    /// The state in words.
+    pub summary: String,
+    /// The node that answers.
+    pub node: u32,
+    /// Its PoP.
+    pub pop: String,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The build.
+    pub version: String,
+    /// Seconds since its start.
+    pub uptime_s: u64,
+    /// Counts over all members.
+    pub mesh: MeshSummary,
+    /// Counts over all shards.
+    pub shards: ShardSummary,
+    /// Listings held, over all listings shards.
+    pub listings: ListingCounts,
+    /// The origin as this node sees it.
+    pub origin: OriginHealth,
+    /// The HTTP cache of this node.
+    pub cache: CacheSummary,
+    /// Fault rules active on this node.
+    pub faults: u64,
+    /// Members, as in `GET /admin/v1/nodes`.
+    pub nodes: Vec<NodeRow>,
+}
+
+/// Counts over the members.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MeshSummary {
+    /// Members known and not left.
+    pub nodes: u64,
+    /// Of those, up.
+    pub up: u64,
+    /// Points of presence with a member up.
+    pub pops: u64,
+}
+
+/// Counts over the shards.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShardSummary {
+    /// The shard map's version.
+    pub map_version: u64,
+    /// All shards.
+    pub total: u64,
+    /// Shards whose leader is known and up.
+    pub with_leader: u64,
+    /// Shards with a voter that is not up.
+    pub under_replicated: u64,
+    /// The node that leads the meta group.
+    pub meta_leader: Option<u32>,
+}
+
+/// How many listings the mesh holds.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct ListingCounts {
+    /// All statuses.
+    pub total: u64,
+    /// Those that searches find.
+    pub active: u64,
+}
+
+/// The origin as one node sees it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OriginHealth {
+    /// Its address; null without one.
+    pub url: Option<String>,
+    /// `up`, `down`, `unknown` or `none`.
+    pub state: String,
+    /// `closed`, `open` or `half-open`.
+    pub breaker: String,
+}
+
+/// The HTTP cache of one node.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheSummary {
+    /// URIs with stored responses.
+    pub entries: u64,
+    /// Bytes they take.
+    pub bytes: u64,
+    /// Bytes they may take.
+    pub bytes_max: u64,
+}
+
+/// `GET /admin/v1/breakers`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BreakersReport {
+    /// `hexpop.breakers/1`.
+    pub schema: String,
+    /// Every breaker of the node.
+    pub breakers: Vec<BreakerRow>,
+}
+
+/// One circuit breaker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BreakerRow {
+    /// `origin` or `node N`.
+    pub target: String,
+    /// The class of traffic.
+    pub class: String,
+    /// `closed`, `open` or `half-open`.
+    pub state: String,
+    /// Failures in a row.
+    pub failures: u64,
+    /// Milliseconds in this state.
+    pub since_ms: u64,
+    /// How often it opened.
+    pub opened: u64,
+}
+
+/// `GET /readyz?verbose` as JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReadyReport {
+    /// Whether all checks passed.
+    pub ready: bool,
+    /// Each check by name: null = passed, else why not.
+    pub checks: BTreeMap<String, Option<String>>,
+}

@@ -1,0 +1,94 @@
+//! `hexpop certs`: the cluster's authority and its nodes' identities.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use hexpop_edge_config::{ClusterName, NodeId};
+
+use super::{
+    error::{CliError, CliResult},
+    output::{print, println},
+};
+use crate::certs::{self, CertError};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  hexpop certs init --cluster edge --dir certs\n  hexpop certs issue 1 --dir certs\n  hexpop certs show certs/node-1.pem")]
+pub(super) struct CertsArgs {
+    #[command(subcommand)]
+    command: CertsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CertsCommand {
+    /// Make the cluster's certificate authority.
+    Init {
+        /// The cluster's name.
+        #[arg(long, default_value = "hexpop")]
+        cluster: ClusterName,
+        /// Where to write ca.pem and ca.key.
+        #[arg(long, default_value = "certs")]
+        dir: PathBuf,
+        /// Replace an authority that is there: no certificate it signed is valid any more.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Make the identity of a node.
+    Issue {
+        /// The node's number.
+        node: NodeId,
+        /// Where the authority is.
+        #[arg(long, default_value = "certs")]
+        dir: PathBuf,
+        /// Where to write node-N.pem and node-N.key; beside the authority if not given.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Further DNS names and IP addresses.
+        #[arg(long = "san")]
+        sans: Vec<String>,
+        /// How long it is valid.
+        #[arg(long, default_value_t = 90)]
+        days: u32,
+        /// Replace the node's identity if it has one there.
+        #[arg(long)]
+        force: bool,
+    },
+    /// What a certificate says.
+    Show {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+pub(super) fn run(args: &CertsArgs) -> CliResult {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error: CertError| CliError::failed(what).caused_by(&error)
+    };
+    match &args.command {
+        CertsCommand::Init { cluster, dir, force } => {
+            let authority = certs::init(dir, cluster, *force)
+                .map_err(failed("cannot make the cluster's authority"))?;
+            println(&format!(
+                "authority of cluster {cluster}: {} (every node needs it), {} (keep it away from nodes)",
+                authority.certificate.display(),
+                authority.key.display()
+            ))
+        }
+        CertsCommand::Issue { node, dir, out, sans, days, force } => {
+            let out = out.as_ref().unwrap_or(dir);
+            let issued = certs::issue(dir, out, *node, sans, *days, *force)
+                .map_err(failed("cannot make the node's identity"))?;
+            println(&format!(
+                "{}: {}, {}, valid for {days} days",
+                issued.identity,
+                issued.certificate.display(),
+                issued.key.display()
+            ))
+        }
+        CertsCommand::Show { file } => {
+            let shown = certs::show(file).map_err(failed("cannot read the certificate"))?;
+            let text: Vec<String> = shown.iter().map(ToString::to_string).collect();
+            print(&(text.join("\n\n").trim_end().to_owned() + "\n"))
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! `hexpop sessions`: what the platform's servers do over HTTP, by hand.
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use super::{
+    client::{AdminArgs, Answer, Client},
+    error::{CliError, CliResult},
+    listings::{data_port, encode},
+    mesh::parse_duration,
+    output::{OutputArgs, print_json, println},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct SessionsArgs {
+    #[command(flatten)]
+    admin: AdminArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// A file with the bearer token of the sessions API; not needed on loopback without one.
+    #[arg(long, env = "HEXPOP_DATA_TOKEN_FILE", global = true)]
+    data_token_file: Option<std::path::PathBuf>,
+    #[command(subcommand)]
+    command: SessionsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum SessionsCommand {
+    /// One session.
+    Get {
+        /// Its id.
+        id: String,
+    },
+    /// Create a session.
+    Create {
+        /// Its territory, such as IT:lombardia.
+        #[arg(long)]
+        territory: String,
+        #[command(flatten)]
+        content: Content,
+    },
+    /// Create or replace a session under an id of your choice.
+    Put {
+        /// Its id, such as it-lombardia.abc.
+        id: String,
+        #[command(flatten)]
+        content: Content,
+        /// Only if it has this version.
+        #[arg(long)]
+        if_match: Option<String>,
+    },
+    /// Delete a session.
+    Delete {
+        /// Its id.
+        id: String,
+    },
+    /// Erase everything of a user, in every territory.
+    EraseUser {
+        /// The user.
+        user: String,
+    },
+    /// Everything the edge holds of a user.
+    ExportUser {
+        /// The user.
+        user: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Content {
+    /// The user.
+    #[arg(long)]
+    user: String,
+    /// How long it lives.
+    #[arg(long, default_value = "30m", value_parser = parse_duration)]
+    ttl: std::time::Duration,
+    /// Whether each read renews it.
+    #[arg(long)]
+    sliding: bool,
+    /// Its value, as JSON.
+    #[arg(long, default_value = "{}")]
+    data: String,
+}
+
+impl Content {
+    fn to_json(&self) -> CliResult<Map<String, Value>> {
+        let data: Value = serde_json::from_str(&self.data)
+            .map_err(|error| CliError::usage("--data is not JSON").caused_by(&error))?;
+        let mut body = Map::new();
+        body.insert("userId".into(), json!(self.user));
+        body.insert("ttlSeconds".into(), json!(self.ttl.as_secs()));
+        body.insert("data".into(), data);
+        if self.sliding {
+            body.insert("sliding".into(), json!(true));
+        }
+        Ok(body)
+    }
+}
+
+pub(super) async fn run(args: SessionsArgs) -> CliResult {
+    let url = data_port(&Client::admin(&args.admin)?).await?.base().to_owned();
+    let token = AdminArgs { admin: url, token_file: args.data_token_file };
+    let client = Client::admin(&token)?;
+    match args.command {
+        SessionsCommand::Get { id } => {
+            print_json(&client.get::<Value>(&format!("/api/v1/sessions/{}", encode(&id))).await?)
+        }
+        SessionsCommand::Create { territory, content } => {
+            let mut body = content.to_json()?;
+            body.insert("territory".into(), json!(territory));
+            let answer = client.call(Method::POST, "/api/v1/sessions", &Value::Object(body)).await?;
+            print_json(&answer.json::<Value>()?)
+        }
+        SessionsCommand::Put { id, content, if_match } => {
+            let path = format!("/api/v1/sessions/{}", encode(&id));
+            let body = Value::Object(content.to_json()?).to_string();
+            let etag = if_match.map(|version| format!("\"{}\"", version.trim_matches('"')));
+            let mut headers = vec![("content-type", "application/json")];
+            if let Some(etag) = &etag {
+                headers.push(("if-match", etag));
+            }
+            let deadline = std::time::Duration::from_secs(30);
+            let answer = client.send(Method::PUT, &path, &headers, body.into(), deadline).await?;
+            print_json(&answer.json::<Value>()?)
+        }
+        SessionsCommand::Delete { id } => {
+            let path = format!("/api/v1/sessions/{}", encode(&id));
+            send_plain(&client, Method::DELETE, &path).await?;
+            println("deleted")
+        }
+        SessionsCommand::EraseUser { user } => {
+            let path = format!("/api/v1/users/{}/data", encode(&user));
+            print_json(&send_plain(&client, Method::DELETE, &path).await?.json::<Value>()?)
+        }
+        SessionsCommand::ExportUser { user } => {
+            print_json(&client.get::<Value>(&format!("/api/v1/users/{}/export", encode(&user))).await?)
+        }
+    }
+}
+
+async fn send_plain(client: &Client, method: Method, path: &str) -> CliResult<Answer> {
+    let deadline = std::time::Duration::from_secs(60);
+    client.send(method, path, &[], bytes::Bytes::new(), deadline).await?.success()
+}

@@ -1,0 +1,270 @@
+//! What the parts of a running node share.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures::{FutureExt as _, future::BoxFuture};
+use hexpop_chaos::Registry;
+use hexpop_edge_config::{NodeId, PopId, codec};
+use hexpop_raft::{ReplicaState, wal::Health};
+use hexpop_router::Router;
+use openraft_rt_tokio::TokioRuntime;
+use serde_json::Value;
+
+use crate::{
+    adapters::local::{HostShards, NodeHost},
+    admin_api::{CacheSummary, OriginHealth},
+    control::{AdminAnswer, AdminCalls, AdminRequest, NodeReport},
+    http::admin::change_faults,
+    members::Members,
+    mesh::{Class, Mesh},
+    view::{self, MemberView, Own, Reports},
+};
+
+/// The router of a node.
+pub type NodeRouter = Router<TokioRuntime>;
+
+/// How long an operator's call that is passed on may take.
+const CALL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What the parts of a running node share.
+pub struct Context {
+    /// The cluster's name.
+    pub cluster: String,
+    /// Its PoP.
+    pub pop: PopId,
+    /// The consensus host.
+    pub host: NodeHost,
+    /// The router.
+    pub router: Arc<NodeRouter>,
+    /// The mesh.
+    pub mesh: Mesh,
+    /// The members.
+    pub members: Arc<Members>,
+    /// Fault rules.
+    pub faults: Arc<Registry>,
+    /// Whether fault rules may be made here.
+    pub chaos_enabled: bool,
+    /// All metrics of the process.
+    pub registry: prometheus::Registry,
+    /// The effective configuration, for operators.
+    pub config_json: Value,
+    /// The origin's address.
+    pub origin_url: Option<String>,
+    /// When the process started.
+    pub started: Instant,
+    /// Whether the node is being taken out.
+    pub draining: AtomicBool,
+    /// Whether it has been ready once: from then on only its own state counts.
+    pub was_ready: AtomicBool,
+    /// Milliseconds after the start when the control plane moved last.
+    pub heartbeat_ms: AtomicU64,
+    /// Bytes of one ingest at most.
+    pub ingest_bytes_max: usize,
+    /// Bytes of one line of it.
+    pub ingest_line_bytes_max: usize,
+    /// How long the next part of a body may take.
+    pub body_idle: Duration,
+    /// What was counted of HTTP.
+    pub http_metrics: crate::http::metrics::HttpMetrics,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("node", &self.node()).finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.mesh.node()
+    }
+
+    /// All members as gossip sees them, by id.
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberView> {
+        self.members.views(&self.mesh, Instant::now())
+    }
+
+    /// What the members that answer know of themselves.
+    pub async fn reports(&self, members: &[MemberView]) -> Reports {
+        view::gather(&self.mesh, members).await
+    }
+
+    /// What this node knows of itself.
+    #[must_use]
+    pub fn report(&self) -> NodeReport {
+        NodeReport {
+            node: self.node(),
+            uptime_s: self.started.elapsed().as_secs(),
+            map_version: self.host.shard_map().version(),
+            replicas: self.host.replicas(),
+        }
+    }
+
+    /// What a status needs of this node.
+    #[must_use]
+    pub fn own(&self) -> Own {
+        let cache = self.router.cache_stats();
+        let breakers = self.router.breakers();
+        let origin = breakers.iter().filter(|breaker| breaker.target == "origin");
+        let breaker = origin
+            .map(|breaker| breaker.state)
+            .find(|state| *state != "closed")
+            .unwrap_or("closed");
+        Own {
+            node: self.node(),
+            pop: self.pop.to_string(),
+            cluster: self.cluster.clone(),
+            uptime_s: self.started.elapsed().as_secs(),
+            origin: OriginHealth {
+                url: self.origin_url.clone(),
+                state: match (&self.origin_url, breaker) {
+                    (None, _) => "none".to_owned(),
+                    (Some(_), "closed") => "up".to_owned(),
+                    (Some(_), _) => "down".to_owned(),
+                },
+                breaker: breaker.to_owned(),
+            },
+            cache: CacheSummary { entries: cache.entries, bytes: cache.bytes, bytes_max: cache.bytes_max },
+            faults: self.faults.list(Instant::now()).len() as u64,
+        }
+    }
+
+    /// Why this node cannot serve, by the name of the check; all `None` = it can.
+    #[must_use]
+    pub fn ready_checks(&self) -> BTreeMap<String, Option<String>> {
+        let map = self.host.shard_map();
+        let mut checks = BTreeMap::new();
+        checks.insert(
+            "draining".to_owned(),
+            self.draining.load(Ordering::Relaxed).then(|| "the node is being taken out".to_owned()),
+        );
+        checks.insert(
+            "log".to_owned(),
+            match self.host.wal_health() {
+                Health::Failed(why) => Some(format!("the write-ahead log failed: {why}")),
+                _ => None,
+            },
+        );
+        checks.insert(
+            "shard-map".to_owned(),
+            map.is_empty().then(|| "this node has not learned the shard map yet".to_owned()),
+        );
+        checks.insert("shards".to_owned(), self.shards_check(&map));
+        checks
+    }
+
+    /// Whether the replicas that the map gives this node are there. Until the node was ready once, they
+    /// must also know a leader and have its log; later an election does not make it unready.
+    fn shards_check(&self, map: &hexpop_shard::ShardMap) -> Option<String> {
+        let raft = self.host.raft_id();
+        let before = !self.was_ready.load(Ordering::Relaxed);
+        let mut own = map
+            .shards()
+            .filter(|shard| shard.replicas.iter().any(|replica| replica.raft == raft));
+        let waiting = own.find_map(|shard| match self.host.replica(shard.id) {
+            None => Some(format!("the replica of shard {} has not started", shard.id)),
+            Some(status) if status.state == ReplicaState::Halted => Some(format!(
+                "the replica of shard {} has halted: {}",
+                shard.id,
+                status.fault.unwrap_or_default()
+            )),
+            Some(status) if before && status.leader.is_none() => {
+                Some(format!("shard {} has no leader yet", shard.id))
+            }
+            Some(status) if before && status.applied.index < status.commit_index => {
+                Some(format!("the replica of shard {} is catching up", shard.id))
+            }
+            Some(_) => None,
+        });
+        if waiting.is_none() && !map.is_empty() {
+            self.was_ready.store(true, Ordering::Relaxed);
+        }
+        waiting
+    }
+
+    /// How long ago the control plane moved last.
+    #[must_use]
+    pub fn control_plane_silence(&self) -> Duration {
+        let last = Duration::from_millis(self.heartbeat_ms.load(Ordering::Relaxed));
+        self.started.elapsed().saturating_sub(last)
+    }
+
+    /// Notes that the control plane moves.
+    pub fn beat(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heartbeat_ms.store(now, Ordering::Relaxed);
+    }
+
+    /// Brings gauges up to date before they are read.
+    pub fn refresh_metrics(&self) {
+        let _stats = self.router.cache_stats();
+        self.http_metrics.refresh(self);
+    }
+
+    /// Passes an operator's call on to a node, which may be this one.
+    ///
+    /// # Errors
+    /// Why there was no answer, in words.
+    pub async fn ask(&self, node: NodeId, request: AdminRequest) -> Result<AdminAnswer, String> {
+        let frame = codec::encode(&request).map_err(|error| error.to_string())?;
+        let answer = self
+            .mesh
+            .call(node, Class::Admin, Bytes::from(frame), CALL_DEADLINE)
+            .await
+            .map_err(|error| error.to_string())?;
+        codec::decode(&answer).map_err(|error| error.to_string())
+    }
+}
+
+/// Answers operators' calls that peers passed on.
+#[derive(Debug)]
+pub struct Calls(pub Arc<Context>);
+
+impl AdminCalls for Calls {
+    fn answer(&self, request: AdminRequest) -> BoxFuture<'static, AdminAnswer> {
+        let context = Arc::clone(&self.0);
+        async move {
+            match request {
+                AdminRequest::Report => AdminAnswer::Report(context.report()),
+                AdminRequest::TransferLeader { shard, to } => {
+                    match context.host.transfer_leader(shard, to, CALL_DEADLINE).await {
+                        Ok(()) => AdminAnswer::Done,
+                        Err(error) => AdminAnswer::Failed(error.to_string()),
+                    }
+                }
+                AdminRequest::Faults { method, body } => {
+                    if !context.chaos_enabled {
+                        let why = "fault rules are switched off there (chaos.enabled)";
+                        return AdminAnswer::Failed(why.to_owned());
+                    }
+                    let body = serde_json::from_str(&body).unwrap_or(Value::Null);
+                    match change_faults(&context.faults, &method, &body) {
+                        Ok(_changed) => AdminAnswer::Done,
+                        Err(problem) => AdminAnswer::Failed(problem.error.to_string()),
+                    }
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Context {
+    /// The node's replicas, for the router.
+    #[must_use]
+    pub fn shards(&self) -> HostShards {
+        HostShards(self.host.clone())
+    }
+}

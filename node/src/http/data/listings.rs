@@ -1,0 +1,156 @@
+//! `/api/v1/listings`, `/api/v1/search` and what belongs to them.
+
+use bytes::Bytes;
+use hexpop_router::{Answer as Answered, Context as Ask, Fallback, Level, RouteError, Routed};
+use hexpop_shard::{MapRequest, SearchRequest, SuggestRequest};
+use http::{HeaderMap, Method, Response, StatusCode};
+use serde::Serialize;
+
+use super::{
+    Answer, DataPort, Exchange, client_of,
+    headers::{ask, describe, json, json_bytes, none_match_hits, set},
+};
+use crate::http::{
+    body::{empty, read_bounded},
+    guard::expect_media_type,
+    problem::Problem,
+};
+
+/// For how long clients and caches may keep answers without asking again.
+const LISTING_CACHE_CONTROL: &str = "public, max-age=60";
+const SEARCH_CACHE_CONTROL: &str = "public, max-age=30";
+const CLUSTERS_CACHE_CONTROL: &str = "public, max-age=300";
+/// Answers to those who asked for more than `eventual`, and partial ones, are not to be kept.
+const NO_STORE: &str = "no-store";
+
+/// A question to the mesh: what the router is told, with the client's own request in case the origin
+/// has to answer it.
+struct Question {
+    context: Ask,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl DataPort {
+    /// `GET /api/v1/listings/{id}`.
+    pub(super) async fn listing(&self, exchange: Exchange, id: &str) -> Answer {
+        let question = self.question(exchange, false).await?;
+        let answered = match self.context.router.get_listing(id, &question.context).await? {
+            Routed::Origin(response) => return Ok(response),
+            Routed::Mesh(answered) => answered,
+        };
+        let document = answered.value;
+        let mut response = if none_match_hits(&question.headers, &document.etag) {
+            let mut response = Response::new(empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        } else {
+            json_bytes(StatusCode::OK, document.json)
+        };
+        let headers = response.headers_mut();
+        set(headers, "etag", &document.etag);
+        describe(headers, Some(&answered.given), Some(&answered.cache_status));
+        set(headers, "cache-control", cache_control(&question.context, LISTING_CACHE_CONTROL, false));
+        Ok(response)
+    }
+
+    /// `GET /api/v1/listings?…`.
+    pub(super) async fn search_by_query(&self, exchange: Exchange) -> Answer {
+        let query = exchange.query.clone().unwrap_or_default();
+        let request = SearchRequest::from_query_string(&query, &self.options.search)
+            .map_err(RouteError::from)?;
+        let question = self.question(exchange, false).await?;
+        self.run_search(&request, &question).await
+    }
+
+    /// `POST /api/v1/search`.
+    pub(super) async fn search(&self, exchange: Exchange) -> Answer {
+        let question = self.question(exchange, true).await?;
+        let request = SearchRequest::from_json(&question.body, &self.options.search)
+            .map_err(RouteError::from)?;
+        self.run_search(&request, &question).await
+    }
+
+    async fn run_search(&self, request: &SearchRequest, question: &Question) -> Answer {
+        match self.context.router.search(request, &question.context).await? {
+            Routed::Origin(response) => Ok(response),
+            Routed::Mesh(answered) => {
+                let partial = answered.value.partial;
+                respond(&answered, question, SEARCH_CACHE_CONTROL, partial)
+            }
+        }
+    }
+
+    /// `POST /api/v1/search/map`.
+    pub(super) async fn map(&self, exchange: Exchange) -> Answer {
+        let question = self.question(exchange, true).await?;
+        let request = MapRequest::from_json(&question.body, &self.options.search)
+            .map_err(RouteError::from)?;
+        match self.context.router.map_clusters(&request, &question.context).await? {
+            Routed::Origin(response) => Ok(response),
+            Routed::Mesh(answered) => {
+                let partial = answered.value.partial;
+                respond(&answered, &question, CLUSTERS_CACHE_CONTROL, partial)
+            }
+        }
+    }
+
+    /// `GET /api/v1/search/suggest`.
+    pub(super) async fn suggest(&self, exchange: Exchange) -> Answer {
+        if exchange.method != Method::GET {
+            return Err(Problem::method_not_allowed("GET, HEAD"));
+        }
+        let query = exchange.query.clone().unwrap_or_default();
+        let request = SuggestRequest::from_query_string(&query).map_err(RouteError::from)?;
+        let question = self.question(exchange, false).await?;
+        match self.context.router.suggest(&request, &question.context).await? {
+            Routed::Origin(response) => Ok(response),
+            Routed::Mesh(answered) => respond(&answered, &question, SEARCH_CACHE_CONTROL, false),
+        }
+    }
+
+    /// Reads what the router needs of a request; `with_body` for those that are sent with `POST`.
+    async fn question(&self, exchange: Exchange, with_body: bool) -> Result<Question, Problem> {
+        if with_body && exchange.method != Method::POST {
+            return Err(Problem::method_not_allowed("POST"));
+        }
+        let mut context = ask(&exchange)?;
+        let client = client_of(exchange.peer, exchange.authority.as_deref(), &exchange.headers)?;
+        let body = if with_body {
+            expect_media_type(&exchange.headers, "application/json")?;
+            read_bounded(exchange.body, self.options.body_bytes_max, self.options.body_idle).await?
+        } else {
+            Bytes::new()
+        };
+        let target = match &exchange.query {
+            Some(query) => format!("{}?{query}", exchange.path),
+            None => exchange.path,
+        };
+        context.fallback = Some(Fallback {
+            method: exchange.method,
+            target,
+            headers: exchange.headers.clone(),
+            body: body.clone(),
+            client,
+        });
+        Ok(Question { context, headers: exchange.headers, body })
+    }
+}
+
+fn respond<T: Serialize>(
+    answered: &Answered<T>,
+    question: &Question,
+    cacheable: &'static str,
+    partial: bool,
+) -> Answer {
+    let mut response = json(StatusCode::OK, &answered.value)?;
+    let headers = response.headers_mut();
+    describe(headers, Some(&answered.given), Some(&answered.cache_status));
+    set(headers, "cache-control", cache_control(&question.context, cacheable, partial));
+    Ok(response)
+}
+
+fn cache_control(context: &Ask, cacheable: &'static str, partial: bool) -> &'static str {
+    let as_usual = context.token.is_none() && matches!(context.level, None | Some(Level::Eventual));
+    if as_usual && !partial { cacheable } else { NO_STORE }
+}

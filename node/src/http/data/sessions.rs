@@ -1,0 +1,343 @@
+//! `/api/v1/sessions` and `/api/v1/users`: for the platform's servers.
+
+use hexpop_edge_config::Territory;
+use hexpop_router::{
+    FieldPlace as Place, NewSession, Problem as ProblemType, PutBody, SessionOrigin, SessionReply,
+    TOKEN_HEADER, condition_of,
+};
+use hexpop_shard::SessionLimits;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use serde_json::{Map, Value, value::RawValue};
+
+use super::{
+    Answer, DataPort, Exchange,
+    headers::{ask, ask_write, describe, json, set},
+};
+use crate::http::{
+    body::{empty, read_bounded},
+    guard::expect_media_type,
+    problem::Problem,
+};
+
+/// The longest life of a session, seconds.
+const TTL_SECONDS_MAX: u64 = 2_592_000;
+/// The life of a session that says nothing about it, seconds.
+const TTL_SECONDS_DEFAULT: u64 = 1_800;
+
+impl DataPort {
+    /// `POST /api/v1/sessions`.
+    pub(super) async fn sessions(&self, exchange: Exchange) -> Answer {
+        if exchange.method != Method::POST {
+            return Err(Problem::method_not_allowed("POST"));
+        }
+        self.authorize(&exchange)?;
+        let idempotency_key = idempotency_key(&exchange)?;
+        let context = ask_write(&exchange);
+        let body = self.read_session(exchange).await?;
+        let (territory, body) = self.parse_session(&body, true)?;
+        let Some(territory) = territory else {
+            return Err(Problem::new(ProblemType::Internal, "the territory was not checked"));
+        };
+        let new = NewSession { territory, body, idempotency_key };
+        let reply = self.context.router.session_create(new, &context).await?;
+        let mut response = session_response(&reply)?;
+        let location = format!("/api/v1/sessions/{}", reply.head.id.as_str());
+        set(response.headers_mut(), "location", &location);
+        Ok(response)
+    }
+
+    /// `GET`, `PUT` and `DELETE /api/v1/sessions/{id}`.
+    pub(super) async fn session(&self, exchange: Exchange, id: &str) -> Answer {
+        let router = &self.context.router;
+        match exchange.method {
+            Method::GET => {
+                self.authorize(&exchange)?;
+                let reply = router.session_get(id, &ask(&exchange)?).await?;
+                session_response(&reply)
+            }
+            Method::PUT => {
+                self.authorize(&exchange)?;
+                let condition = condition_of(&exchange.headers)?;
+                let context = ask_write(&exchange);
+                let body = self.read_session(exchange).await?;
+                let (_territory, body) = self.parse_session(&body, false)?;
+                let reply = router.session_put(id, body, condition, &context).await?;
+                session_response(&reply)
+            }
+            Method::DELETE => {
+                self.authorize(&exchange)?;
+                let condition = condition_of(&exchange.headers)?;
+                let context = ask_write(&exchange);
+                let token = router.session_delete(id, condition, &context).await?;
+                Ok(no_content(&token.encode()))
+            }
+            _ => Err(Problem::method_not_allowed("GET, HEAD, PUT, DELETE")),
+        }
+    }
+
+    /// `POST /api/v1/sessions/{id}/touch`.
+    pub(super) async fn touch(&self, exchange: Exchange, id: &str) -> Answer {
+        if exchange.method != Method::POST {
+            return Err(Problem::method_not_allowed("POST"));
+        }
+        self.authorize(&exchange)?;
+        let token = self.context.router.session_touch(id, &ask_write(&exchange)).await?;
+        Ok(no_content(&token.encode()))
+    }
+
+    /// `DELETE /api/v1/users/{id}/data`.
+    pub(super) async fn user_data(&self, exchange: Exchange, id: &str) -> Answer {
+        if exchange.method != Method::DELETE {
+            return Err(Problem::method_not_allowed("DELETE"));
+        }
+        self.authorize(&exchange)?;
+        let erasure = self.context.router.erase_user(id, &ask_write(&exchange)).await?;
+        if erasure.is_complete() {
+            return no_store(json(StatusCode::OK, &erasure)?);
+        }
+        let mut response = json(StatusCode::ACCEPTED, &erasure)?;
+        // Asking again is how one learns how far it is: it is harmless to repeat.
+        set(response.headers_mut(), "location", &exchange.path);
+        no_store(response)
+    }
+
+    /// `GET /api/v1/users/{id}/export`.
+    pub(super) async fn user_export(&self, exchange: Exchange, id: &str) -> Answer {
+        if exchange.method != Method::GET {
+            return Err(Problem::method_not_allowed("GET, HEAD"));
+        }
+        self.authorize(&exchange)?;
+        let export = self.context.router.export_user(id, &ask(&exchange)?).await?;
+        no_store(json(StatusCode::OK, &export)?)
+    }
+
+    async fn read_session(&self, exchange: Exchange) -> Result<bytes::Bytes, Problem> {
+        expect_media_type(&exchange.headers, "application/json")?;
+        read_bounded(exchange.body, self.options.body_bytes_max, self.options.body_idle).await
+    }
+
+    /// Checks the body of a create or put; everything that is wrong is reported at once.
+    fn parse_session(
+        &self,
+        body: &[u8],
+        with_territory: bool,
+    ) -> Result<(Option<Territory>, PutBody), Problem> {
+        parse(body, with_territory, self.options.session_limits)
+    }
+}
+
+fn parse(
+    body: &[u8],
+    with_territory: bool,
+    limits: SessionLimits,
+) -> Result<(Option<Territory>, PutBody), Problem> {
+    let malformed = |error: serde_json::Error| {
+        Problem::new(ProblemType::MalformedJson, error.to_string())
+    };
+    let value: Value = serde_json::from_slice(body).map_err(malformed)?;
+    let Value::Object(fields) = value else {
+        return Err(Problem::new(ProblemType::InvalidRequest, "the body must be a JSON object")
+            .at(Place::Pointer("#".into()), "must be an object"));
+    };
+    let mut fields = Fields { fields, wrong: Vec::new() };
+    let territory = if with_territory { fields.territory() } else { None };
+    let user = fields.user();
+    let ttl_seconds = fields.ttl();
+    let sliding = fields.sliding();
+    fields.fields.remove("data");
+    // The value is given back as it came, so it is kept as text.
+    let data = data_of(body).map_err(malformed)?;
+    if data.get().len() > limits.sealed_bytes.saturating_sub(SessionLimits::SEAL_OVERHEAD) as usize {
+        let most = limits.sealed_bytes - SessionLimits::SEAL_OVERHEAD;
+        return Err(Problem::new(
+            ProblemType::TooLarge,
+            format!("the session's data has {} bytes; at most {most} are kept", data.get().len()),
+        )
+        .at(Place::Pointer("#/data".into()), format!("must have at most {most} bytes")));
+    }
+    let known = if with_territory {
+        "territory, userId, ttlSeconds, sliding, data"
+    } else {
+        "userId, ttlSeconds, sliding, data"
+    };
+    for name in std::mem::take(&mut fields.fields).keys() {
+        fields.wrong(name, &format!("unknown field; there are {known}"));
+    }
+    if !fields.wrong.is_empty() {
+        let count = fields.wrong.len();
+        let detail = if count == 1 { "1 field is wrong".to_owned() } else { format!("{count} fields are wrong") };
+        return Err(fields.wrong.into_iter().fold(
+            Problem::new(ProblemType::InvalidRequest, detail),
+            |problem, (place, detail)| problem.at(place, detail),
+        ));
+    }
+    let ttl_ms = ttl_seconds.saturating_mul(1_000);
+    Ok((territory, PutBody { user, ttl_ms, sliding, data, limits }))
+}
+
+fn data_of(body: &[u8]) -> Result<Box<RawValue>, serde_json::Error> {
+    #[derive(serde::Deserialize)]
+    struct Data {
+        #[serde(default)]
+        data: Option<Box<RawValue>>,
+    }
+    match serde_json::from_slice::<Data>(body)?.data {
+        Some(data) => Ok(data),
+        None => RawValue::from_string("null".to_owned()),
+    }
+}
+
+/// The fields of a body that are still to be looked at, and what was wrong so far.
+struct Fields {
+    fields: Map<String, Value>,
+    wrong: Vec<(Place, String)>,
+}
+
+impl Fields {
+    fn wrong(&mut self, name: &str, detail: &str) {
+        let pointer = format!("#/{}", name.replace('~', "~0").replace('/', "~1"));
+        self.wrong.push((Place::Pointer(pointer), detail.to_owned()));
+    }
+
+    fn territory(&mut self) -> Option<Territory> {
+        let parsed = match self.fields.remove("territory") {
+            Some(Value::String(text)) => text.parse().ok(),
+            _ => None,
+        };
+        if parsed.is_none() {
+            self.wrong("territory", "must be a territory such as \"IT:lombardia\"");
+        }
+        parsed
+    }
+
+    fn user(&mut self) -> String {
+        match self.fields.remove("userId") {
+            Some(Value::String(text)) if !text.is_empty() && text.len() <= hexpop_shard::USER_ID_MAX_BYTES => text,
+            _ => {
+                let most = hexpop_shard::USER_ID_MAX_BYTES;
+                self.wrong("userId", &format!("must be a text of 1 to {most} bytes"));
+                String::new()
+            }
+        }
+    }
+
+    fn ttl(&mut self) -> u64 {
+        match self.fields.remove("ttlSeconds") {
+            None => TTL_SECONDS_DEFAULT,
+            Some(value) => match value.as_u64() {
+                Some(seconds @ 1..=TTL_SECONDS_MAX) => seconds,
+                _ => {
+                    let detail = format!("must be a whole number from 1 to {TTL_SECONDS_MAX}");
+                    self.wrong("ttlSeconds", &detail);
+                    TTL_SECONDS_DEFAULT
+                }
+            },
+        }
+    }
+
+    fn sliding(&mut self) -> bool {
+        match self.fields.remove("sliding") {
+            None => false,
+            Some(Value::Bool(sliding)) => sliding,
+            Some(_) => {
+                self.wrong("sliding", "must be true or false");
+                false
+            }
+        }
+    }
+}
+
+/// `Idempotency-Key`: a structured-field string; a bare token is taken too.
+fn idempotency_key(exchange: &Exchange) -> Result<Option<String>, Problem> {
+    let mut values = exchange.headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let wrong = |detail: &str| {
+        Problem::new(ProblemType::InvalidRequest, "Idempotency-Key is not valid")
+            .at(Place::Header("Idempotency-Key".into()), detail)
+    };
+    if values.next().is_some() {
+        return Err(wrong("must be given once"));
+    }
+    let text = value.to_str().map_err(|_not_ascii| wrong("must be ASCII text"))?.trim();
+    let key = match text.strip_prefix('"') {
+        Some(rest) => rest.strip_suffix('"').ok_or_else(|| wrong("the closing quote is missing"))?,
+        None => text,
+    };
+    if key.is_empty() || key.len() > 255 {
+        return Err(wrong("must have 1 to 255 characters"));
+    }
+    Ok(Some(key.to_owned()))
+}
+
+fn session_response(reply: &SessionReply) -> Answer {
+    let status = match reply.origin {
+        SessionOrigin::Created | SessionOrigin::Repeated => StatusCode::CREATED,
+        SessionOrigin::Read | SessionOrigin::Replaced => StatusCode::OK,
+    };
+    let mut response = json(status, &reply.to_json())?;
+    let headers = response.headers_mut();
+    describe(headers, reply.given.as_ref(), reply.cache_status.as_deref());
+    set(headers, TOKEN_HEADER, &reply.token.encode());
+    set(headers, "etag", &reply.etag());
+    if reply.origin == SessionOrigin::Repeated {
+        headers.insert("hexpop-replayed", HeaderValue::from_static("?1"));
+    }
+    no_store(response)
+}
+
+/// Sessions and users' data are in no cache, ours or another's.
+fn no_store(mut response: Response<crate::http::body::Body>) -> Answer {
+    let value = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(header::CACHE_CONTROL, value);
+    Ok(response)
+}
+
+fn no_content(token: &str) -> Response<crate::http::body::Body> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    set(response.headers_mut(), TOKEN_HEADER, token);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(body: &str, with_territory: bool) -> Vec<String> {
+        let problem = parse(body.as_bytes(), with_territory, SessionLimits::default()).unwrap_err();
+        problem
+            .error
+            .errors
+            .iter()
+            .map(|error| match &error.place {
+                Place::Pointer(at) | Place::Parameter(at) | Place::Header(at) => at.clone(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn all_wrong_fields_are_named_at_once() {
+        let body = r#"{"territory":"IT","ttlSeconds":0,"sliding":1,"x/y":2}"#;
+        assert_eq!(
+            places(body, true),
+            ["#/territory", "#/userId", "#/ttlSeconds", "#/sliding", "#/x~1y"]
+        );
+        assert_eq!(places(r#"{"userId":"u","territory":"IT:lazio"}"#, false), ["#/territory"]);
+        assert_eq!(places("[]", true), ["#"]);
+    }
+
+    #[test]
+    fn defaults_are_filled_in_and_data_is_kept_as_it_came() {
+        let body = r#"{"userId":"u1","data":{"big":123456789012345678901234567890, "b" : 1.0}}"#;
+        let (_none, parsed) = parse(body.as_bytes(), false, SessionLimits::default()).unwrap();
+        assert_eq!(parsed.ttl_ms, 1_800_000);
+        assert_eq!(parsed.data.get(), r#"{"big":123456789012345678901234567890, "b" : 1.0}"#);
+    }
+
+    #[test]
+    fn too_much_data_is_413() {
+        let body = format!(r#"{{"userId":"u1","data":"{}"}}"#, "x".repeat(70_000));
+        let problem = parse(body.as_bytes(), false, SessionLimits::default()).unwrap_err();
+        assert_eq!(problem.error.status, 413);
+    }
+}

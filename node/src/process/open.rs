@@ -1,0 +1,297 @@
+//! Opening a node, part by part, and closing it in the opposite order.
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use hexpop_chaos::{FaultyDisk, FaultyOrigin, Registry as Faults};
+use hexpop_edge_config::{ClusterId, config::Loaded};
+use hexpop_gossip::NodeState;
+use hexpop_raft::{
+    Disk, Documents, FsDisk, Host, Options as RaftOptions, Parts, identity,
+    wal::{Health, Options as WalOptions, Wal, WriterThread},
+};
+use hexpop_router::{Clear, FeedHandle, Origin, Ports, Router, RouterOptions};
+use hexpop_shard::{PlacementPolicy, SearchRules, SessionLimits};
+use tokio::runtime::Runtime;
+
+use super::{NodeError, parts};
+use crate::{
+    adapters::{
+        faults::LinkFaults,
+        local::HostShards,
+        origin::{HttpOrigin, NoOrigin},
+        peer::MeshPeers,
+        transport::{RaftTransport, SystemClock},
+    },
+    context::{Calls, Context},
+    control::Dispatch,
+    http::{
+        admin::AdminPort,
+        data::{DataOptions, DataPort},
+        metrics::HttpMetrics,
+    },
+    members::Members,
+    mesh::{AddressBook, HookSlot, Mesh, MeshOptions, gossip_loop::GossipHandle},
+};
+
+/// A node whose parts are open.
+pub(super) struct Node {
+    pub(super) context: Arc<Context>,
+    gossip: GossipHandle,
+    _feed: Option<FeedHandle>,
+    wal: WriterThread,
+    data_options: DataOptions,
+    guard: crate::http::guard::Guard,
+    process: u64,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").finish_non_exhaustive()
+    }
+}
+
+/// What is on disk.
+struct Storage {
+    wal: WriterThread,
+    snapshots: Arc<dyn Disk>,
+    documents: Documents,
+    raft: hexpop_edge_config::RaftId,
+    incarnation: u64,
+}
+
+impl Node {
+    /// Opens everything; on an error what is open already is closed by being dropped.
+    pub(super) async fn open(loaded: &Loaded, data: &Runtime) -> Result<Self, NodeError> {
+        let config = &loaded.config;
+        let started = Instant::now();
+        let registry = prometheus::Registry::new();
+        let faults = Arc::new(Faults::new(config.chaos.max_ttl));
+        let guard = parts::guard(&config.admin)?;
+        let tokens = parts::tokens(&config.data.auth.tokens)?;
+        let storage = open_storage(loaded, &faults)?;
+
+        let dispatch = Arc::new(Dispatch::default());
+        let addresses = Arc::new(AddressBook::default());
+        let hooks = Arc::new(HookSlot::default());
+        if config.chaos.enabled {
+            hooks.arm(Arc::new(LinkFaults(Arc::clone(&faults))));
+        }
+        let mut mesh_options = MeshOptions::from_config(&config.mesh, config.node.id, storage.raft);
+        mesh_options.bulk_runtime = Some(data.handle().clone());
+        let mesh = Mesh::bind(mesh_options, addresses, hooks, dispatch.clone())
+            .map_err(|error| NodeError::open("the mesh")(&error))?;
+
+        let identity = (storage.raft, storage.incarnation);
+        let gossip = parts::start_gossip(config, &mesh, &dispatch, identity, &registry)?;
+        let members = Members::new(gossip.clone());
+        let host = open_host(config, &storage, &mesh, &members, &registry).await?;
+        dispatch.serve_host(host.clone());
+        parts::exchange_map_versions(&host, &gossip);
+
+        let origin = open_origin(config, &faults)?;
+        let router = open_router(config, &storage, &host, &mesh, &members, origin, &registry)?;
+        let process: u64 = rand::random();
+        let context = Arc::new(Context {
+            cluster: config.mesh.cluster.to_string(),
+            pop: config.node.pop.clone(),
+            host,
+            router,
+            mesh,
+            members,
+            faults,
+            chaos_enabled: config.chaos.enabled,
+            http_metrics: HttpMetrics::register(&registry)
+                .map_err(|error| NodeError::open("metrics")(&error))?,
+            registry,
+            config_json: loaded.to_json(),
+            origin_url: config.origin.url.clone(),
+            started,
+            draining: AtomicBool::new(false),
+            was_ready: AtomicBool::new(false),
+            heartbeat_ms: std::sync::atomic::AtomicU64::new(0),
+            ingest_bytes_max: config.limits.ingest_bytes.as_usize(),
+            ingest_line_bytes_max: config.limits.ingest_line_bytes.as_usize(),
+            body_idle: config.limits.body_idle_timeout,
+        });
+        dispatch.serve_admin(Arc::new(Calls(Arc::clone(&context))));
+        let mut feed = None;
+        if config.origin.feed && config.origin.url.is_some() {
+            let _entered = data.enter();
+            feed = Some(context.router.follow_feeds());
+        }
+        let data_options = data_options(config, tokens);
+        Ok(Self { context, gossip, _feed: feed, wal: storage.wal, data_options, guard, process })
+    }
+
+    pub(super) fn data_port(&self) -> Arc<DataPort> {
+        let options = self.data_options.clone();
+        Arc::new(DataPort::new(Arc::clone(&self.context), options, self.process))
+    }
+
+    pub(super) fn admin_port(&self) -> Arc<AdminPort> {
+        let guard = self.guard.clone();
+        Arc::new(AdminPort::new(Arc::clone(&self.context), guard, self.process.rotate_left(32)))
+    }
+
+    /// Tells the members what this node is doing.
+    pub(super) async fn set_state(&self, state: NodeState) {
+        self.gossip.set_state(state).await;
+    }
+
+    /// Leaves the mesh and closes what is on disk.
+    pub(super) async fn close(self) {
+        self.gossip.leave().await;
+        self.context.host.shutdown().await;
+        self.context.mesh.close(Duration::from_secs(1)).await;
+        if let Health::Failed(error) = self.context.host.wal_health() {
+            tracing::warn!(%error, "the log had failed");
+        }
+        // Closes the log and waits for its last flush.
+        drop(self.wal);
+    }
+}
+
+fn data_options(config: &hexpop_edge_config::Config, tokens: Vec<String>) -> DataOptions {
+    let limits = &config.limits;
+    DataOptions {
+        body_bytes_max: limits.body_bytes.as_usize(),
+        body_idle: limits.body_idle_timeout,
+        target_bytes_max: limits.target_bytes.as_usize(),
+        requests_max: usize::try_from(limits.requests_in_flight).unwrap_or(usize::MAX),
+        tokens,
+        search: SearchRules {
+            forbidden_filters: config.data.forbidden_filters.clone(),
+            // Bounds are whole amounts far below 2^53.
+            price_bounds: config.data.price_ranges.iter().map(|bound| *bound as f64).collect(),
+        },
+        session_limits: SessionLimits {
+            sealed_bytes: u32::try_from(limits.session_bytes.bytes())
+                .unwrap_or(u32::MAX)
+                .saturating_add(SessionLimits::SEAL_OVERHEAD),
+            per_user: limits.sessions_per_user,
+        },
+    }
+}
+
+fn open_storage(loaded: &Loaded, faults: &Arc<Faults>) -> Result<Storage, NodeError> {
+    let config = &loaded.config;
+    let dir = &config.node.data_dir;
+    let open_dir = |name: &str| {
+        let path = dir.join(name);
+        FsDisk::open(&path)
+            .map(|disk| Arc::new(disk) as Arc<dyn Disk>)
+            .map_err(|error| NodeError::open(format!("the data directory {}", path.display()))(&error))
+    };
+    let log = Arc::new(FaultyDisk::new(open_dir("log")?, Arc::clone(faults)));
+    let raft = identity::load_or_create(&*log, rand::random())
+        .map_err(|error| NodeError::open("the identity of the data directory")(&error))?;
+    let options = WalOptions {
+        segment_bytes: u32::try_from(config.raft.segment_bytes.bytes()).unwrap_or(64 << 20),
+        queue_bytes_max: config.raft.queue_bytes.as_usize(),
+        ..WalOptions::default()
+    };
+    let (wal, recovery) = Wal::open(log, raft, options)
+        .map_err(|error| NodeError::open("the write-ahead log")(&error))?;
+    tracing::info!(?recovery, "the write-ahead log is open");
+    let wal = WriterThread::spawn(wal)
+        .map_err(|error| NodeError::open("the write-ahead log's thread")(&error))?;
+    let documents = Documents::open(&dir.join("documents"), config.cache.docs_bytes.bytes())
+        .map_err(|error| NodeError::open("the document store")(&error))?;
+    let incarnation = parts::next_incarnation(&dir.join("incarnation"))?;
+    Ok(Storage { wal, snapshots: open_dir("snapshots")?, documents, raft, incarnation })
+}
+
+async fn open_host(
+    config: &hexpop_edge_config::Config,
+    storage: &Storage,
+    mesh: &Mesh,
+    members: &Arc<Members>,
+    registry: &prometheus::Registry,
+) -> Result<crate::adapters::local::NodeHost, NodeError> {
+    let transport = Arc::new(RaftTransport::default());
+    transport.connect(mesh.clone());
+    let policy = PlacementPolicy::from_config(&config.placement, &config.territories);
+    let cluster = ClusterId::from(&config.mesh.cluster);
+    let options = RaftOptions {
+        expect_nodes: config.placement.expect_nodes,
+        heartbeat: config.raft.heartbeat,
+        election_min: config.raft.election_min,
+        election_max: config.raft.election_max,
+        log_bytes_before_snapshot: config.raft.log_bytes_before_snapshot.bytes(),
+        snapshot_chunk_bytes: config.raft.snapshot_chunk.as_usize(),
+        append_bytes_max: config.raft.max_append_bytes.as_usize(),
+        hot_documents_bytes: config.cache.docs_bytes.bytes(),
+        ..RaftOptions::new(cluster, config.node.id, config.mesh.bootstrap.clone(), policy)
+    };
+    let metrics = hexpop_raft::Metrics::register(registry)
+        .map_err(|error| NodeError::open("metrics of consensus")(&error))?;
+    Host::open(Parts {
+        options,
+        wal: storage.wal.handle(),
+        snapshots: Arc::clone(&storage.snapshots),
+        documents: storage.documents.clone(),
+        transport,
+        membership: Arc::clone(members) as _,
+        clock: Arc::new(SystemClock),
+        metrics,
+    })
+    .await
+    .map_err(|error| NodeError::open("consensus")(&error))
+}
+
+fn open_origin(
+    config: &hexpop_edge_config::Config,
+    faults: &Arc<Faults>,
+) -> Result<Arc<dyn Origin>, NodeError> {
+    let inner: Arc<dyn Origin> = match &config.origin.url {
+        None => Arc::new(NoOrigin),
+        Some(url) => {
+            let idle_max = usize::try_from(config.origin.max_connections).unwrap_or(64);
+            let origin = HttpOrigin::new(url, config.origin.connect_timeout, idle_max)
+                .map_err(|error| NodeError::open("the origin")(&error))?;
+            Arc::new(origin)
+        }
+    };
+    Ok(Arc::new(FaultyOrigin::new(inner, Arc::clone(faults))))
+}
+
+fn open_router(
+    config: &hexpop_edge_config::Config,
+    storage: &Storage,
+    host: &crate::adapters::local::NodeHost,
+    mesh: &Mesh,
+    members: &Arc<Members>,
+    origin: Arc<dyn Origin>,
+    registry: &prometheus::Registry,
+) -> Result<Arc<crate::context::NodeRouter>, NodeError> {
+    let mut options = RouterOptions::new(
+        config.node.id,
+        config.node.pop.clone(),
+        storage.raft,
+        storage.incarnation,
+    );
+    parts::apply_router_config(&mut options, config);
+    let peers = Arc::new(MeshPeers::default());
+    peers.connect(mesh.clone());
+    let secret = host.clone();
+    let ports = Ports {
+        local: Arc::new(HostShards(host.clone())),
+        peer: peers,
+        peers: Arc::clone(members) as _,
+        origin,
+        clock: Arc::new(SystemClock),
+        sealer: Arc::new(Clear),
+        mac: Arc::new(move |message: &[u8]| {
+            let secret = secret.cluster_secret()?;
+            let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret.0);
+            ring::hmac::sign(&key, message).as_ref().try_into().ok()
+        }),
+    };
+    let metrics = hexpop_router::Metrics::register(registry)
+        .map_err(|error| NodeError::open("metrics of routing")(&error))?;
+    Ok(Router::new(options, ports, metrics))
+}

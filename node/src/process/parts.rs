@@ -1,0 +1,195 @@
+//! Smaller parts of a node: its tokens, its incarnation, its gossip, what its router is told.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use hexpop_edge_config::{
+    ClusterId, Config, RaftId,
+    config::{self, OriginHost},
+};
+use hexpop_gossip::{Event, Gossip, Identity, Metrics, NodeInfo, NodeState, Options};
+use hexpop_router::{OriginHost as CacheHost, RouterOptions};
+
+use super::NodeError;
+use crate::{
+    adapters::local::NodeHost,
+    control::Dispatch,
+    http::guard::Guard,
+    mesh::{
+        Mesh,
+        gossip_loop::{GossipHandle, GossipLoop},
+    },
+};
+
+/// Reads bearer tokens, one per file.
+pub(super) fn tokens(files: &[PathBuf]) -> Result<Vec<String>, NodeError> {
+    files.iter().map(|file| token(file)).collect()
+}
+
+fn token(file: &Path) -> Result<String, NodeError> {
+    let what = || format!("the token in {}", file.display());
+    let text = fs::read_to_string(file).map_err(|error| NodeError::open(what())(&error))?;
+    let token = text.trim();
+    if token.len() < 16 {
+        let cause = "a token has at least 16 characters".to_owned();
+        return Err(NodeError::Open { what: what(), cause });
+    }
+    Ok(token.to_owned())
+}
+
+/// Who may use the admin port.
+pub(super) fn guard(admin: &config::Admin) -> Result<Guard, NodeError> {
+    let tokens = admin
+        .tokens
+        .iter()
+        .map(|entry| Ok((token(&entry.file)?, entry.role)))
+        .collect::<Result<_, NodeError>>()?;
+    Ok(Guard {
+        tokens,
+        loopback: Some(admin.loopback_role),
+        hosts: admin.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+    })
+}
+
+fn wall_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| u64::try_from(since.as_millis()).ok())
+        .unwrap_or_default()
+}
+
+/// A number that grows with every start of this data directory: the time of the start in
+/// milliseconds, or one more than the last one where the clock went back.
+pub(super) fn next_incarnation(file: &Path) -> Result<u64, NodeError> {
+    let failed = |error: io::Error| {
+        NodeError::open(format!("the start counter {}", file.display()))(&error)
+    };
+    let last: u64 = match fs::read_to_string(file) {
+        Ok(text) => text.trim().parse().unwrap_or_default(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(failed(error)),
+    };
+    let next = wall_ms().max(last + 1);
+    let aside = file.with_extension("tmp");
+    fs::write(&aside, next.to_string()).map_err(failed)?;
+    fs::File::open(&aside).and_then(|file| file.sync_all()).map_err(failed)?;
+    fs::rename(&aside, file).map_err(failed)?;
+    Ok(next)
+}
+
+/// Starts the gossip of a node; it begins alone and asks the seeds.
+pub(super) fn start_gossip(
+    config: &Config,
+    mesh: &Mesh,
+    dispatch: &Dispatch,
+    (raft, incarnation): (RaftId, u64),
+    registry: &prometheus::Registry,
+) -> Result<GossipHandle, NodeError> {
+    let failed = |error: hexpop_gossip::Error| NodeError::open("gossip")(&error);
+    let address = config.mesh.advertised();
+    let identity = Identity { node: config.node.id, incarnation, raft, address };
+    let info = NodeInfo {
+        pop: config.node.pop.clone(),
+        labels: config.node.labels.clone(),
+        http: config.listen.http,
+        admin: config.listen.admin,
+        mesh: address,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        state: NodeState::Joining,
+        started_at_ms: wall_ms(),
+    };
+    let gossip = Gossip::new(
+        Instant::now(),
+        ClusterId::from(&config.mesh.cluster),
+        identity,
+        info,
+        Options::from(&config.gossip),
+        rand::random(),
+    )
+    .map_err(failed)?;
+    let metrics = Metrics::register(registry).map_err(failed)?;
+    let (handle, driver) = GossipLoop::new(gossip, config.mesh.seeds.clone(), Some(metrics));
+    dispatch.serve_gossip(handle.clone());
+    tokio::spawn(driver.run(mesh.clone()));
+    Ok(handle)
+}
+
+/// Passes hints of newer shard maps from gossip to consensus, and this node's version to gossip.
+pub(super) fn exchange_map_versions(host: &NodeHost, gossip: &GossipHandle) {
+    let mut events = gossip.subscribe();
+    let listener = host.clone();
+    let latest = gossip.clone();
+    tokio::spawn(async move {
+        use tokio::sync::broadcast::error::RecvError;
+        loop {
+            match events.recv().await {
+                Ok(Event::ShardMap { version, holder }) => listener.on_map_hint(version, holder),
+                Ok(_) => {}
+                Err(RecvError::Lagged(_missed)) => {
+                    let (version, holder) = latest.view().shard_map;
+                    listener.on_map_hint(version, holder);
+                }
+                Err(RecvError::Closed) => return,
+            }
+        }
+    });
+    let mut versions = host.watch_map();
+    let teller = gossip.clone();
+    tokio::spawn(async move {
+        loop {
+            let version = *versions.borrow_and_update();
+            if version > 0 {
+                teller.set_shard_map_version(version).await;
+            }
+            if versions.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// What the configuration says about routing.
+pub(super) fn apply_router_config(options: &mut RouterOptions, config: &Config) {
+    options.origin_breaker.failures_max = config.origin.breaker.failures;
+    options.origin_breaker.open_first = config.origin.breaker.open_for;
+    options.origin_breaker.open_max = config.origin.breaker.open_for;
+    options.write_timeout = config.raft.propose_timeout;
+    options.cache.bytes_max = config.cache.bytes.bytes();
+    options.cache.object_bytes_max = config.cache.object_max.as_usize();
+    options.cache.stale_max = config.cache.stale_max;
+    options.cache.origin_timeout = config.origin.timeout;
+    options.cache.host = match &config.origin.host {
+        OriginHost::Pass => CacheHost::Pass,
+        OriginHost::Fixed(name) => CacheHost::Fixed(name.clone()),
+    };
+    options.feed.territories =
+        config.territories.iter().map(|policy| policy.territory.clone()).collect();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn incarnations_grow_even_when_the_clock_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("incarnation");
+        fs::write(&file, u64::MAX.saturating_sub(10).to_string()).unwrap();
+        assert_eq!(next_incarnation(&file).unwrap(), u64::MAX - 9);
+        assert_eq!(next_incarnation(&file).unwrap(), u64::MAX - 8);
+    }
+
+    #[test]
+    fn short_tokens_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        fs::write(&file, "short\n").unwrap();
+        assert!(tokens(&[file.clone()]).is_err());
+        fs::write(&file, "long-enough-for-a-token\n").unwrap();
+        assert_eq!(tokens(&[file]).unwrap(), ["long-enough-for-a-token"]);
+    }
+}

@@ -34,8 +34,6 @@ pub(super) enum Stage {
     Placed,
     /// The directory says what the line wants.
     Committed,
-    /// Copies at other places are gone.
-    Cleared,
 }
 
 /// One line.
@@ -51,9 +49,6 @@ pub(crate) struct Item {
     pub(super) earlier: Vec<ShardKey>,
     /// Where our copy stands in its shard's log.
     pub(super) position: Option<LogPosition>,
-    /// The copy had been there already, hidden, with the directory pointing to it: whoever wrote
-    /// it stopped before it was revealed, and copies at unknown other places may be left.
-    pub(super) left_over: bool,
     /// The copy is found already.
     pub(super) is_found: bool,
     /// Something was changed on the line's behalf.
@@ -82,7 +77,6 @@ impl Item {
             entry: None,
             earlier: Vec::new(),
             position: None,
-            left_over: false,
             is_found: false,
             changed: false,
             stage: Stage::Read,

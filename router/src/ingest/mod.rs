@@ -3,18 +3,21 @@
 //! Lines are worked on in windows, whose steps are commands of hundreds of items each. Per listing,
 //! in this order:
 //!
-//! 1. the copy goes to its place, hidden (unless it replaces one that is found there);
+//! 1. the copy goes to its place, hidden, unless it replaces one that is found there: then the line
+//!    is done;
 //! 2. copies at earlier places are retired;
-//! 3. the directory is compared and set to the new place: the commit. If it says so already, that
-//!    is checked at `strong` instead;
-//! 4. copies at earlier places are retired again, in case somebody wrote there meanwhile;
-//! 5. the copy is revealed.
+//! 3. the directory is compared and set to the new place: the commit;
+//! 4. the copy is revealed.
 //!
-//! So a listing is never counted twice: what is revealed is what the directory points to, after the
-//! other copies have gone. Retiring before the commit is what makes that hold when a writer stops
-//! half-way: an entry of the directory does not say where the listing was before, so that nobody
-//! could clean up behind it. Whoever loses a race withdraws its own copy. A line is accepted when all
-//! of it is durable; anything else that was begun is completed by repeating the line.
+//! A deletion takes the copy away and then has the directory say so.
+//!
+//! **Invariant:** where a copy is found, the directory points. A copy is revealed only behind the
+//! commit, and gone before the directory points elsewhere; and a copy that comes back to a place
+//! where there was none is hidden, so that its writer has to set the directory, which makes whoever
+//! is about to point it elsewhere fail to compare. So a listing is never counted twice, also when
+//! writers race or stop half-way; a moving one may be missing for a moment. Whoever loses a race
+//! withdraws its own copy. A line is accepted when all of it is durable; what was begun and not
+//! finished is completed by repeating the line.
 
 mod batch;
 mod item;

@@ -1,21 +1,18 @@
 //! The steps of a window.
 
-use std::collections::BTreeMap;
-
-use futures::{FutureExt, future::BoxFuture};
+use futures::future::BoxFuture;
 use hexpop_shard::{
-    DeleteItem, DirectoryChange, DirectoryChangeOutcome, DirectoryTarget, ItemOutcome, KeyRange,
-    ListingVersion, Precedence, ReadAnswer, ReadOp, ShardDescriptor, ShardKey, Space,
+    DeleteItem, DirectoryChange, DirectoryChangeOutcome, ItemOutcome, Precedence, ShardKey,
     StoredVersion, UpsertItem,
 };
 use openraft_rt::AsyncRuntime;
 
 use super::{
-    batch::{ListingWrite, Written},
+    batch::ListingWrite,
     item::{Item, LineOutcome, Stage, Want},
 };
 use crate::{
-    ask::{Call, Place, ReadTerms},
+    ask::{Call, ReadTerms},
     consistency::Level,
     router::Router,
 };
@@ -37,10 +34,8 @@ impl<R: AsyncRuntime> Router<R> {
                     break;
                 }
                 self.place(&mut items, call).await;
-                self.clear_before(&mut items, call).await;
-                self.commit(&mut items, call).await;
-                self.find_left_overs(&mut items, call).await;
                 self.clear(&mut items, call).await;
+                self.commit(&mut items, call).await;
                 self.reveal(&mut items, call).await;
             }
             self.withdraw_losers(&items, call).await;
@@ -106,10 +101,10 @@ impl<R: AsyncRuntime> Router<R> {
         for (at, written) in self.write_listings(writes, call).await {
             let Some(item) = items.get_mut(at) else { continue };
             match written {
-                Ok((ItemOutcome::Applied, position)) => {
+                Ok((outcome @ (ItemOutcome::Applied | ItemOutcome::AppliedHidden), position)) => {
                     item.changed = true;
                     item.position = Some(position);
-                    item.is_found = false;
+                    item.is_found = outcome == ItemOutcome::Applied;
                     item.stage = Stage::Placed;
                 }
                 Ok((ItemOutcome::Ignored { stored }, _)) => placed_before(item, stored.as_ref()),
@@ -121,30 +116,54 @@ impl<R: AsyncRuntime> Router<R> {
         }
     }
 
-    /// Has the directory say what the lines want.
-    async fn commit(&self, items: &mut [Item], call: &Call<R>) {
-        let (mut changes, mut checks) = (Vec::new(), Vec::new());
+    /// Retires copies at earlier places.
+    async fn clear(&self, items: &mut [Item], call: &Call<R>) {
+        let map = self.asker.map();
+        let shard_of = |key: &ShardKey| map.locate(key).map(|shard| shard.id);
+        let mut retires = Vec::new();
         for (at, item) in items.iter().enumerate().filter(|(_, item)| item.is_at(Stage::Placed)) {
-            if item.is_in_directory() {
-                checks.push(at);
-            } else {
-                changes.push((
-                    at,
-                    DirectoryChange {
-                        id: item.id.clone(),
-                        expected: item.entry.as_ref().map(|entry| entry.version),
-                        target: item.target(),
-                        listing_version: item.version,
-                    },
-                ));
+            // A shard holds one copy of an id: ours replaced the one at the earlier place.
+            let own = item.key().and_then(shard_of);
+            for key in item.earlier.iter().filter(|key| shard_of(key) != own) {
+                retires.push((at, ListingWrite::Retire(item.reference(key.clone(), None))));
             }
         }
-        self.read_entries(items, &checks, Level::Strong, call).await;
-        for at in checks {
+        for (at, retired) in self.write_listings(retires, call).await {
             let Some(item) = items.get_mut(at) else { continue };
-            if item.is_open() && item.is_in_directory() {
-                item.stage = Stage::Committed;
+            match retired {
+                Ok((ItemOutcome::Applied | ItemOutcome::AppliedHidden, _)) => item.changed = true,
+                Ok((ItemOutcome::Ignored { stored: Some(stored) }, _)) if !stored.deleted => {
+                    if stored.version.against(&item.version) == Precedence::Newer {
+                        item.end(LineOutcome::Ignored);
+                    } else {
+                        item.retry_later("a copy elsewhere is still being moved".to_owned());
+                    }
+                }
+                Ok((ItemOutcome::Ignored { .. }, _)) => {}
+                Ok((ItemOutcome::Rejected { reason }, _)) => item.retry_later(reason),
+                Err(error) => item.retry_later(error.detail),
             }
+        }
+    }
+
+    /// Has the directory say what the lines want.
+    async fn commit(&self, items: &mut [Item], call: &Call<R>) {
+        let mut changes = Vec::new();
+        for (at, item) in items.iter_mut().enumerate() {
+            if !item.is_at(Stage::Placed) {
+                continue;
+            }
+            if item.is_found && item.is_in_directory() {
+                item.done();
+                continue;
+            }
+            let change = DirectoryChange {
+                id: item.id.clone(),
+                expected: item.entry.as_ref().map(|entry| entry.version),
+                target: item.target(),
+                listing_version: item.version,
+            };
+            changes.push((at, change));
         }
         for (at, compared) in self.write_directory(changes, call).await {
             let Some(item) = items.get_mut(at) else { continue };
@@ -169,152 +188,11 @@ impl<R: AsyncRuntime> Router<R> {
         }
     }
 
-    /// Looks for copies elsewhere of listings whose earlier writer stopped half-way.
-    async fn find_left_overs(&self, items: &mut [Item], call: &Call<R>) {
-        let left: Vec<(usize, String)> = items
-            .iter()
-            .enumerate()
-            .filter(|(_, item)| item.is_at(Stage::Committed) && item.left_over)
-            .map(|(at, item)| (at, item.id.clone()))
-            .collect();
-        let Ok(shards) = self.shards(&[KeyRange::space(Space::Listings)]) else { return };
-        let mut questions = Vec::new();
-        for (at, id) in left {
-            for shard in &shards {
-                questions.push(self.find_copy(at, id.clone(), shard.clone(), call).boxed());
-            }
-        }
-        let found = self.together(questions).await;
-        for (at, key) in found {
-            let Some(item) = items.get_mut(at) else { continue };
-            match key {
-                Ok(Some(key)) if item.key() != Some(&key) && !item.earlier.contains(&key) => {
-                    item.earlier.push(key);
-                }
-                Ok(_) => {}
-                Err(error) => item.retry_later(error),
-            }
-        }
-    }
-
-    /// The place of a listing's copy in one shard.
-    async fn find_copy(
-        &self,
-        at: usize,
-        id: String,
-        shard: ShardDescriptor,
-        call: &Call<R>,
-    ) -> Vec<(usize, Result<Option<ShardKey>, String>)> {
-        let (place, op) = (Place::Shard(shard), ReadOp::Listing { id });
-        let terms = ReadTerms::at(Level::Strong);
-        let found = match self.asker.read(&place, terms, op, call).await.map(|read| read.body) {
-            Ok(ReadAnswer::Listing(listing)) => Ok(listing.map(|it| it.key)),
-            Ok(_) => Ok(None),
-            Err(error) => Err(error.detail),
-        };
-        vec![(at, found)]
-    }
-
-    /// Retires copies at earlier places before the directory is changed, so that whoever stops
-    /// behind that leaves none that is found.
-    async fn clear_before(&self, items: &mut [Item], call: &Call<R>) {
-        let moving = |item: &Item| item.is_at(Stage::Placed) && !item.is_in_directory();
-        let newer = self.retire_earlier(items, moving, call).await;
-        for at in newer.into_keys() {
-            if let Some(item) = items.get_mut(at) {
-                item.end(LineOutcome::Ignored);
-            }
-        }
-    }
-
-    /// Retires copies at earlier places once more: until the directory was changed, others could
-    /// still write there.
-    async fn clear(&self, items: &mut [Item], call: &Call<R>) {
-        let newer = self.retire_earlier(items, |item| item.is_at(Stage::Committed), call).await;
-        for item in items.iter_mut().filter(|item| item.is_at(Stage::Committed)) {
-            item.stage = Stage::Cleared;
-        }
-        if !newer.is_empty() {
-            self.yield_to(items, newer, call).await;
-        }
-    }
-
-    /// Retires the earlier copies of some items; answers which have newer ones, and the newest.
-    async fn retire_earlier(
-        &self,
-        items: &mut [Item],
-        which: impl Fn(&Item) -> bool + Send,
-        call: &Call<R>,
-    ) -> BTreeMap<usize, (ShardKey, ListingVersion)> {
-        let map = self.asker.map();
-        let shard_of = |key: &ShardKey| map.locate(key).map(|shard| shard.id);
-        let mut copies: Vec<(usize, ShardKey)> = Vec::new();
-        let mut retires = Vec::new();
-        for (at, item) in items.iter().enumerate().filter(|(_, item)| which(item)) {
-            // A shard holds one copy of an id: ours replaced the one at the earlier place.
-            let own = item.key().and_then(shard_of);
-            for key in item.earlier.iter().filter(|key| shard_of(key) != own) {
-                let retire = ListingWrite::Retire(item.reference(key.clone(), None));
-                retires.push((copies.len(), retire));
-                copies.push((at, key.clone()));
-            }
-        }
-        let retired = self.write_listings(retires, call).await;
-        let mut newer: BTreeMap<usize, (ShardKey, ListingVersion)> = BTreeMap::new();
-        for (tag, retired) in retired {
-            let Some((at, key)) = copies.get(tag) else { continue };
-            let Some(item) = items.get_mut(*at) else { continue };
-            let Some(stored) = retired_before(item, retired) else { continue };
-            let newest = newer.entry(*at).or_insert_with(|| (key.clone(), stored));
-            if stored.against(&newest.1) == Precedence::Newer {
-                *newest = (key.clone(), stored);
-            }
-        }
-        newer
-    }
-
-    /// Points the directory back to copies that turned out to be newer than ours.
-    async fn yield_to(
-        &self,
-        items: &mut [Item],
-        mut newer: BTreeMap<usize, (ShardKey, ListingVersion)>,
-        call: &Call<R>,
-    ) {
-        let ids = newer.keys().filter_map(|at| Some((*at, items.get(*at)?.id.clone()))).collect();
-        let mut changes = Vec::new();
-        for (at, read) in self.read_directory(ids, ReadTerms::at(Level::Strong), call).await {
-            let Some(item) = items.get_mut(at) else { continue };
-            match (read, newer.remove(&at)) {
-                (Ok(Some(entry)), Some((key, version))) if entry.key() == item.key() => {
-                    changes.push((
-                        at,
-                        DirectoryChange {
-                            id: item.id.clone(),
-                            expected: Some(entry.version),
-                            target: DirectoryTarget::At(key),
-                            listing_version: version,
-                        },
-                    ));
-                }
-                // Somebody else has taken it further.
-                (Ok(_), _) => item.end(LineOutcome::Ignored),
-                (Err(error), _) => item.retry_later(error.detail),
-            }
-        }
-        for (at, compared) in self.write_directory(changes, call).await {
-            let Some(item) = items.get_mut(at) else { continue };
-            match compared {
-                Ok(_) => item.end(LineOutcome::Ignored),
-                Err(error) => item.retry_later(error.detail),
-            }
-        }
-    }
-
     /// Lets searches find what the directory points to.
     async fn reveal(&self, items: &mut [Item], call: &Call<R>) {
         let mut reveals = Vec::new();
         for (at, item) in items.iter_mut().enumerate() {
-            if !item.is_at(Stage::Cleared) {
+            if !item.is_at(Stage::Committed) {
                 continue;
             }
             match item.key() {
@@ -328,7 +206,7 @@ impl<R: AsyncRuntime> Router<R> {
         for (at, revealed) in self.write_listings(reveals, call).await {
             let Some(item) = items.get_mut(at) else { continue };
             match revealed {
-                Ok((ItemOutcome::Applied, _)) => {
+                Ok((ItemOutcome::Applied | ItemOutcome::AppliedHidden, _)) => {
                     item.changed = true;
                     item.done();
                 }
@@ -358,23 +236,6 @@ impl<R: AsyncRuntime> Router<R> {
     }
 }
 
-/// Takes note of what became of a copy elsewhere; `Some` = it is newer than ours.
-fn retired_before(item: &mut Item, retired: Written) -> Option<ListingVersion> {
-    match retired {
-        Ok((ItemOutcome::Applied, _)) => item.changed = true,
-        Ok((ItemOutcome::Ignored { stored: Some(stored) }, _)) if !stored.deleted => {
-            if stored.version.against(&item.version) == Precedence::Newer {
-                return Some(stored.version);
-            }
-            item.retry_later("a copy elsewhere is still being moved".to_owned());
-        }
-        Ok((ItemOutcome::Ignored { .. }, _)) => {}
-        Ok((ItemOutcome::Rejected { reason }, _)) => item.retry_later(reason),
-        Err(error) => item.retry_later(error.detail),
-    }
-    None
-}
-
 /// Takes note of a shard's word that it has this or something newer already.
 fn placed_before(item: &mut Item, stored: Option<&StoredVersion>) {
     let Some(stored) = stored else {
@@ -393,7 +254,6 @@ fn placed_before(item: &mut Item, stored: Option<&StoredVersion>) {
                 item.end(LineOutcome::Ignored);
                 return;
             }
-            item.left_over = stored.hidden && item.position.is_none() && item.is_in_directory();
             item.position = Some(stored.position);
             item.is_found = !stored.hidden;
             item.stage = Stage::Placed;

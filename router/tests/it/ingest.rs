@@ -4,7 +4,7 @@ use hexpop_router::{Context, IngestReport, full};
 use proptest::prelude::*;
 
 use crate::{
-    mesh::{Fault, Mesh, TestRouter, listing},
+    mesh::{Fault, FaultPlan, Mesh, TestRouter, listing},
     origin::{TestOrigin, port},
 };
 
@@ -138,8 +138,52 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 1..25)
 }
 
+/// The lines of a history, and where it leads.
+fn history(events: &[Event]) -> (Vec<String>, BTreeMap<String, Option<usize>>) {
+    let mut lines = Vec::new();
+    let mut expected = BTreeMap::new();
+    for (version, event) in (1_u64..).zip(events) {
+        let id = format!("l{}", event.id);
+        if event.deletes {
+            lines.push(format!(r#"{{"delete":"{id}","version":{version}}}"#));
+            expected.insert(id, None);
+        } else {
+            lines.push(listing(&id, TERRITORIES[event.territory], version, version));
+            expected.insert(id, Some(event.territory));
+        }
+    }
+    (lines, expected)
+}
+
+/// The nth write is refused, or its answer lost.
+fn faults_of(faults: Vec<Option<bool>>) -> FaultPlan {
+    Box::new(move |number, _| {
+        let at = usize::try_from(number - 1).unwrap();
+        let lost = faults.get(at).copied().flatten()?;
+        Some(if lost { Fault::LoseAnswer } else { Fault::Refuse })
+    })
+}
+
+async fn check_after_repeats(
+    mesh: &Arc<Mesh>,
+    lines: &[String],
+    expected: &BTreeMap<String, Option<usize>>,
+) {
+    let calm = mesh.router(2, port(&TestOrigin::none()));
+    for _ in 0..2 {
+        let report = ingest(&calm, lines).await;
+        assert_eq!(report.rejected_total, 0, "{:?}", report.rejected);
+    }
+    let found = mesh.found();
+    for (id, territory) in expected {
+        let wanted = territory.map(|at| vec![mesh.shard_of(TERRITORIES[at])]);
+        assert_eq!(found.get(id).cloned(), wanted, "{id}");
+    }
+    assert_eq!(mesh.doubles(), Vec::<String>::new());
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     /// Whatever goes wrong on the way, nothing is ever found twice, and repeating the lines leads
     /// to what they say.
@@ -160,40 +204,52 @@ proptest! {
                 options.retry.attempts_max = 1;
             };
             let router = mesh.router_with(1, port(&TestOrigin::none()), quick);
-            let mut lines = Vec::new();
-            let mut expected: BTreeMap<String, Option<usize>> = BTreeMap::new();
-            for (version, event) in (1_u64..).zip(&events) {
-                let id = format!("l{}", event.id);
-                if event.deletes {
-                    lines.push(format!(r#"{{"delete":"{id}","version":{version}}}"#));
-                    expected.insert(id, None);
-                } else {
-                    lines.push(listing(&id, TERRITORIES[event.territory], version, version));
-                    expected.insert(id, Some(event.territory));
-                }
-            }
-            mesh.plan(Box::new(move |number, _| {
-                let at = usize::try_from(number - 1).unwrap();
-                faults.get(at).copied().flatten().map(|lost| {
-                    if lost { Fault::LoseAnswer } else { Fault::Refuse }
-                })
-            }));
+            let (lines, expected) = history(&events);
+            mesh.plan(faults_of(faults));
             // Each line by itself, as if its writer had been killed at any step.
             for line in &lines {
                 ingest(&router, std::slice::from_ref(line)).await;
             }
             mesh.no_faults();
-            let calm = mesh.router(2, port(&TestOrigin::none()));
-            for _ in 0..2 {
-                let report = ingest(&calm, &lines).await;
-                assert_eq!(report.rejected_total, 0, "{:?}", report.rejected);
+            check_after_repeats(&mesh, &lines, &expected).await;
+        });
+    }
+
+    /// Writers that race with each other, each with its own part of the history.
+    #[test]
+    fn races_lead_to_the_newest_state(
+        events in events(),
+        seed in any::<u64>(),
+        writers in 2_usize..4,
+        faults in prop::collection::vec(prop::option::weighted(0.1, prop::bool::ANY), 60),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mesh = Mesh::new(3, &TERRITORIES);
+            mesh.watch_doubles();
+            mesh.shuffle(seed);
+            let (lines, expected) = history(&events);
+            mesh.plan(faults_of(faults));
+            let racing = (0..writers).map(|writer| {
+                let node = u32::try_from(writer).unwrap() % 3 + 1;
+                let router = mesh.router(node, port(&TestOrigin::none()));
+                let part: Vec<String> =
+                    lines.iter().skip(writer).step_by(writers).cloned().collect();
+                tokio::spawn(async move {
+                    for line in &part {
+                        ingest(&router, std::slice::from_ref(line)).await;
+                    }
+                })
+            });
+            for writer in racing.collect::<Vec<_>>() {
+                writer.await.unwrap();
             }
-            let found = mesh.found();
-            for (id, territory) in expected {
-                let wanted = territory.map(|at| vec![mesh.shard_of(TERRITORIES[at])]);
-                assert_eq!(found.get(&id).cloned(), wanted, "{id}");
-            }
-            assert_eq!(mesh.doubles(), Vec::<String>::new());
+            mesh.no_faults();
+            check_after_repeats(&mesh, &lines, &expected).await;
         });
     }
 }

@@ -53,6 +53,8 @@ struct Inner {
     requests: Vec<(NodeId, ShardRequest)>,
     doubles: Vec<String>,
     watch_doubles: bool,
+    /// Decides how often a call gives way to others before it is executed.
+    jitter: Option<u64>,
 }
 
 /// The mesh.
@@ -219,6 +221,26 @@ impl Mesh {
         self.map().locate(&key).unwrap().id
     }
 
+    /// From now on calls are executed in an order that follows from `seed`.
+    pub(crate) fn shuffle(&self, seed: u64) {
+        self.inner.lock().jitter = Some(seed | 1);
+    }
+
+    async fn give_way(&self) {
+        let turns = {
+            let mut inner = self.inner.lock();
+            let Some(state) = &mut inner.jitter else { return };
+            // xorshift64
+            *state ^= *state << 13;
+            *state ^= *state >> 7;
+            *state ^= *state << 17;
+            *state % 12
+        };
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn execute(&self, node: NodeId, request: &ShardRequest) -> Result<ShardAnswer, ShardError> {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
@@ -296,7 +318,10 @@ impl LocalShard for Local {
         request: ShardRequest,
     ) -> BoxFuture<'static, Result<ShardAnswer, ShardError>> {
         let (mesh, node) = (Arc::clone(&self.mesh), self.node);
-        Box::pin(async move { mesh.execute(node, &request) })
+        Box::pin(async move {
+            mesh.give_way().await;
+            mesh.execute(node, &request)
+        })
     }
 
     fn replica(&self, shard: ShardId) -> Option<LocalReplica> {
@@ -327,6 +352,7 @@ impl PeerClient for Others {
     ) -> BoxFuture<'static, Result<Result<ShardAnswer, ShardError>, PeerError>> {
         let mesh = Arc::clone(&self.mesh);
         Box::pin(async move {
+            mesh.give_way().await;
             if mesh.inner.lock().down.contains(&to) {
                 return Err(PeerError::NotSent { node: to, detail: "it is down".to_owned() });
             }

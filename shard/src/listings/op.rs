@@ -144,6 +144,9 @@ pub enum ItemOutcome {
         /// Why.
         reason: String,
     },
+    /// It was stored, and searches do not find it before it is revealed: there was no copy at its
+    /// place that they found. Whoever wrote it sets the directory first.
+    AppliedHidden,
 }
 
 /// What a shard has of an id.

@@ -184,7 +184,7 @@ impl ListingsState {
         documents.put(&DocRef { id: id.to_owned(), position }, item.document.as_bytes());
         let (key, marks) = (item.key.clone(), (listing.columns.status, hidden));
         self.store(row, Stored::new(key, item.version, position, marks, &item.document));
-        ItemOutcome::Applied
+        if hidden { ItemOutcome::AppliedHidden } else { ItemOutcome::Applied }
     }
 
     /// Whether a write is newer than what there is of its id.

@@ -60,7 +60,7 @@ fn city(shard: &Shard, id: &str) -> Option<String> {
 }
 
 fn applied(outcome: &ItemOutcome) -> bool {
-    matches!(outcome, ItemOutcome::Applied)
+    matches!(outcome, ItemOutcome::Applied | ItemOutcome::AppliedHidden)
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub const SUGGEST_LIMIT_MAX: u32 = 50;
 pub struct Filters {
     /// Sale, rent or auction.
     pub listing_type: ListingType,
-    /// The words searched for, folded as [`crate::index::fold`] does; the last one is a prefix.
+    /// The words searched for, folded as [`crate::fold_words`] does; the last one is a prefix.
     /// `Some` of no words matches nothing: the text had none in it.
     pub words: Option<Vec<String>>,
     /// Any of these; empty = all.

@@ -126,12 +126,16 @@ impl ShardIndex {
 
     /// The first `wanted` by (key, id).
     fn first(&self, mut keyed: Vec<(u64, Row)>, wanted: usize) -> Vec<(u64, Row)> {
-        if wanted == 0 {
+        let Some(&(any, _)) = keyed.first().filter(|_| wanted > 0) else {
             return Vec::new();
-        }
+        };
         if keyed.len() <= wanted {
             self.sort(&mut keyed);
             return keyed;
+        }
+        if keyed.iter().all(|(key, _)| *key == any) {
+            let tied = keyed.into_iter().map(|(_, row)| row).collect();
+            return self.first_ids(tied, any, None, wanted);
         }
         let (_, (bound, _), _) = keyed.select_nth_unstable_by_key(wanted - 1, |(key, _)| *key);
         let bound = *bound;
@@ -167,7 +171,7 @@ impl ShardIndex {
         }
         let mut tied = tied;
         tied.sort_unstable();
-        let tied: RoaringBitmap = tied.into_iter().collect();
+        let tied = RoaringBitmap::from_sorted_iter(tied).unwrap_or_default();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.by_id
             .range::<str, _>((from, Bound::Unbounded))

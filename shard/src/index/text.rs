@@ -9,8 +9,7 @@ const WORD_CHARS_MAX: usize = 40;
 /// The words of a text, folded, in their order.
 ///
 /// Folding is: Unicode lower case, combining marks left out, letters with accents to the letter
-/// without (`é` to `e`, `ß` to `ss`, `ø` to `o`) for the Latin, Greek and Cyrillic ones of
-/// [`FOLDS`]. Scripts without spaces between words come out as one word per run of letters.
+/// without (`é` to `e`, `ß` to `ss`, `ø` to `o`) in the Latin, Greek and Cyrillic scripts. Scripts without spaces between words come out as one word per run of letters.
 #[must_use]
 pub fn fold_words(text: &str) -> Vec<String> {
     let mut words = Vec::new();

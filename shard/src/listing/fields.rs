@@ -169,14 +169,10 @@ impl<'a> FieldReader<'a> {
     }
 
     /// A nested object, `None` and an error if it is none.
-    pub(super) fn object(
-        &mut self,
-        name: &'static str,
-        path: &'static str,
-    ) -> Option<FieldReader<'a>> {
+    pub(super) fn object(&mut self, name: &'static str, path: &'static str) -> Option<Self> {
         let raw = self.raw(name)?;
         match RawObject::parse(raw) {
-            Ok(object) => Some(FieldReader::new(object, path)),
+            Ok(object) => Some(Self::new(object, path)),
             Err(_) => {
                 self.fail(name, format!("must be an object, not {}", excerpt(raw)));
                 None

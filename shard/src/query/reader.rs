@@ -216,13 +216,12 @@ impl Reader {
         (min, max): (u32, u32),
     ) -> Option<u32> {
         let number = self.number(fields, name)?;
-        let whole = (min..=max).contains(&(number as u32)) && f64::from(number as u32) == number;
-        if !whole {
+        let whole = whole(number).filter(|whole| (min..=max).contains(whole));
+        if whole.is_none() {
             let detail = format!("must be a whole number within {min} and {max}");
             self.invalid(&fields.path.child(name), detail);
-            return None;
         }
-        Some(number as u32)
+        whole
     }
 
     /// A word of a closed vocabulary.
@@ -311,6 +310,14 @@ impl Reader {
     ) -> Vec<T> {
         self.set(fields, name, |reader, path, text| reader.word_of(path, &text))
     }
+}
+
+/// The integer that a number is, if it is one.
+#[expect(clippy::cast_possible_truncation, reason = "the cast saturates, and is compared")]
+#[expect(clippy::cast_sign_loss, reason = "the cast saturates, and is compared")]
+fn whole(number: f64) -> Option<u32> {
+    let whole = number as u32;
+    (f64::from(whole) == number).then_some(whole)
 }
 
 /// The list that dotted names stand for: members named 0, 1, 2…, or members that all repeat

@@ -1,9 +1,9 @@
 //! What the crate promises, tested from outside.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
+    clippy::print_stdout,
     reason = "a test that goes wrong may panic, in its helper functions too"
 )]
 

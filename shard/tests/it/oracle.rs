@@ -427,9 +427,12 @@ pub(crate) fn clusters(rows: &[Row], ask: &Value) -> Cells {
 /// (text, kind, territory, count, centre), most first, then by text.
 pub(crate) type Suggested = (String, String, String, u64, Option<(f64, f64)>);
 
+/// How many, and where those with coordinates are.
+type Members = (u64, Vec<(f64, f64)>);
+
 pub(crate) fn suggest(rows: &[Row], prefix: &str) -> Vec<Suggested> {
     let wanted = words(prefix).join(" ");
-    let mut places: BTreeMap<(String, String, String), (u64, Vec<(f64, f64)>)> = BTreeMap::new();
+    let mut places: BTreeMap<(String, String, String), Members> = BTreeMap::new();
     for row in rows.iter().filter(|row| row.active) {
         let territory = format!("{}:{}", row.country, row.region);
         let named = [
@@ -456,7 +459,7 @@ pub(crate) fn suggest(rows: &[Row], prefix: &str) -> Vec<Suggested> {
             (text, kind, territory, count, center)
         })
         .collect();
-    places.sort_by(|a, b| b.3.cmp(&a.3));
+    places.sort_by_key(|place| std::cmp::Reverse(place.3));
     places
 }
 

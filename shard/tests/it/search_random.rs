@@ -40,13 +40,7 @@ fn place(seed: &mut Seeded) -> Value {
         *seed.pick(&[(45.4, 9.1), (40.4, -3.7), (-17.0, 179.9), (-17.0, -179.9), (0.0, 0.0)]);
     let step = |seed: &mut Seeded| (seed.below(7) as f64 - 3.0) * 0.03;
     let lng: f64 = lng + step(seed);
-    let lng = if lng > 180.0 {
-        180.0
-    } else if lng < -180.0 {
-        -180.0
-    } else {
-        lng
-    };
+    let lng = lng.clamp(-180.0, 180.0);
     json!({"lat": lat + step(seed), "lng": lng})
 }
 

@@ -257,7 +257,7 @@ fn broad_searches(rows: Vec<Row>) {
         let ask = json!({"listingType": "rent", "resolution": resolution});
         let cells = market::clusters(&shards, &ask).cells.len();
         time(&format!("map of all rents, resolution {resolution}, {cells} cells"), &|| {
-            drop(market::clusters(&shards, &ask))
+            drop(market::clusters(&shards, &ask));
         });
     }
     time("suggest", &|| drop(market::suggest(&shards, "m")));

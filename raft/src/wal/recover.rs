@@ -218,10 +218,10 @@ fn known<'a>(frame: &Frame<'a>, file: &str, at: u32) -> Result<Option<Record<'a>
 
 /// Looks for sound records behind `end`, at every place where one could begin.
 fn furthest_mark(id: SegmentId, bytes: &[u8], end: u32) -> Option<u32> {
-    let rest = bytes.get(end as usize..)?;
+    let rest = bytes.get(end as usize..end as usize + garbage_bytes(bytes, end))?;
     let mut furthest = None;
-    for (at, front) in (end..).step_by(8).zip(rest.chunks_exact(8)).skip(1) {
-        if front != [0; 8]
+    for (at, front) in (end..).step_by(8).zip(rest.chunks(8)).skip(1) {
+        if front.iter().any(|&byte| byte != 0)
             && let Some(frame) = frame_at(id, bytes, at)
         {
             furthest = furthest.max(Some(frame.durable));
@@ -236,8 +236,7 @@ fn settle(scanned: &Scanned) -> Result<Option<Torn>, OpenError> {
     let name = file_name(id.seq);
     let rewriting = io_error("rewriting the tail of", &name);
     let run = bytes.get(*durable as usize..*end as usize).unwrap_or_default();
-    let rest = bytes.get(*end as usize..).unwrap_or_default();
-    let garbage = rest.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    let garbage = garbage_bytes(bytes, *end);
     let torn = Torn {
         file: name.clone(),
         offset: *end,
@@ -260,6 +259,18 @@ fn settle(scanned: &Scanned) -> Result<Option<Torn>, OpenError> {
         "cut an unflushed tail off the write-ahead log"
     );
     Ok(Some(torn))
+}
+
+/// How many bytes behind `end` are not zero, or between such.
+fn garbage_bytes(bytes: &[u8], end: u32) -> usize {
+    // By pages first: nearly all of a fresh segment is zeros, and comparing those is fast.
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let rest = bytes.get(end as usize..).unwrap_or_default();
+    let (pages, odd) = rest.as_chunks::<4096>();
+    let pages = pages.iter().rposition(|page| *page != ZEROS).map_or(0, |last| last + 1);
+    let near = if odd.iter().any(|&byte| byte != 0) { rest.len() } else { pages * ZEROS.len() };
+    let near = rest.get(..near).unwrap_or_default();
+    near.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1)
 }
 
 /// The first segment of a log, or the one after a sealed one.

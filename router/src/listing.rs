@@ -67,11 +67,11 @@ impl<R: AsyncRuntime> Router<R> {
             Ok(Looked::Absent) => {}
             Err(error) if error.status < 500 => return Err(error),
             Err(error) => {
-                let response = self.from_origin(context.fallback.as_ref(), error, &call).await?;
+                let response = self.ask_origin(context.fallback.as_ref(), error, &call).await?;
                 return Ok(Routed::Origin(response));
             }
         }
-        match self.from_origin(context.fallback.as_ref(), not_found(), &call).await {
+        match self.ask_origin(context.fallback.as_ref(), not_found(), &call).await {
             Ok(response) if response.status() == http::StatusCode::NOT_FOUND => Err(not_found()),
             Ok(response) => Ok(Routed::Origin(response)),
             // Without the origin, a mesh that holds everything is sure that there is none.

@@ -225,7 +225,7 @@ impl<R: AsyncRuntime> Router<R> {
 
     /// Lets the origin answer what the mesh cannot. `mesh` is why it cannot, and is what the client
     /// hears when the origin cannot be asked either.
-    pub(crate) async fn from_origin(
+    pub(crate) async fn ask_origin(
         &self,
         fallback: Option<&Fallback>,
         mesh: RouteError,

@@ -190,7 +190,7 @@ impl<R: AsyncRuntime> Router<R> {
         };
         let partial = lacking.is_some();
         if let Some(error) = lacking {
-            match self.from_origin(context.fallback.as_ref(), error, call).await {
+            match self.ask_origin(context.fallback.as_ref(), error, call).await {
                 // An origin without this interface does not answer in the mesh's place.
                 Ok(response) if !matches!(response.status().as_u16(), 404 | 405 | 500..) => {
                     return Ok(Routed::Origin(response));

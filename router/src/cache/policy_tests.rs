@@ -83,7 +83,8 @@ fn the_age_at_arrival_counts() {
 fn when_a_stored_response_may_be_used() {
     let control =
         |response: &str| stored(&[], &[("cache-control", response), ("etag", "\"1\"")]).unwrap();
-    let table: &[(&str, &[(&str, &str)], u64, Use)] = &[
+    type Case = (&'static str, &'static [(&'static str, &'static str)], u64, Use);
+    let table: &[Case] = &[
         ("max-age=60", &[], 10, Use::Fresh(50)),
         ("max-age=60", &[], 60, Use::Revalidate),
         ("max-age=60", &[("cache-control", "no-cache")], 10, Use::RequestForbids),

@@ -1,10 +1,18 @@
 //! The router over real shard states and fake transports.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails where it is"
+)]
+
 mod cache;
 mod feed;
 mod ingest;
 mod listings;
 mod mesh;
 mod origin;
+mod real;
 mod searches;
 mod sessions;

@@ -1,6 +1,9 @@
 //! One request to one shard: which replica gets it, and what happens when that does not answer.
 
-use std::{collections::BTreeMap, marker::PhantomData, pin::pin, sync::Arc, time::Duration};
+mod failure;
+mod terms;
+
+use std::{collections::BTreeMap, marker::PhantomData, pin::pin, sync::Arc};
 
 use futures::{
     StreamExt,
@@ -8,129 +11,29 @@ use futures::{
     stream::FuturesUnordered,
 };
 use hexpop_edge_config::{NodeId, RequestId, ShardId};
-use hexpop_shard::{
-    LogPosition, Op, ReadAnswer, ReadOp, Refusal, Reply, ShardDescriptor, ShardKey, ShardMap,
-};
+use hexpop_shard::{Op, ReadAnswer, ReadOp, Reply, ShardDescriptor, ShardMap};
 use openraft_rt::AsyncRuntime;
 use parking_lot::Mutex;
 use rand::Rng;
 
+use self::failure::{Attempt, Failure, hint_was_followed, needs_leader, read_answer, written};
+pub(crate) use self::{
+    failure::refused,
+    terms::{Answered, Call, Place, ReadTerms},
+};
 use crate::{
     breakers::{Breakers, Class, Target},
-    consistency::{Level, ReadPoint},
+    consistency::Level,
     deadline::Deadline,
     error::{Problem, RouteError, WriteOutcome},
     metrics::Metrics,
     options::RouterOptions,
     origin::Uptime,
-    port::{LocalShard, PeerClient, PeerError, Peers},
+    port::{LocalShard, PeerClient, Peers},
     retry::Retry,
     route::{Candidate, for_leader, for_read, newer_of},
-    wire::{AnswerBody, ShardAnswer, ShardError, ShardOp, ShardRequest},
+    wire::{ShardAnswer, ShardError, ShardOp, ShardRequest},
 };
-
-/// What a request is about: how its shard is found again when the map has changed.
-#[derive(Debug, Clone)]
-pub(crate) enum Place {
-    /// The shard that holds this key.
-    Key(ShardKey),
-    /// This shard, as long as its range is this.
-    Shard(ShardDescriptor),
-}
-
-impl Place {
-    fn find(&self, map: &ShardMap) -> Result<ShardDescriptor, RouteError> {
-        match self {
-            Self::Key(key) => map.locate(key).cloned().ok_or_else(|| RouteError::no_shard(map)),
-            // The map may be newer or older than where the descriptor is from.
-            Self::Shard(asked) => match map.get(asked.id) {
-                Some(known) if known.epoch > asked.epoch && known.range == asked.range => {
-                    Ok(known.clone())
-                }
-                Some(_) | None => Ok(asked.clone()),
-            },
-        }
-    }
-
-    fn holds(&self, descriptor: &ShardDescriptor) -> bool {
-        match self {
-            Self::Key(key) => descriptor.range.contains(key),
-            Self::Shard(asked) => descriptor.id == asked.id && descriptor.range == asked.range,
-        }
-    }
-}
-
-/// How a read is made.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ReadTerms {
-    pub(crate) level: Level,
-    pub(crate) min_position: Option<LogPosition>,
-}
-
-impl ReadTerms {
-    pub(crate) const fn at(level: Level) -> Self {
-        Self { level, min_position: None }
-    }
-}
-
-/// What all parts of one client's request share.
-#[derive(Debug)]
-pub(crate) struct Call<R: AsyncRuntime> {
-    pub(crate) deadline: Deadline<R>,
-    /// The W3C trace context.
-    pub(crate) traceparent: Option<Arc<str>>,
-    /// For one attempt at a leader; `None` = as the options say.
-    attempt_timeout: Option<Duration>,
-}
-
-impl<R: AsyncRuntime> Call<R> {
-    pub(crate) const fn new(deadline: Deadline<R>, traceparent: Option<Arc<str>>) -> Self {
-        Self { deadline, traceparent, attempt_timeout: None }
-    }
-
-    /// The same with more or less time for one attempt.
-    pub(crate) const fn with_attempt_timeout(mut self, time: Duration) -> Self {
-        self.attempt_timeout = Some(time);
-        self
-    }
-
-    /// A call of the node itself.
-    pub(crate) fn own(time: Duration) -> Self {
-        Self::new(Deadline::after(time), None)
-    }
-}
-
-impl<R: AsyncRuntime> Clone for Call<R> {
-    fn clone(&self) -> Self {
-        let (deadline, traceparent) = (self.deadline, self.traceparent.clone());
-        Self { deadline, traceparent, attempt_timeout: self.attempt_timeout }
-    }
-}
-
-/// An answer, and who gave it.
-#[derive(Debug, Clone)]
-pub(crate) struct Answered<T> {
-    pub(crate) body: T,
-    pub(crate) by: NodeId,
-    pub(crate) level: Level,
-    pub(crate) point: ReadPoint,
-}
-
-impl<T> Answered<T> {
-    /// The same with the part of the body that was asked for; an answer of another kind is the
-    /// shard's mistake.
-    pub(crate) fn expect_body<U>(
-        self,
-        pick: impl FnOnce(T) -> Option<U>,
-    ) -> Result<Answered<U>, RouteError> {
-        let Self { body, by, level, point } = self;
-        let body = pick(body).ok_or_else(|| {
-            let detail = format!("shard {} gave an answer out of place", point.shard);
-            RouteError::new(Problem::ShardUnavailable, detail)
-        })?;
-        Ok(Answered { body, by, level, point })
-    }
-}
 
 /// Asks shards.
 pub(crate) struct Asker<R: AsyncRuntime> {
@@ -146,58 +49,7 @@ pub(crate) struct Asker<R: AsyncRuntime> {
     runtime: PhantomData<fn() -> R>,
 }
 
-/// One failed attempt.
-#[derive(Debug)]
-enum Attempt {
-    /// The breaker refused it.
-    Refused,
-    Peer(PeerError),
-    Shard(ShardError),
-    /// No answer in the time of the attempt.
-    TimedOut,
-}
-
-impl Attempt {
-    /// Whether it is certain that a write was not applied.
-    const fn is_not_applied(&self) -> bool {
-        match self {
-            Self::Refused => true,
-            Self::Peer(error) => error.is_not_executed(),
-            Self::Shard(error) => error.is_not_applied(),
-            Self::TimedOut => false,
-        }
-    }
-
-    const fn label(&self) -> &'static str {
-        match self {
-            Self::Refused => "breaker_open",
-            Self::Peer(_) => "unreachable",
-            Self::TimedOut => "timeout",
-            Self::Shard(error) => match error {
-                ShardError::StaleEpoch { .. } => "stale_epoch",
-                ShardError::NotLeader { .. } => "not_leader",
-                ShardError::NotHere => "not_here",
-                ShardError::StalenessUnmet => "staleness_unmet",
-                ShardError::Overloaded { .. } => "overloaded",
-                ShardError::Unavailable { .. } => "unavailable",
-                ShardError::Unknown { .. } => "unknown",
-                ShardError::Invalid { .. } => "invalid",
-            },
-        }
-    }
-
-    fn detail(&self) -> String {
-        match self {
-            Self::Refused => "its breaker is open".to_owned(),
-            Self::Peer(error) => error.to_string(),
-            Self::Shard(error) => error.to_string(),
-            Self::TimedOut => "it did not answer in time".to_owned(),
-        }
-    }
-}
-
 impl<R: AsyncRuntime> Asker<R> {
-    #[expect(clippy::too_many_arguments, reason = "called once, with the router's own parts")]
     pub(crate) fn new(
         options: RouterOptions,
         local: Arc<dyn LocalShard>,
@@ -569,133 +421,4 @@ impl<R: AsyncRuntime> Asker<R> {
 /// Uniform over all of `u32`. Not held across an await: the generator belongs to its thread.
 pub(crate) fn random<R: AsyncRuntime>() -> u32 {
     R::thread_rng().next_u32()
-}
-
-const fn hint_was_followed(last: Option<&Attempt>) -> bool {
-    matches!(last, Some(Attempt::Shard(ShardError::NotLeader { leader: Some(_) })))
-}
-
-const fn needs_leader(last: Option<&Attempt>) -> bool {
-    matches!(last, Some(Attempt::Shard(ShardError::StalenessUnmet | ShardError::NotLeader { .. })))
-}
-
-/// Why a shard did not answer.
-#[derive(Debug)]
-enum Failure {
-    /// The descriptor is out of date; nothing was done.
-    Stale(Vec<ShardDescriptor>),
-    /// The state machine refused the command; nothing changed.
-    Refused(Refusal),
-    /// Nobody answered.
-    Nobody {
-        /// What the last one said.
-        last: Option<Attempt>,
-        /// Whether a write may have been applied.
-        unknown: bool,
-    },
-    /// The answer is of another kind than the question.
-    Mismatch,
-}
-
-impl Failure {
-    const fn of(last: Option<Attempt>, unknown: bool) -> Self {
-        Self::Nobody { last, unknown }
-    }
-
-    fn to_error(&self, shard: &ShardDescriptor, is_write: bool) -> RouteError {
-        let id = shard.id;
-        let unavailable = |detail: String| RouteError::new(Problem::ShardUnavailable, detail);
-        let (error, unknown) = match self {
-            Self::Stale(_) => (unavailable(format!("shard {id} is changing its range")), false),
-            Self::Refused(refusal) => (refused(refusal), false),
-            Self::Mismatch => {
-                (unavailable(format!("shard {id} gave an answer out of place")), true)
-            }
-            Self::Nobody { last, unknown } => (nobody(id, last.as_ref()), *unknown),
-        };
-        match (is_write, unknown) {
-            (false, _) => error,
-            (true, false) => error.with_outcome(WriteOutcome::NotApplied),
-            (true, true) => error.with_outcome(WriteOutcome::Unknown),
-        }
-    }
-}
-
-pub(crate) fn refused(refusal: &Refusal) -> RouteError {
-    let problem = match refusal {
-        Refusal::Limit(_) => Problem::Overloaded,
-        Refusal::TooLarge { .. } => Problem::TooLarge,
-        Refusal::UserQuota { .. } => Problem::TooManyRequests,
-        Refusal::Invalid(_) => Problem::InvalidRequest,
-        Refusal::StaleEpoch { .. } | Refusal::WrongKey { .. } | Refusal::WrongKind => {
-            Problem::ShardUnavailable
-        }
-    };
-    RouteError::new(problem, refusal.to_string())
-}
-
-fn nobody(shard: ShardId, last: Option<&Attempt>) -> RouteError {
-    match last {
-        Some(Attempt::Shard(ShardError::Overloaded { retry_after_ms })) => {
-            let after = Duration::from_millis(u64::from(*retry_after_ms));
-            RouteError::new(
-                Problem::Overloaded,
-                format!("the leader of shard {shard} is overloaded"),
-            )
-            .with_retry_after(after)
-        }
-        Some(Attempt::Shard(ShardError::StalenessUnmet)) => RouteError::new(
-            Problem::StalenessUnmet,
-            format!("no replica of shard {shard} can prove the bound on staleness"),
-        ),
-        Some(last) => RouteError::new(
-            Problem::ShardUnavailable,
-            format!("no replica of shard {shard} answered; the last one: {}", last.detail()),
-        ),
-        None => RouteError::new(
-            Problem::ShardUnavailable,
-            format!("no replica of shard {shard} can be asked"),
-        ),
-    }
-}
-
-fn point(shard: &ShardDescriptor, answer: &ShardAnswer) -> ReadPoint {
-    ReadPoint {
-        shard: shard.id,
-        epoch: answer.epoch,
-        position: answer.position,
-        staleness_ms: answer.staleness_ms,
-    }
-}
-
-fn read_answer(
-    shard: &ShardDescriptor,
-    answer: ShardAnswer,
-    by: NodeId,
-) -> Result<Answered<ReadAnswer>, Failure> {
-    let point = point(shard, &answer);
-    match answer.body {
-        AnswerBody::Read(ReadAnswer::Refused(
-            Refusal::StaleEpoch { .. } | Refusal::WrongKey { .. },
-        )) => Err(Failure::Stale(Vec::new())),
-        AnswerBody::Read(ReadAnswer::Refused(refusal)) => Err(Failure::Refused(refusal)),
-        AnswerBody::Read(body) => Ok(Answered { body, by, level: answer.level_given, point }),
-        AnswerBody::Written(_) => Err(Failure::Mismatch),
-    }
-}
-
-fn written(
-    shard: &ShardDescriptor,
-    answer: ShardAnswer,
-    by: NodeId,
-) -> Result<Answered<Reply>, Failure> {
-    let point = point(shard, &answer);
-    match answer.body {
-        AnswerBody::Written(Reply::Refused(
-            Refusal::StaleEpoch { .. } | Refusal::WrongKey { .. },
-        )) => Err(Failure::Stale(Vec::new())),
-        AnswerBody::Written(Reply::Refused(refusal)) => Err(Failure::Refused(refusal)),
-        AnswerBody::Written(body) => Ok(Answered { body, by, level: answer.level_given, point }),
-        AnswerBody::Read(_) => Err(Failure::Mismatch),
-    }
 }

@@ -2,8 +2,6 @@
 
 use std::ops::Bound;
 
-use roaring::RoaringBitmap;
-
 use super::{
     Row,
     columns::{ShardIndex, UNPUBLISHED},
@@ -169,14 +167,17 @@ impl ShardIndex {
             rows.truncate(wanted);
             return rows;
         }
-        let mut tied = tied;
-        tied.sort_unstable();
-        let tied = RoaringBitmap::from_sorted_iter(tied).unwrap_or_default();
+        let mut is_tied = vec![false; self.ids.len()];
+        for row in tied {
+            if let Some(slot) = is_tied.get_mut(row as usize) {
+                *slot = true;
+            }
+        }
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.by_id
             .range::<str, _>((from, Bound::Unbounded))
             .map(|(_, row)| *row)
-            .filter(|row| tied.contains(*row))
+            .filter(|row| is_tied.get(*row as usize).is_some_and(|tied| *tied))
             .take(wanted)
             .map(keyed)
             .collect()

@@ -125,8 +125,9 @@ pub enum OriginError {
 
 /// The platform behind the mesh.
 pub trait Origin: Send + Sync + 'static {
-    /// Sends a request whose URI is a path with query, and whose `Host` is set; the deadline is
-    /// for the head of the response. Redirects are answers, not followed.
+    /// Sends a request whose URI is a path with query; the deadline is for the head of the
+    /// response. Redirects are answers, not followed. `Host` is set where a client's request is
+    /// passed on, and to be filled in with the origin's own authority where it is not.
     fn fetch(
         &self,
         request: http::Request<Body>,

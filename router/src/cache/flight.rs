@@ -154,13 +154,13 @@ mod tests {
         let Joined::Leader(ticket) = flights.join(key("/")) else { panic!("not the leader") };
         let waiters: Vec<_> = (0..1000)
             .map(|_| match flights.join(key("/")) {
-                Joined::Waiter(waiter) => tokio::spawn(waiter.landed()),
+                Joined::Waiter(waiter) => waiter.landed(),
                 other => panic!("{other:?}"),
             })
             .collect();
         ticket.land(Landing::Uncacheable);
-        for waiter in waiters {
-            assert!(matches!(waiter.await.unwrap(), Some(Landing::Uncacheable)));
+        for landed in futures::future::join_all(waiters).await {
+            assert!(matches!(landed, Some(Landing::Uncacheable)));
         }
         assert!(matches!(flights.join(key("/")), Joined::Leader(_)));
     }

@@ -2,6 +2,7 @@
 
 use hexpop_edge_config::{Epoch, NodeId, RaftId, ShardId};
 use hexpop_shard::{LogPosition, ReadAnswer, Replica, Reply};
+use serde::{Deserialize, Serialize};
 
 /// How fresh a read must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub struct ReadResult {
 }
 
 /// What a replica is to its group now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReplicaState {
     /// It is being opened.
     Starting,
@@ -87,7 +88,7 @@ impl ReplicaState {
 }
 
 /// One replica on this node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReplicaStatus {
     /// The shard; the meta group is among them.
     pub shard: ShardId,
@@ -119,8 +120,14 @@ pub struct ReplicaStatus {
     pub keys: u64,
     /// Bytes of state, documents included.
     pub bytes: u64,
+    /// Listings in it, whatever their status.
+    pub listings_total: u64,
+    /// Listings that searches find.
+    pub listings_active: u64,
     /// Whether the shard's bulk load is finished.
     pub complete: bool,
+    /// The index up to which the log is purged here; 0 = nothing is.
+    pub purged_index: u64,
     /// The last entry in the newest snapshot here.
     pub snapshot: Option<LogPosition>,
 }

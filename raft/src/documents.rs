@@ -311,9 +311,8 @@ mod tests {
     fn a_database_that_does_not_open_is_begun_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("documents");
-        std::fs::create_dir(&path).unwrap();
-        std::fs::write(path.join("conf"), b"nonsense").unwrap();
-        std::fs::write(path.join("db"), b"nonsense").unwrap();
+        // Where sled has a file.
+        std::fs::create_dir_all(path.join("db")).unwrap();
         let mut group = Documents::open(&path, 0).unwrap().group(hexpop_edge_config::ShardId(1));
         group.put(&doc("a", 1), b"document");
         assert!(group.get(&doc("a", 1)).is_some());

@@ -263,6 +263,14 @@ impl<R: AsyncRuntime> Group<R> {
         if !self.leads() {
             return Err(ProposeError::NotLeader { leader: self.leader_node() });
         }
+        // What would be refused at apply takes no place in the log.
+        let refusal = {
+            let state = self.replica.state();
+            state.check(command).err().map(|refusal| (state.applied(), state.epoch(), refusal))
+        };
+        if let Some((position, epoch, refusal)) = refusal {
+            return Ok(Proposed { position, epoch, reply: Reply::Refused(refusal) });
+        }
         let bytes =
             codec::encode(command).map_err(|error| ProposeError::Invalid(error.to_string()))?;
         if bytes.len() > bytes_max {

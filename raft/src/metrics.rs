@@ -2,6 +2,7 @@
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector,
 };
 
 use crate::error::OpenError;
@@ -24,8 +25,46 @@ pub struct Metrics {
     pub(crate) documents_healed: IntCounter,
 }
 
-fn failed(error: prometheus::Error) -> OpenError {
-    OpenError::Metrics(error.to_string())
+/// 50 us to 10 s.
+const BUCKETS: [f64; 17] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0,
+];
+
+/// Makes metrics and registers them.
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn keep<M: Collector + Clone + 'static>(
+        &self,
+        made: prometheus::Result<M>,
+    ) -> Result<M, OpenError> {
+        let failed = |error: prometheus::Error| OpenError::Metrics(error.to_string());
+        let metric = made.map_err(failed)?;
+        self.0.register(Box::new(metric.clone())).map_err(failed)?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, OpenError> {
+        self.keep(IntCounter::new(name, help))
+    }
+
+    fn counters(&self, name: &str, help: &str, label: &str) -> Result<IntCounterVec, OpenError> {
+        self.keep(IntCounterVec::new(Opts::new(name, help), &[label]))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, OpenError> {
+        self.keep(IntGauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, label: &str) -> Result<IntGaugeVec, OpenError> {
+        self.keep(IntGaugeVec::new(Opts::new(name, help), &[label]))
+    }
+
+    fn histogram(&self, name: &str, help: &str) -> Result<Histogram, OpenError> {
+        let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
+        self.keep(Histogram::with_opts(options))
+    }
 }
 
 impl Metrics {
@@ -34,88 +73,56 @@ impl Metrics {
     /// # Errors
     /// [`OpenError::Metrics`] when one of the names is registered already.
     pub fn register(registry: &Registry) -> Result<Self, OpenError> {
-        let counter = |name: &str, help: &str| {
-            let metric = IntCounter::new(name, help).map_err(failed)?;
-            registry.register(Box::new(metric.clone())).map_err(failed)?;
-            Ok::<_, OpenError>(metric)
-        };
-        let counters = |name: &str, help: &str, label: &str| {
-            let metric = IntCounterVec::new(Opts::new(name, help), &[label]).map_err(failed)?;
-            registry.register(Box::new(metric.clone())).map_err(failed)?;
-            Ok::<_, OpenError>(metric)
-        };
-        let gauge = |name: &str, help: &str| {
-            let metric = IntGauge::new(name, help).map_err(failed)?;
-            registry.register(Box::new(metric.clone())).map_err(failed)?;
-            Ok::<_, OpenError>(metric)
-        };
-        let gauges = |name: &str, help: &str, label: &str| {
-            let metric = IntGaugeVec::new(Opts::new(name, help), &[label]).map_err(failed)?;
-            registry.register(Box::new(metric.clone())).map_err(failed)?;
-            Ok::<_, OpenError>(metric)
-        };
-        let histogram = |name: &str, help: &str| {
-            // 50 us to 10 s.
-            let buckets = vec![
-                0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05,
-                0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-            ];
-            let options = HistogramOpts::new(name, help).buckets(buckets);
-            let metric = Histogram::with_opts(options).map_err(failed)?;
-            registry.register(Box::new(metric.clone())).map_err(failed)?;
-            Ok::<_, OpenError>(metric)
-        };
+        let make = Maker(registry);
         Ok(Self {
-            leader_changes: counter(
+            leader_changes: make.counter(
                 "hexpop_raft_leader_changes_total",
                 "Changes of leader that replicas of this node saw.",
             )?,
-            proposals: counters(
+            proposals: make.counters(
                 "hexpop_raft_proposals_total",
                 "Proposals made at this node, by outcome.",
                 "outcome",
             )?,
-            commit_seconds: histogram(
+            commit_seconds: make.histogram(
                 "hexpop_raft_commit_duration_seconds",
                 "Time from a proposal to its application, at the leader.",
             )?,
-            reads: counters(
+            reads: make.counters(
                 "hexpop_raft_reads_total",
                 "Reads of replicas of this node, by outcome.",
                 "outcome",
             )?,
-            shards: gauges("hexpop_shards", "Replicas on this node, by state.", "state")?,
-            shards_without_leader: gauge(
+            shards: make.gauges("hexpop_shards", "Replicas on this node, by state.", "state")?,
+            shards_without_leader: make.gauge(
                 "hexpop_shards_without_leader",
                 "Replicas on this node that know no leader.",
             )?,
-            shards_under_replicated: gauge(
+            shards_under_replicated: make.gauge(
                 "hexpop_shards_under_replicated",
                 "Shards of the map with fewer live voters than the policy asks for.",
             )?,
-            sessions_active: gauge(
-                "hexpop_sessions_active",
-                "Sessions in shards that this node leads.",
-            )?,
-            flush_seconds: histogram(
+            sessions_active: make
+                .gauge("hexpop_sessions_active", "Sessions in shards that this node leads.")?,
+            flush_seconds: make.histogram(
                 "hexpop_disk_flush_duration_seconds",
                 "Duration of flushes of the write-ahead log.",
             )?,
-            snapshots: counters(
+            snapshots: make.counters(
                 "hexpop_raft_snapshots_total",
                 "Snapshots at this node, by what happened.",
                 "event",
             )?,
-            snapshot_bytes_sent: counter(
+            snapshot_bytes_sent: make.counter(
                 "hexpop_raft_snapshot_sent_bytes_total",
                 "Bytes of snapshot chunks sent to other nodes.",
             )?,
-            refused_frames: counters(
+            refused_frames: make.counters(
                 "hexpop_raft_refused_frames_total",
                 "Frames of other nodes that were refused, by reason.",
                 "reason",
             )?,
-            documents_healed: counter(
+            documents_healed: make.counter(
                 "hexpop_documents_healed_total",
                 "Documents found missing or damaged and written again.",
             )?,

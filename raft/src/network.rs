@@ -136,9 +136,9 @@ impl Client {
         let (group, id) = (self.network.group, files.manifest().id);
         let begin = Request::SnapshotBegin { group, vote, manifest: files.manifest().clone() };
         let long = self.network.deadline.max(Duration::from_secs(10));
-        let missing = match self.call::<R>(Lane::Bulk, begin, long).await? {
-            Response::SnapshotMissing(missing) => missing,
-            _ => return Err(WireError::Codec("an answer of another kind".to_owned())),
+        let begun = self.call::<R>(Lane::Bulk, begin, long).await?;
+        let Response::SnapshotMissing(missing) = begun else {
+            return Err(WireError::Codec("an answer of another kind".to_owned()));
         };
         let mut sending = futures::stream::iter(missing)
             .map(|number| self.send_chunk::<R>(files, number, long))

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use hexpop_edge_config::{GroupId, NodeId, RaftId};
-use hexpop_shard::DocRef;
+use hexpop_shard::{DocRef, MetaOp};
 use openraft::AsyncRuntime;
 
 use super::{Birth, Inner};
@@ -86,10 +86,23 @@ fn dispatch<R: AsyncRuntime>(inner: &Arc<Inner<R>>, frame: &Bytes) -> Result<Ans
     if frame.to.is_none() && frame.request.is_raft() {
         return Err(Refused::WrongReplica { here: inner.raft });
     }
-    match frame.request {
+    if frame.request.is_raft() {
+        consensus(inner, frame.from, frame.request)
+    } else {
+        question(inner, frame.request)
+    }
+}
+
+/// What is part of the consensus of a group.
+fn consensus<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    from: RaftId,
+    request: Request<R>,
+) -> Result<Answer<R>, Refused> {
+    match request {
         Request::Append { group, rpc } => {
             // A leader may only speak for itself: its vote carries its data directory.
-            check_sender(frame.from, &rpc.vote)?;
+            check_sender(from, &rpc.vote)?;
             let receiver = find(inner, group, true)?.append(rpc)?;
             Ok(Box::pin(async move {
                 match receiver.await {
@@ -100,17 +113,17 @@ fn dispatch<R: AsyncRuntime>(inner: &Arc<Inner<R>>, frame: &Bytes) -> Result<Ans
             }))
         }
         Request::Vote { group, rpc } => {
-            check_sender(frame.from, &rpc.vote)?;
+            check_sender(from, &rpc.vote)?;
             let group = may_vote(inner, group)?;
             Ok(Box::pin(async move { vote_answer(group.raft.vote(rpc).await) }))
         }
         Request::PreVote { group, rpc } => {
-            check_sender(frame.from, &rpc.vote)?;
+            check_sender(from, &rpc.vote)?;
             let group = may_vote(inner, group)?;
             Ok(Box::pin(async move { vote_answer(group.raft.pre_vote(rpc).await) }))
         }
         Request::Transfer { group, rpc } => {
-            check_sender(frame.from, rpc.from_leader())?;
+            check_sender(from, rpc.from_leader())?;
             let group = may_vote(inner, group)?;
             Ok(Box::pin(async move {
                 match group.raft.handle_transfer_leader(rpc).await {
@@ -119,6 +132,36 @@ fn dispatch<R: AsyncRuntime>(inner: &Arc<Inner<R>>, frame: &Bytes) -> Result<Ans
                 }
             }))
         }
+        Request::SnapshotBegin { group, vote, manifest } => {
+            check_sender(from, &vote)?;
+            let group = find(inner, group, true)?;
+            let inner = Arc::clone(inner);
+            Ok(Box::pin(async move { or_refused(begin(&inner, &group, manifest).await) }))
+        }
+        Request::SnapshotChunk { group, id, number, bytes } => {
+            let group = find(inner, group, false)?;
+            Ok(Box::pin(async move { or_refused(chunk(&group, id, number, &bytes).await) }))
+        }
+        Request::SnapshotFinish { group, vote, id } => {
+            check_sender(from, &vote)?;
+            let group = find(inner, group, false)?;
+            Ok(Box::pin(async move { or_refused(finish(&group, vote, id).await) }))
+        }
+        question @ (Request::ReadIndex { .. }
+        | Request::Closed { .. }
+        | Request::FetchDocuments { .. }
+        | Request::Hello
+        | Request::PullMap { .. }
+        | Request::ProposeMeta { .. }) => self::question(inner, question),
+    }
+}
+
+/// What may be asked of any node.
+fn question<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    request: Request<R>,
+) -> Result<Answer<R>, Refused> {
+    match request {
         Request::ReadIndex { group, wait_ms } => {
             let group = find(inner, group, false)?;
             let wait = Duration::from_millis(wait_ms).min(READ_INDEX_MAX);
@@ -130,21 +173,6 @@ fn dispatch<R: AsyncRuntime>(inner: &Arc<Inner<R>>, frame: &Bytes) -> Result<Ans
             }))
         }
         Request::Closed { groups } => Ok(ready(closed(inner, &groups))),
-        Request::SnapshotBegin { group, vote, manifest } => {
-            check_sender(frame.from, &vote)?;
-            let group = find(inner, group, true)?;
-            let inner = Arc::clone(inner);
-            Ok(Box::pin(async move { or_refused(begin(&inner, &group, manifest).await) }))
-        }
-        Request::SnapshotChunk { group, id, number, bytes } => {
-            let group = find(inner, group, false)?;
-            Ok(Box::pin(async move { or_refused(chunk(&group, id, number, &bytes).await) }))
-        }
-        Request::SnapshotFinish { group, vote, id } => {
-            check_sender(frame.from, &vote)?;
-            let group = find(inner, group, false)?;
-            Ok(Box::pin(async move { or_refused(finish(&group, vote, id).await) }))
-        }
         Request::FetchDocuments { group, wanted } => {
             let group = find(inner, group, false)?;
             Ok(ready(Response::Documents(documents(&group, &wanted))))
@@ -153,18 +181,27 @@ fn dispatch<R: AsyncRuntime>(inner: &Arc<Inner<R>>, frame: &Bytes) -> Result<Ans
         Request::PullMap { known } => Ok(ready(Response::Map(pulled_map(inner, known)))),
         Request::ProposeMeta { op } => {
             let inner = Arc::clone(inner);
-            Ok(Box::pin(async move {
-                match supervisor::propose_meta_here(&inner, op).await {
-                    Ok(outcome) => Response::Meta(outcome),
-                    Err(ProposeError::NotLeader { leader }) => {
-                        Response::Refused(Refused::NotLeader { leader })
-                    }
-                    Err(ProposeError::NotHere) => Response::Refused(Refused::NotYet),
-                    Err(ProposeError::Overloaded) => Response::Refused(Refused::Busy),
-                    Err(error) => Response::Refused(Refused::Failed(error.to_string())),
-                }
-            }))
+            Ok(Box::pin(async move { propose_meta(&inner, op).await }))
         }
+        Request::Append { .. }
+        | Request::Vote { .. }
+        | Request::PreVote { .. }
+        | Request::Transfer { .. }
+        | Request::SnapshotBegin { .. }
+        | Request::SnapshotChunk { .. }
+        | Request::SnapshotFinish { .. } => {
+            Err(Refused::Failed("a request of the consensus".to_owned()))
+        }
+    }
+}
+
+async fn propose_meta<R: AsyncRuntime>(inner: &Arc<Inner<R>>, op: MetaOp) -> Response<R> {
+    match supervisor::propose_meta_here(inner, op).await {
+        Ok(outcome) => Response::Meta(outcome),
+        Err(ProposeError::NotLeader { leader }) => Response::Refused(Refused::NotLeader { leader }),
+        Err(ProposeError::NotHere) => Response::Refused(Refused::NotYet),
+        Err(ProposeError::Overloaded) => Response::Refused(Refused::Busy),
+        Err(error) => Response::Refused(Refused::Failed(error.to_string())),
     }
 }
 

@@ -3,6 +3,8 @@
 mod handle;
 mod start;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,

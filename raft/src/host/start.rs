@@ -6,7 +6,7 @@ use hexpop_edge_config::{Epoch, GroupId, codec};
 use hexpop_shard::{KeyRange, ShardDescriptor, ShardState, Space};
 use openraft::{
     AsyncRuntime, Raft,
-    async_runtime::watch::WatchReceiver,
+    async_runtime::{Select2, watch::WatchReceiver},
     errors::{InitializeError, RaftError},
 };
 use serde::{Deserialize, Serialize};
@@ -152,7 +152,9 @@ impl<R: AsyncRuntime> Inner<R> {
                 let mut applied = meta.replica.watch_applied();
                 loop {
                     inner.learn_from_meta(&meta);
-                    if applied.changed().await.is_err() {
+                    // The sender lives in what this task holds on to, so that it never ends it.
+                    let changed = R::select2(inner.closed(), applied.changed()).await;
+                    if !matches!(changed, Select2::Second(Ok(()))) {
                         return;
                     }
                 }

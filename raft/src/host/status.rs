@@ -31,7 +31,10 @@ impl ReplicaStatus {
             lag: Vec::new(),
             keys: 0,
             bytes: 0,
+            listings_total: 0,
+            listings_active: 0,
             complete: false,
+            purged_index: 0,
             snapshot: None,
         }
     }
@@ -119,7 +122,10 @@ impl<R: AsyncRuntime> Group<R> {
             lag: lag::<R>(&metrics),
             keys: stats.keys,
             bytes: stats.bytes,
+            listings_total: stats.listings_total,
+            listings_active: stats.listings_active,
             complete: stats.complete,
+            purged_index: metrics.purged.map_or(0, |purged| purged.index),
             snapshot: position(metrics.snapshot),
         }
     }

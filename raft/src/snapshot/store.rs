@@ -288,12 +288,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
         write(&store, 5, 3);
-        let mut writer =
-            store.writer(GroupId::default(), Some(log_id(1, 8)), StoredMembership::default());
-        for _ in 0..200 {
-            writer.record(&[1; 100]).unwrap();
-        }
-        std::mem::forget(writer);
+        std::fs::write(dir.path().join("g0-t1-i8-w0000000000000007-n1.00000"), b"half").unwrap();
+        std::fs::write(dir.path().join("g0-t1-i8-w0000000000000007-n1.tmp"), b"half").unwrap();
         drop(store);
         let store = open(dir.path());
         assert_eq!(store.current(GroupId::default()).unwrap().manifest().id.index, 5);

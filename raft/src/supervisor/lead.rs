@@ -14,7 +14,7 @@ use hexpop_shard::{
 };
 use openraft::{AsyncRuntime, ChangeMembers, Instant as _};
 
-use super::{decide, meta::propose_meta, runs_on};
+use super::{decide, hello, meta::propose_meta, runs_on};
 use crate::{
     api::ReplicaState,
     error::ControlError,
@@ -29,11 +29,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long a change of a membership may take before it is looked at anew.
 const CHANGE: Duration = Duration::from_secs(20);
 
+/// How long before a leadership that nobody took is offered again.
+const HAND_OVER_AGAIN: Duration = Duration::from_millis(200);
+
 /// How long a tick or a report may take.
 const COMMIT: Duration = Duration::from_secs(5);
 
-pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
-    gauges(&inner);
+pub(super) fn step<R: AsyncRuntime>(inner: &Arc<Inner<R>>) -> Duration {
+    gauges(inner);
     let led: Vec<_> = inner.running().into_iter().filter(|group| group.leads()).collect();
     if led.is_empty() {
         return PAUSE;
@@ -49,7 +52,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
             continue;
         }
         let step = steps.remove(&group.id);
-        let inner = Arc::clone(&inner);
+        let inner = Arc::clone(inner);
         drop(R::spawn(async move {
             tend(&inner, &group, step).await;
             group.busy.store(false, Ordering::Release);
@@ -75,15 +78,34 @@ async fn tend<R: AsyncRuntime>(
     } else {
         // The log says which epoch it is; the map has it as soon as it was reported.
         let epoch = group.replica.state().epoch();
-        if replicas != descriptor.replicas || epoch != descriptor.epoch {
+        if epoch != descriptor.epoch {
             report(inner, &descriptor, epoch, replicas).await;
             return;
         }
-        step
+        match missing_learner(inner, &descriptor, &replicas).await {
+            Some(missing) => Some(missing),
+            None => step,
+        }
     };
     if let Some(step) = step {
         carry_out(inner, group, step).await;
     }
+}
+
+/// A learner that the first map gives to the shard: a group is initialised with voters only.
+async fn missing_learner<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    wanted: &ShardDescriptor,
+    replicas: &[Replica],
+) -> Option<StepKind> {
+    let members = inner.membership.members();
+    let missing = wanted.replicas.iter().find(|wanted| {
+        replicas.iter().all(|replica| replica.node != wanted.node)
+            && members.iter().any(|member| member.alive && member.node == wanted.node)
+    })?;
+    // On whichever data directory the node has by now.
+    let raft = hello(inner, missing.node).await?.raft;
+    Some(StepKind::AddLearner { node: missing.node, raft })
 }
 
 /// The next change of the meta group: its replicas are on the nodes of the bootstrap list.
@@ -237,39 +259,44 @@ async fn change<R: AsyncRuntime>(group: &Group<R>, change: ChangeMembers<u64, Re
     }
 }
 
-/// Hands every leadership here to a live voter elsewhere; answers how many are left.
+/// Hands every leadership here to a live voter elsewhere; answers how many are left. One that nobody
+/// takes at once, because its followers still catch up, say, is offered again until the deadline.
 pub(crate) async fn hand_over_leaders<R: AsyncRuntime>(
     inner: &Arc<Inner<R>>,
     deadline: Duration,
 ) -> usize {
     let until = R::Instant::now() + deadline;
+    loop {
+        let led: Vec<_> = inner.running().into_iter().filter(|group| group.leads()).collect();
+        if led.is_empty() || R::Instant::now() >= until {
+            return led.len();
+        }
+        let handing = led.iter().map(|group| hand_over(inner, group, until));
+        drop(R::timeout_at(until, futures::future::join_all(handing)).await);
+        R::sleep(HAND_OVER_AGAIN.min(until.saturating_duration_since(R::Instant::now()))).await;
+    }
+}
+
+/// Offers the leadership of one group to its other voters, one after the other.
+async fn hand_over<R: AsyncRuntime>(inner: &Inner<R>, group: &Arc<Group<R>>, until: R::Instant) {
     let members = inner.membership.members();
-    let one = |group: Arc<Group<R>>| {
-        let members = Arc::clone(&members);
-        async move {
-            let descriptor = inner.descriptor(&group);
-            let replicas = settled_replicas(&group, &descriptor.replicas).unwrap_or_default();
-            let targets = replicas.iter().filter(|replica| {
-                replica.role == ReplicaRole::Voter
-                    && replica.node != inner.options.node
-                    && members.iter().any(|member| member.alive && member.raft == replica.raft)
-                    && is_caught_up(&group, replica.raft)
-            });
-            for target in targets {
-                let left = until.saturating_duration_since(R::Instant::now());
-                match group.transfer(target.node, left.min(inner.options.election_max * 2)).await {
-                    Ok(()) | Err(ControlError::NotLeader { .. }) => return,
-                    Err(error) => {
-                        tracing::info!(group = %group.id, to = %target.node, %error, "not taken");
-                    }
-                }
+    let descriptor = inner.descriptor(group);
+    let replicas = settled_replicas(group, &descriptor.replicas).unwrap_or_default();
+    let targets = replicas.iter().filter(|replica| {
+        replica.role == ReplicaRole::Voter
+            && replica.node != inner.options.node
+            && members.iter().any(|member| member.alive && member.raft == replica.raft)
+            && is_caught_up(group, replica.raft)
+    });
+    for target in targets {
+        let left = until.saturating_duration_since(R::Instant::now());
+        match group.transfer(target.node, left.min(inner.options.election_max * 2)).await {
+            Ok(()) | Err(ControlError::NotLeader { .. }) => return,
+            Err(error) => {
+                tracing::info!(group = %group.id, to = %target.node, %error, "not taken");
             }
         }
-    };
-    let led = inner.running().into_iter().filter(|group| group.leads());
-    let handing = futures::future::join_all(led.map(one));
-    drop(R::timeout_at(until, handing).await);
-    inner.running().iter().filter(|group| group.leads()).count()
+    }
 }
 
 /// Sets what is counted by looking.

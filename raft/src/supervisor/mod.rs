@@ -25,9 +25,12 @@ mod survey;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use hexpop_edge_config::{NodeId, RaftId};
-use openraft::{AsyncRuntime, async_runtime::Select3};
+use openraft::{
+    AsyncRuntime,
+    async_runtime::{Select2, Select3},
+};
 use tokio::sync::Notify;
 
 use crate::{
@@ -48,7 +51,7 @@ pub(crate) fn spawn<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     repeat(inner, |inner| &inner.wake_found, |inner| Box::pin(found::step(inner)));
     repeat(inner, |inner| &inner.wake_map, |inner| Box::pin(follow::step(inner)));
     repeat(inner, |inner| &inner.wake_replicas, |inner| Box::pin(replicas::step(inner)));
-    repeat(inner, |inner| &inner.wake_leading, |inner| Box::pin(lead::step(inner)));
+    repeat(inner, |inner| &inner.wake_leading, |inner| Box::pin(ready(lead::step(&inner))));
     repeat(inner, |inner| &inner.wake_closed, |inner| Box::pin(closed::step(inner)));
     repeat(inner, |inner| &inner.wake_survey, |inner| Box::pin(survey::step(inner)));
 }
@@ -63,7 +66,7 @@ fn repeat<R: AsyncRuntime>(
     drop(R::spawn(async move {
         loop {
             let taken = R::select2(inner.closed(), step(Arc::clone(&inner))).await;
-            let openraft::async_runtime::Select2::Second(pause) = taken else { return };
+            let Select2::Second(pause) = taken else { return };
             let waited = R::select3(inner.closed(), wake(&inner).notified(), R::sleep(pause)).await;
             if matches!(waited, Select3::First(())) {
                 return;

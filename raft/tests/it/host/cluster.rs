@@ -6,7 +6,7 @@ use std::{
     future::Future,
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -24,7 +24,10 @@ use hexpop_shard::{
 };
 use openraft_rt_tokio::TokioRuntime;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 type Inbox = mpsc::UnboundedSender<(NodeId, Bytes, oneshot::Sender<Bytes>)>;
 
@@ -105,6 +108,7 @@ impl Membership for Net {
 struct SystemClock;
 
 impl WallClock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that others are given")]
     fn wall_ms(&self) -> u64 {
         u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
     }
@@ -145,14 +149,14 @@ impl Node {
     }
 
     /// The sum of a counter over its labels, or over those with `label`.
-    pub(super) fn counter(&self, name: &str, label: Option<&str>) -> u64 {
+    pub(super) fn counter(&self, name: &str, label: Option<&str>) -> f64 {
         let families = self.metrics.gather();
         let family = families.iter().find(|family| family.name() == name);
         let metrics = family.map(|family| family.get_metric()).unwrap_or_default();
         let of_label = metrics.iter().filter(|metric| {
             label.is_none_or(|label| metric.get_label().iter().any(|pair| pair.value() == label))
         });
-        of_label.map(|metric| metric.get_counter().get_value() as u64).sum()
+        of_label.map(|metric| metric.get_counter().get_value()).sum()
     }
 }
 
@@ -191,6 +195,11 @@ impl Cluster {
     /// Starts nodes 1 to `count`, of which the first three found the cluster, and waits until
     /// every shard has a leader.
     pub(super) async fn start(count: u32, tune: fn(&mut Options)) -> Self {
+        // RUST_LOG=hexpop_raft=debug shows what the nodes do.
+        let logs = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_writer(std::io::stderr);
+        drop(logs.try_init());
         let dir = tempfile::tempdir().unwrap();
         let mut cluster = Self {
             net: Arc::default(),

@@ -1,0 +1,209 @@
+//! One host by itself: which frames it refuses, and what halts one of its replicas.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use hexpop_edge_config::{ClusterId, Territory};
+use hexpop_shard::SessionLimits;
+use hexpop_shard::{Member, PlacementPolicy, Policy, PutSession, Sealed, SessionId, SessionOp};
+use openraft::raft::VoteRequest;
+use openraft_rt_tokio::TokioRuntime;
+
+use super::*;
+use crate::{
+    disk::FsDisk,
+    port::{Lane, TransportError},
+    rpc::{Frame, Refused, Request, Response},
+    types::{Proposal, Vote},
+    wal::{self, Wal, WriterThread},
+};
+
+type R = TokioRuntime;
+
+const CLUSTER: ClusterId = ClusterId(7);
+const NODE: NodeId = NodeId(1);
+const OTHER: RaftId = RaftId(99);
+
+#[derive(Debug)]
+struct Alone(Member);
+
+impl PeerTransport for Alone {
+    fn call(
+        &self,
+        _to: NodeId,
+        _lane: Lane,
+        _frame: Bytes,
+        _deadline: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        Box::pin(futures::future::ready(Err(TransportError::Unreachable("alone".to_owned()))))
+    }
+}
+
+impl Membership for Alone {
+    fn members(&self) -> Arc<[Member]> {
+        [self.0.clone()].into()
+    }
+}
+
+impl WallClock for Alone {
+    fn wall_ms(&self) -> u64 {
+        1_700_000_000_000
+    }
+}
+
+/// A node; without a bootstrap list it waits for others.
+async fn open(dir: &std::path::Path, bootstrap: Vec<NodeId>) -> (Host<R>, WriterThread) {
+    let raft = RaftId(11);
+    let log = Arc::new(FsDisk::open(dir.join("wal")).unwrap());
+    let (wal, _) = Wal::open(log, raft, wal::Options::default()).unwrap();
+    let writer = WriterThread::spawn(wal).unwrap();
+    let policy = PlacementPolicy {
+        default: Policy { labels: std::collections::BTreeSet::new(), replicas: 1 },
+        territories: BTreeMap::new(),
+    };
+    let alone = Arc::new(Alone(Member {
+        node: NODE,
+        raft,
+        pop: "mil".parse().unwrap(),
+        labels: std::collections::BTreeSet::new(),
+        alive: true,
+    }));
+    let mut options = Options::new(CLUSTER, NODE, bootstrap, policy);
+    options.heartbeat = Duration::from_millis(50);
+    options.election_min = Duration::from_millis(300);
+    options.election_max = Duration::from_millis(400);
+    let parts = Parts {
+        options,
+        wal: writer.handle(),
+        snapshots: Arc::new(FsDisk::open(dir.join("snapshots")).unwrap()),
+        documents: Documents::in_memory(1 << 20),
+        transport: Arc::clone(&alone) as Arc<dyn PeerTransport>,
+        membership: Arc::clone(&alone) as Arc<dyn Membership>,
+        clock: alone,
+        metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
+    };
+    (Host::open(parts).await.unwrap(), writer)
+}
+
+fn vote(group: GroupId) -> Request<R> {
+    let vote = Vote::new(5, OTHER.0);
+    Request::Vote { group, rpc: VoteRequest::new(vote, None) }
+}
+
+async fn ask(
+    host: &Host<R>,
+    cluster: ClusterId,
+    to: Option<RaftId>,
+    request: Request<R>,
+) -> Refused {
+    let frame = Frame { cluster, from: OTHER, to, request };
+    let answer = host.handle(NodeId(2), frame.encode().unwrap()).await;
+    match Response::<R>::decode(&answer).unwrap() {
+        Response::Refused(refused) => refused,
+        _ => panic!("not refused"),
+    }
+}
+
+/// Waits until something about the replicas of the host holds.
+async fn until(host: &Host<R>, holds: impl Fn(&Host<R>) -> bool) {
+    let waiting = async {
+        while !holds(host) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap();
+}
+
+fn put(token: &str) -> (SessionId, Op) {
+    let territory: Territory = "IT:lazio".parse().unwrap();
+    let id = SessionId::new(&territory, token).unwrap();
+    let put = PutSession {
+        id: id.clone(),
+        user: "u".into(),
+        ttl_ms: 60_000,
+        sliding: false,
+        sealed: Sealed { key_id: 1, bytes: vec![1] },
+        condition: None,
+        limits: SessionLimits::default(),
+    };
+    (id, Op::Session(SessionOp::Put(put)))
+}
+
+#[tokio::test]
+async fn frames_that_are_not_for_this_replica_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _wal) = open(dir.path(), Vec::new()).await;
+    let here = host.raft_id();
+    let group = ShardId(3);
+    let refused = ask(&host, ClusterId(8), Some(here), vote(group)).await;
+    assert_eq!(refused, Refused::WrongCluster { here: CLUSTER });
+    let refused = ask(&host, CLUSTER, Some(RaftId(12)), vote(group)).await;
+    assert_eq!(refused, Refused::WrongReplica { here });
+    // A vote must say for which data directory it is asked.
+    let refused = ask(&host, CLUSTER, None, vote(group)).await;
+    assert_eq!(refused, Refused::WrongReplica { here });
+    assert_eq!(ask(&host, CLUSTER, Some(here), vote(group)).await, Refused::NotYet);
+    let answer = host.handle(NodeId(2), Bytes::from_static(b"\x01nonsense")).await;
+    assert!(matches!(
+        Response::<R>::decode(&answer).unwrap(),
+        Response::Refused(Refused::Unintelligible(_))
+    ));
+}
+
+#[tokio::test]
+async fn nobody_gets_a_vote_right_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (host, wal) = open(dir.path(), vec![NODE]).await;
+        until(&host, |host| !host.shard_map().is_empty()).await;
+        host.shutdown().await;
+        drop((host, wal));
+    }
+    let mut opened = None;
+    for _ in 0..500 {
+        // The loops of the first host let go of the directory when they next run.
+        if let Ok(disk) = FsDisk::open(dir.path().join("snapshots")) {
+            drop(disk);
+            opened = Some(open(dir.path(), vec![NODE]).await);
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (host, _wal) = opened.unwrap();
+    let here = Some(host.raft_id());
+    assert_eq!(ask(&host, CLUSTER, here, vote(ShardId::META)).await, Refused::Grace);
+    until(&host, |host| {
+        host.replica(ShardId::META).is_some_and(|meta| meta.state == ReplicaState::Leader)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_command_that_does_not_decode_halts_one_replica_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _wal) = open(dir.path(), vec![NODE]).await;
+    until(&host, |host| {
+        let map = host.shard_map();
+        let leads = |id| host.replica(id).is_some_and(|it| it.state == ReplicaState::Leader);
+        !map.is_empty() && map.shards().all(|shard| leads(shard.id))
+    })
+    .await;
+    let map = host.shard_map();
+    let (id, op) = put("one");
+    let sessions = map.locate(&id.key()).unwrap().clone();
+    let damaged = map.shards().find(|shard| shard.id != sessions.id).unwrap().id;
+    let group = host.inner.group(damaged).unwrap();
+    let junk = Proposal(Bytes::from_static(b"\x09junk"));
+    assert!(group.raft.client_write(junk).await.is_err());
+    until(&host, |host| {
+        host.replica(damaged).is_some_and(|status| status.state == ReplicaState::Halted)
+    })
+    .await;
+    let fault = host.replica(damaged).unwrap().fault.unwrap();
+    assert!(fault.contains("the command of entry"), "{fault}");
+    let deadline = Duration::from_secs(10);
+    let proposed = host.propose(sessions.id, sessions.epoch, None, op, deadline).await.unwrap();
+    assert!(matches!(proposed.reply, Reply::Session(_)));
+    let refused =
+        host.propose(damaged, sessions.epoch, None, Op::Tick, deadline).await.unwrap_err();
+    assert!(matches!(refused, ProposeError::Unavailable(_)));
+}

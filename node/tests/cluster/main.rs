@@ -1,0 +1,18 @@
+//! Real processes: a demo's mesh on this machine, asked, hurt and asked again.
+//!
+//! Tests that only ask share one mesh; each that hurts starts its own, one at a time. Processes die
+//! with this one, however it ends. With `HEXPOP_TEST_DATA` (a folder that holds
+//! `listings/*.ndjson.gz`) searches are compared on some of those files too, with
+//! `HEXPOP_TEST_FULL=1` on all of them.
+
+mod bad_input;
+mod client;
+mod demo;
+mod failover;
+mod listings;
+mod mesh;
+mod oracle;
+mod origin;
+mod searches;
+mod sessions;
+mod wait;

@@ -1,4 +1,30 @@
 //! Consensus groups: many per node, over one write-ahead log.
+//!
+//! A [`Host`] runs the replicas that the shard map places on its node, one openraft instance each, and
+//! looks after them: it founds the cluster, follows the map, replaces replicas whose data directory is
+//! gone, and hands leaderships around.
+//!
+//! ```text
+//!   propose, read, transfer                       frames of other nodes
+//!          │                                               │
+//!        Host ── supervisor (found, follow, lead, …)     handle
+//!          └───────────────┬───────────────────────────────┘
+//!                        Group ── Raft ── network ──▶ PeerTransport
+//!                          │       └─ LogStore ──▶ wal ──▶ Disk
+//!                       Replica (ShardState, documents) ──▶ snapshots
+//! ```
+//!
+//! **It is not** a transport, and opens no socket; **it is not** the place where a request is routed:
+//! it answers for the groups that are here.
+//!
+//! **Invariants**
+//! - A frame is handled only by the data directory that it is addressed to: a node that lost its
+//!   directory never answers for the replica it was.
+//! - Nobody gets a vote within one election timeout of a start, but of a replica that never gave one.
+//! - A proposal whose outcome is not known is reported as unknown, never as failed.
+//! - A replica says how old its answer is only if it can prove it.
+//! - What damages one replica (a command that does not decode, a snapshot that does not load) halts
+//!   that replica, and no other.
 
 mod api;
 mod disk;

@@ -1,49 +1,34 @@
 //! All groups of a node: started, found, asked, stopped.
 
 mod handle;
+mod inner;
 mod start;
 mod status;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    marker::PhantomData,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use hexpop_edge_config::{Epoch, GroupId, NodeId, RaftId, RequestId, ShardId};
-use hexpop_shard::{
-    ClusterSecret, Command, LogPosition, MetaOp, MetaOutcome, Op, ReadOp, Reply, ShardDescriptor,
-    ShardMap,
-};
-use openraft::{AsyncRuntime, Instant as _};
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, watch};
+use hexpop_edge_config::{Epoch, NodeId, RaftId, RequestId, ShardId};
+use hexpop_shard::{ClusterSecret, LogPosition, MetaOp, MetaOutcome, Op, ReadOp, Reply, ShardMap};
+use openraft::AsyncRuntime;
+use tokio::sync::watch;
 
 use crate::{
-    api::{Proposed, ReadLevel, ReadResult, ReplicaState, ReplicaStatus},
+    api::{Proposed, ReadLevel, ReadResult, ReplicaStatus},
     disk::Disk,
     documents::Documents,
     error::{ControlError, OpenError, ProposeError, ReadError},
-    group::Group,
     metrics::Metrics,
     options::Options,
     port::{Membership, PeerTransport, WallClock},
-    read::{Read, epoch_matches},
-    snapshot::SnapshotStore,
     supervisor,
     wal::{Health, WalHandle},
-    wire::Wire,
 };
 
+pub(crate) use inner::Inner;
 pub(crate) use start::{Birth, first_voters};
 pub(crate) use status::replicas_of;
 
@@ -67,54 +52,6 @@ pub struct Parts {
     pub clock: Arc<dyn WallClock>,
     /// What is counted.
     pub metrics: Metrics,
-}
-
-/// One group's place on this node.
-enum Slot<R: AsyncRuntime> {
-    /// It is being opened.
-    Starting,
-    /// It runs (or has halted since).
-    Running(Arc<Group<R>>),
-    /// It could not be opened.
-    Failed(String),
-}
-
-/// What all parts of a host share.
-pub(crate) struct Inner<R: AsyncRuntime> {
-    pub(crate) options: Options,
-    pub(crate) raft: RaftId,
-    pub(crate) wal: WalHandle,
-    pub(crate) snapshots: Arc<SnapshotStore>,
-    pub(crate) documents: Documents,
-    pub(crate) wire: Arc<Wire>,
-    pub(crate) membership: Arc<dyn Membership>,
-    pub(crate) clock: Arc<dyn WallClock>,
-    pub(crate) metrics: Arc<Metrics>,
-    groups: RwLock<BTreeMap<GroupId, Slot<R>>>,
-    known: RwLock<Known>,
-    /// The newest map version anybody mentioned, and who did.
-    pub(crate) hint: Mutex<Option<(u64, NodeId)>>,
-    /// Wakes the supervisor's loops.
-    pub(crate) wake_map: Notify,
-    pub(crate) wake_replicas: Notify,
-    pub(crate) wake_leading: Notify,
-    pub(crate) wake_found: Notify,
-    pub(crate) wake_closed: Notify,
-    pub(crate) wake_survey: Notify,
-    /// Which groups each other member said it leads.
-    leads: Mutex<BTreeMap<NodeId, Vec<GroupId>>>,
-    turn: AtomicUsize,
-    map_version: watch::Sender<u64>,
-    pub(crate) closing: watch::Sender<bool>,
-    runtime: PhantomData<fn() -> R>,
-}
-
-/// What is known of the cluster.
-#[derive(Debug, Clone, Default)]
-struct Known {
-    map: Arc<ShardMap>,
-    secret: Option<ClusterSecret>,
-    meta_voters: Vec<NodeId>,
 }
 
 /// All groups of a node.
@@ -142,40 +79,7 @@ impl<R: AsyncRuntime> Host<R> {
     /// # Errors
     /// [`OpenError`]. A single group that cannot be opened is no error: it is reported as halted.
     pub async fn open(parts: Parts) -> Result<Self, OpenError> {
-        let raft = parts.wal.raft_id();
-        // Told at once, not by the first group that starts.
-        parts.options.raft_config(true)?;
-        let snapshots =
-            SnapshotStore::open(parts.snapshots, raft, parts.options.snapshot_chunk_bytes)?;
-        let inner = Arc::new(Inner {
-            raft,
-            wal: parts.wal,
-            snapshots,
-            documents: parts.documents,
-            wire: Arc::new(Wire {
-                cluster: parts.options.cluster,
-                raft,
-                transport: parts.transport,
-            }),
-            options: parts.options,
-            membership: parts.membership,
-            clock: parts.clock,
-            metrics: Arc::new(parts.metrics),
-            groups: RwLock::new(BTreeMap::new()),
-            known: RwLock::new(Known::default()),
-            hint: Mutex::new(None),
-            wake_map: Notify::new(),
-            wake_replicas: Notify::new(),
-            wake_leading: Notify::new(),
-            wake_found: Notify::new(),
-            wake_closed: Notify::new(),
-            wake_survey: Notify::new(),
-            leads: Mutex::new(BTreeMap::new()),
-            turn: AtomicUsize::new(0),
-            map_version: watch::channel(0).0,
-            closing: watch::channel(false).0,
-            runtime: PhantomData,
-        });
+        let inner = Arc::new(Inner::new(parts)?);
         inner.start_known_groups().await;
         supervisor::spawn(&inner);
         Ok(Self { inner })
@@ -334,217 +238,5 @@ impl<R: AsyncRuntime> Host<R> {
             tracing::warn!("some groups did not stop in time");
         }
         self.inner.documents.flush();
-    }
-}
-
-impl<R: AsyncRuntime> Inner<R> {
-    /// The newest map known.
-    pub(crate) fn map(&self) -> Arc<ShardMap> {
-        Arc::clone(&self.known.read().map)
-    }
-
-    /// The cluster's secret.
-    pub(crate) fn secret(&self) -> Option<ClusterSecret> {
-        self.known.read().secret
-    }
-
-    /// The nodes that vote in the meta group, as far as known.
-    pub(crate) fn meta_voters(&self) -> Vec<NodeId> {
-        if let Some(meta) = self.group(GroupId::META) {
-            let voters = meta.with_metrics(|metrics| {
-                let membership = metrics.membership_config.membership();
-                let nodes = membership.voter_ids().filter_map(|id| membership.get_node(&id));
-                nodes.map(|node| node.id()).collect::<Vec<_>>()
-            });
-            if !voters.is_empty() {
-                return voters;
-            }
-        }
-        let known = self.known.read().meta_voters.clone();
-        if known.is_empty() { self.options.bootstrap.clone() } else { known }
-    }
-
-    /// Takes over a map if it is newer than what is known.
-    pub(crate) fn learn_map(
-        &self,
-        map: Arc<ShardMap>,
-        secret: Option<ClusterSecret>,
-        meta_voters: Vec<NodeId>,
-    ) {
-        let newer = {
-            let mut known = self.known.write();
-            if !meta_voters.is_empty() {
-                known.meta_voters = meta_voters;
-            }
-            if secret.is_some() {
-                known.secret = secret;
-            }
-            let newer = map.version() > known.map.version();
-            if newer {
-                known.map = map;
-            }
-            newer.then(|| known.map.version())
-        };
-        if let Some(version) = newer {
-            self.map_version.send_replace(version);
-            self.wake_replicas.notify_one();
-            self.wake_leading.notify_one();
-        }
-    }
-
-    pub(crate) fn on_map_hint(&self, version: u64, from: NodeId) {
-        if version <= self.map().version() {
-            return;
-        }
-        let mut hint = self.hint.lock();
-        if hint.is_none_or(|(known, _)| known < version) {
-            *hint = Some((version, from));
-            drop(hint);
-            self.wake_map.notify_one();
-        }
-    }
-
-    /// A running replica.
-    pub(crate) fn group(&self, id: GroupId) -> Option<Arc<Group<R>>> {
-        match self.groups.read().get(&id) {
-            Some(Slot::Running(group)) => Some(Arc::clone(group)),
-            _ => None,
-        }
-    }
-
-    /// Whether the group has a place here, running or not.
-    pub(crate) fn has_slot(&self, id: GroupId) -> bool {
-        self.groups.read().contains_key(&id)
-    }
-
-    /// Whether the group could not be opened.
-    pub(crate) fn has_failed(&self, id: GroupId) -> bool {
-        matches!(self.groups.read().get(&id), Some(Slot::Failed(_)))
-    }
-
-    /// Whether there is, or has been heard of, an initialised meta group. One whose log is empty is
-    /// not: it may have voted, but nothing was ever acknowledged in it.
-    pub(crate) fn has_meta(&self) -> bool {
-        if !self.map().is_empty() || self.has_failed(GroupId::META) {
-            return true;
-        }
-        let log = self.wal.group(GroupId::META);
-        log.is_some_and(|log| log.view().is_ok_and(|view| view.last.is_some()))
-    }
-
-    /// Counts up, for choices that go round.
-    pub(crate) fn next_turn(&self) -> usize {
-        self.turn.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Who leads which group, as far as the other members said.
-    pub(crate) fn surveyed_leaders(&self) -> BTreeMap<GroupId, NodeId> {
-        let leads = self.leads.lock();
-        let pairs = leads.iter().flat_map(|(node, led)| led.iter().map(|group| (*group, *node)));
-        pairs.collect()
-    }
-
-    /// Takes over what a member said; `None` when it did not answer.
-    pub(crate) fn note_leads(&self, node: NodeId, led: Option<Vec<GroupId>>) {
-        let mut leads = self.leads.lock();
-        match led {
-            Some(led) => drop(leads.insert(node, led)),
-            None => drop(leads.remove(&node)),
-        }
-    }
-
-    /// The state of every replica, and whether it knows a leader.
-    pub(crate) fn states(&self) -> Vec<(ReplicaState, bool)> {
-        let groups = self.groups.read();
-        groups
-            .values()
-            .map(|slot| match slot {
-                Slot::Running(group) => (group.state(), group.leader().is_some()),
-                Slot::Starting => (ReplicaState::Starting, false),
-                Slot::Failed(_) => (ReplicaState::Halted, false),
-            })
-            .collect()
-    }
-
-    /// Resolves when the host shuts down.
-    pub(crate) async fn closed(&self) {
-        let mut closing = self.closing.subscribe();
-        drop(closing.wait_for(|closing| *closing).await);
-    }
-
-    /// All running replicas, by group.
-    pub(crate) fn running(&self) -> Vec<Arc<Group<R>>> {
-        let groups = self.groups.read();
-        groups
-            .values()
-            .filter_map(|slot| match slot {
-                Slot::Running(group) => Some(Arc::clone(group)),
-                Slot::Starting | Slot::Failed(_) => None,
-            })
-            .collect()
-    }
-
-    /// Whether the host is shutting down.
-    pub(crate) fn is_closing(&self) -> bool {
-        *self.closing.borrow()
-    }
-
-    /// The newest descriptor of a shard; from the map, or made from the replica's own birth.
-    pub(crate) fn descriptor(&self, group: &Group<R>) -> ShardDescriptor {
-        self.map().get(group.id).cloned().unwrap_or_else(|| group.birth.descriptor())
-    }
-
-    pub(crate) async fn propose(
-        &self,
-        shard: ShardId,
-        epoch: Epoch,
-        request: Option<RequestId>,
-        op: Op,
-        deadline: Duration,
-    ) -> Result<Proposed, ProposeError> {
-        let group = self.group(shard).ok_or(ProposeError::NotHere)?;
-        if self.is_closing() {
-            return Err(ProposeError::Unavailable("shutting down".to_owned()));
-        }
-        if matches!(self.wal.health(), Health::Failed(_)) {
-            return Err(ProposeError::Unavailable("the write-ahead log failed".to_owned()));
-        }
-        let current = group.replica.state().epoch();
-        if !epoch_matches(shard, epoch, current) {
-            let descriptor = Box::new(self.descriptor(&group));
-            return Err(ProposeError::StaleEpoch { descriptor });
-        }
-        let command = Command { request, epoch, at_ms: self.clock.wall_ms(), op };
-        let bytes_max = self.options.command_bytes_max;
-        group.propose(&command, bytes_max, deadline, &self.metrics).await
-    }
-
-    async fn read(
-        &self,
-        shard: ShardId,
-        epoch: Epoch,
-        level: ReadLevel,
-        min: Option<LogPosition>,
-        deadline: Duration,
-        op: &ReadOp,
-    ) -> Result<ReadResult, ReadError> {
-        let group = self.group(shard).ok_or(ReadError::NotHere)?;
-        let stale = |current| {
-            (!epoch_matches(shard, epoch, current))
-                .then(|| ReadError::StaleEpoch { descriptor: Box::new(self.descriptor(&group)) })
-        };
-        let until = R::Instant::now() + deadline;
-        let read = Read { group: &group, wire: &self.wire, until };
-        let result = read.run(level, min, op).await?;
-        // The epoch of the state that answered, not of a moment before.
-        stale(result.epoch).map_or(Ok(result), Err)
-    }
-
-    fn status(&self, id: GroupId, slot: &Slot<R>) -> ReplicaStatus {
-        match slot {
-            Slot::Running(group) => group.status(self),
-            Slot::Starting => ReplicaStatus::empty(id, ReplicaState::Starting, None),
-            Slot::Failed(why) => ReplicaStatus::empty(id, ReplicaState::Halted, Some(why.clone())),
-        }
     }
 }

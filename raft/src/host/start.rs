@@ -11,7 +11,7 @@ use openraft::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Inner, Slot};
+use super::inner::{Inner, Slot};
 use crate::{
     group::Group,
     log_store::LogStore,

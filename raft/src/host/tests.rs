@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use hexpop_edge_config::{ClusterId, Territory};
+use hexpop_edge_config::{ClusterId, GroupId, Territory};
 use hexpop_shard::SessionLimits;
 use hexpop_shard::{Member, PlacementPolicy, Policy, PutSession, Sealed, SessionId, SessionOp};
 use openraft::raft::VoteRequest;
@@ -10,6 +10,7 @@ use openraft_rt_tokio::TokioRuntime;
 
 use super::*;
 use crate::{
+    api::ReplicaState,
     disk::FsDisk,
     port::{Lane, TransportError},
     rpc::{Frame, Refused, Request, Response},

@@ -108,10 +108,10 @@ async fn ask(
 async fn until(host: &Host<R>, holds: impl Fn(&Host<R>) -> bool) {
     let waiting = async {
         while !holds(host) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            R::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap();
+    R::timeout(Duration::from_secs(60), waiting).await.unwrap();
 }
 
 fn put(token: &str) -> (SessionId, Op) {
@@ -167,7 +167,7 @@ async fn nobody_gets_a_vote_right_after_a_restart() {
             opened = Some(open(dir.path(), vec![NODE]).await);
             break;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        R::sleep(Duration::from_millis(10)).await;
     }
     let (host, _wal) = opened.unwrap();
     let here = Some(host.raft_id());

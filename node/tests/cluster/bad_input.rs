@@ -161,7 +161,7 @@ fn wrong_sessions() -> Vec<Wrong> {
         ),
         with(
             &[("if-match", "unquoted")],
-            put("/api/v1/sessions/it-lazio.x", valid, 422, "If-Match"),
+            put("/api/v1/sessions/it-lazio.x", valid, 400, "If-Match"),
         ),
         with(
             &[("idempotency-key", "\"unclosed")],
@@ -169,11 +169,11 @@ fn wrong_sessions() -> Vec<Wrong> {
         ),
         with(
             &[("hexpop-consistency", "psychic")],
-            get("/api/v1/sessions/it-lazio.x", 422, "Hexpop-Consistency"),
+            get("/api/v1/sessions/it-lazio.x", 400, "Hexpop-Consistency"),
         ),
         with(
             &[("hexpop-token", "nonsense")],
-            get("/api/v1/sessions/it-lazio.x", 422, "Hexpop-Token"),
+            get("/api/v1/sessions/it-lazio.x", 400, "Hexpop-Token"),
         ),
     ]
 }
@@ -264,13 +264,16 @@ fn bodies_of_another_kind_or_size_are_refused() {
     let session = json!({"territory": "IT:lazio", "userId": "u", "data": data});
     node.post(SESSIONS, &session).problem(413);
 
-    let long = format!("/api/v1/listings/{}", "x".repeat(20_000));
-    node.get(&long).problem(414);
-    let headers: Vec<(String, String)> =
-        (0..300).map(|number| (format!("x-{number}"), "y".into())).collect();
-    let headers: Vec<(&str, &str)> =
-        headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    assert_eq!(node.send("GET", "/api/v1/listings?listingType=sale", &headers, "").status, 431);
+    let head = "host: 127.0.0.1\r\nconnection: close\r\n";
+    let long = format!("GET /{} HTTP/1.1\r\n{head}\r\n", "x".repeat(20_000));
+    assert_eq!(client::raw(&node.http, &long), 414);
+    let fields: String = (0..300).map(|number| format!("x-{number}: y\r\n")).collect();
+    let many = format!("GET /openapi.json HTTP/1.1\r\n{head}{fields}\r\n");
+    assert_eq!(client::raw(&node.http, &many), 431);
+    let large = format!("GET /openapi.json HTTP/1.1\r\n{head}x: {}\r\n\r\n", "y".repeat(100_000));
+    assert_eq!(client::raw(&node.http, &large), 431);
+    assert_eq!(client::raw(&node.http, &format!("GET / HTTP/9.9\r\n{head}\r\n")), 400);
+    assert_eq!(client::raw(&node.http, "nonsense\r\n\r\n"), 400);
     for node in &mesh.nodes {
         node.post(SEARCH, &json!({"listingType": "sale"})).expect(200);
     }

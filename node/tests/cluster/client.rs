@@ -1,6 +1,11 @@
 //! A blocking HTTP client.
 
-use std::{sync::LazyLock, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    sync::LazyLock,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
@@ -103,4 +108,20 @@ pub(crate) fn get(url: &str) -> Result<Answer, String> {
 /// An unsafe request with a JSON body.
 pub(crate) fn send_json(method: &str, url: &str, body: &Value) -> Result<Answer, String> {
     send(method, url, &[("content-type", "application/json")], body.to_string())
+}
+
+/// Sends these very bytes on a connection of their own; the status of what comes back.
+pub(crate) fn raw(base: &str, bytes: &str) -> u16 {
+    let mut connection = TcpStream::connect(base.trim_start_matches("http://")).unwrap();
+    connection.set_read_timeout(Some(DEADLINE)).unwrap();
+    // The other side may have seen enough, and closed, before it has read everything.
+    let _enough = connection.write_all(bytes.as_bytes());
+    let mut answer = Vec::new();
+    let mut piece = [0; 4_096];
+    while let Ok(count @ 1..) = connection.read(&mut piece) {
+        answer.extend_from_slice(&piece[..count]);
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.unwrap_or_else(|| panic!("no status: {answer:?}"))
 }

@@ -105,7 +105,7 @@ async fn ask(
 }
 
 /// Waits until something about the replicas of the host holds.
-async fn until(host: &Host<R>, holds: impl Fn(&Host<R>) -> bool) {
+async fn until(host: &Host<R>, holds: impl Fn(&Host<R>) -> bool + Sync) {
     let waiting = async {
         while !holds(host) {
             R::sleep(Duration::from_millis(10)).await;

@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http_body_util::{BodyExt as _, Empty};
 use hexpop_router::{Body, Origin, OriginError};
+use http_body_util::{BodyExt as _, Empty};
 
 use crate::{
     registry::{Registry, Target},

@@ -75,9 +75,8 @@ impl Registry {
     /// # Errors
     /// [`RegistryError`]; nothing has changed then.
     pub fn add(&self, rule: Rule, now: Instant) -> Result<u64, RegistryError> {
-        let ttl = rule
-            .check(self.ttl_max)
-            .map_err(|errors| RegistryError::Invalid(vec![(0, errors)]))?;
+        let ttl =
+            rule.check(self.ttl_max).map_err(|errors| RegistryError::Invalid(vec![(0, errors)]))?;
         let mut rules = self.rules.lock();
         rules.expire(now);
         if rules.active.len() >= RULES_MAX {
@@ -294,9 +293,8 @@ mod tests {
         let start = now();
         let good = rule(r#"{"where":"disk-flush","what":"delay","delayMs":5,"ttl":"1m"}"#);
         registry.add(good.clone(), start).unwrap();
-        let wrong = rule(
-            r#"{"where":"disk-flush","what":"drop","peer":1,"probability":0,"ttl":"2h"}"#,
-        );
+        let wrong =
+            rule(r#"{"where":"disk-flush","what":"drop","peer":1,"probability":0,"ttl":"2h"}"#);
         let Err(RegistryError::Invalid(errors)) = registry.replace(vec![good, wrong], start) else {
             panic!("the rule was taken");
         };

@@ -145,7 +145,8 @@ impl Rule {
             wrong("class", "only links have classes of traffic".into());
         }
         match (self.effect, self.delay_ms) {
-            (Effect::Delay, Some(1..=60_000)) | (Effect::Drop | Effect::Cut | Effect::Error, None) => {}
+            (Effect::Delay, Some(1..=60_000))
+            | (Effect::Drop | Effect::Cut | Effect::Error, None) => {}
             (Effect::Delay, _) => wrong("delayMs", "must be from 1 to 60000".into()),
             (Effect::Drop | Effect::Cut | Effect::Error, Some(_)) => {
                 wrong("delayMs", "only `delay` takes it".into());

@@ -95,14 +95,19 @@ fn decode_bounded<T: DeserializeOwned>(body: &[u8]) -> Result<(T, usize), CodecE
     const MIB16: usize = 16 << 20;
     const MIB256: usize = 256 << 20;
     const GIB4: usize = 4 << 30;
-    let decoded = match body.len().saturating_mul(CLAIM_FACTOR) {
-        0..=KIB64 => decode_from_slice(body, standard().with_limit::<KIB64>())?,
-        0..=MIB1 => decode_from_slice(body, standard().with_limit::<MIB1>())?,
-        0..=MIB16 => decode_from_slice(body, standard().with_limit::<MIB16>())?,
-        0..=MIB256 => decode_from_slice(body, standard().with_limit::<MIB256>())?,
-        _ => decode_from_slice(body, standard().with_limit::<GIB4>())?,
+    let claim = body.len().saturating_mul(CLAIM_FACTOR);
+    let decoded = if claim <= KIB64 {
+        decode_from_slice(body, standard().with_limit::<KIB64>())
+    } else if claim <= MIB1 {
+        decode_from_slice(body, standard().with_limit::<MIB1>())
+    } else if claim <= MIB16 {
+        decode_from_slice(body, standard().with_limit::<MIB16>())
+    } else if claim <= MIB256 {
+        decode_from_slice(body, standard().with_limit::<MIB256>())
+    } else {
+        decode_from_slice(body, standard().with_limit::<GIB4>())
     };
-    Ok(decoded)
+    Ok(decoded?)
 }
 
 #[cfg(test)]

@@ -136,7 +136,11 @@ impl Context {
                 },
                 breaker: breaker.to_owned(),
             },
-            cache: CacheSummary { entries: cache.entries, bytes: cache.bytes, bytes_max: cache.bytes_max },
+            cache: CacheSummary {
+                entries: cache.entries,
+                bytes: cache.bytes,
+                bytes_max: cache.bytes_max,
+            },
             faults: self.faults.list(Instant::now()).len() as u64,
         }
     }
@@ -170,9 +174,8 @@ impl Context {
     fn shards_check(&self, map: &hexpop_shard::ShardMap) -> Option<String> {
         let raft = self.host.raft_id();
         let before = !self.was_ready.load(Ordering::Relaxed);
-        let mut own = map
-            .shards()
-            .filter(|shard| shard.replicas.iter().any(|replica| replica.raft == raft));
+        let mut own =
+            map.shards().filter(|shard| shard.replicas.iter().any(|replica| replica.raft == raft));
         let waiting = own.find_map(|shard| match self.host.replica(shard.id) {
             None => Some(format!("the replica of shard {} has not started", shard.id)),
             Some(status) if status.state == ReplicaState::Halted => Some(format!(

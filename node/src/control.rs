@@ -130,7 +130,9 @@ impl MeshHandler for Dispatch {
                         let answer = admin.answer(request);
                         async move { encoded(&answer.await) }.boxed()
                     }
-                    Err(error) => futures::future::ready(Err(Refused::new(error.to_string()))).boxed(),
+                    Err(error) => {
+                        futures::future::ready(Err(Refused::new(error.to_string()))).boxed()
+                    }
                 },
                 None => starting(),
             },

@@ -103,7 +103,8 @@ impl ShardKey {
 
 impl fmt::Display for ShardKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.space, self.country)?;
+        let country = if self.country == Country::LOWEST { "first" } else { self.country.as_str() };
+        write!(f, "{}/{country}", self.space)?;
         if let Some(region) = &self.region {
             write!(f, ":{region}")?;
         }

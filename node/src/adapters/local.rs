@@ -19,7 +19,10 @@ pub type NodeHost = Host<TokioRuntime>;
 pub struct HostShards(pub NodeHost);
 
 impl LocalShard for HostShards {
-    fn execute(&self, request: ShardRequest) -> BoxFuture<'static, Result<ShardAnswer, ShardError>> {
+    fn execute(
+        &self,
+        request: ShardRequest,
+    ) -> BoxFuture<'static, Result<ShardAnswer, ShardError>> {
         let host = self.0.clone();
         async move {
             let deadline = Duration::from_millis(u64::from(request.deadline_ms));

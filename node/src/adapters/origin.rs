@@ -87,9 +87,7 @@ impl Origin for HttpOrigin {
             match tokio::time::timeout(deadline, client.request(request)).await {
                 Err(_elapsed) => Err(OriginError::TimedOut),
                 Ok(Err(error)) => Err(classify(&error)),
-                Ok(Ok(response)) => {
-                    Ok(response.map(|body| Body::new(body.map_err(Into::into))))
-                }
+                Ok(Ok(response)) => Ok(response.map(|body| Body::new(body.map_err(Into::into)))),
             }
         })
     }

@@ -12,7 +12,9 @@ use super::{
 use crate::certs::{self, CertError};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  hexpop certs init --cluster edge --dir certs\n  hexpop certs issue 1 --dir certs\n  hexpop certs show certs/node-1.pem")]
+#[command(
+    after_help = "Examples:\n  hexpop certs init --cluster edge --dir certs\n  hexpop certs issue 1 --dir certs\n  hexpop certs show certs/node-1.pem"
+)]
 pub(super) struct CertsArgs {
     #[command(subcommand)]
     command: CertsCommand,

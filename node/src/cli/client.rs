@@ -20,7 +20,7 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 
 /// Where the mesh is asked.
 #[derive(Debug, Clone, Args)]
-pub struct AdminArgs {
+pub(super) struct AdminArgs {
     /// The admin port of any node.
     #[arg(long, env = "HEXPOP_ADMIN", default_value = "http://127.0.0.1:9080", global = true)]
     pub admin: String,
@@ -31,7 +31,7 @@ pub struct AdminArgs {
 
 /// A client of one base address.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub(super) struct Client {
     base: String,
     token: Option<String>,
     http: HyperClient<HttpConnector, Full<Bytes>>,
@@ -39,18 +39,16 @@ pub struct Client {
 
 /// An answer, read whole.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub(super) struct Answer {
     /// Its status.
     pub status: StatusCode,
-    /// Its headers.
-    pub headers: http::HeaderMap,
     /// Its body.
     pub body: Bytes,
 }
 
 impl Client {
     /// A client of `base`, such as `http://127.0.0.1:9080`.
-    pub fn new(base: &str, token: Option<String>) -> CliResult<Self> {
+    pub(super) fn new(base: &str, token: Option<String>) -> CliResult<Self> {
         let base = base.trim_end_matches('/').to_owned();
         let uri: Uri = base.parse().map_err(|error| {
             CliError::usage(format!("`{base}` is not an address")).caused_by(&error)
@@ -63,7 +61,7 @@ impl Client {
     }
 
     /// A client of the admin port that the flags name.
-    pub fn admin(args: &AdminArgs) -> CliResult<Self> {
+    pub(super) fn admin(args: &AdminArgs) -> CliResult<Self> {
         let token = match &args.token_file {
             None => None,
             Some(path) => Some(
@@ -80,12 +78,12 @@ impl Client {
     }
 
     /// The base address.
-    pub fn base(&self) -> &str {
+    pub(super) fn base(&self) -> &str {
         &self.base
     }
 
     /// Sends one request and reads the answer, whatever its status.
-    pub async fn send(
+    pub(super) async fn send(
         &self,
         method: Method,
         path: &str,
@@ -108,9 +106,9 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request
-            .body(Full::new(body))
-            .map_err(|error| CliError::usage(format!("`{path}` is not a path")).caused_by(&error))?;
+        let request = request.body(Full::new(body)).map_err(|error| {
+            CliError::usage(format!("`{path}` is not a path")).caused_by(&error)
+        })?;
         let exchange = async {
             let response = self.http.request(request).await.map_err(|error| unreachable(&error))?;
             let (parts, body) = response.into_parts();
@@ -119,7 +117,7 @@ impl Client {
                 .await
                 .map_err(|error| unreachable(error.as_ref()))?
                 .to_bytes();
-            Ok(Answer { status: parts.status, headers: parts.headers, body })
+            Ok(Answer { status: parts.status, body })
         };
         tokio::time::timeout(deadline, exchange).await.unwrap_or_else(|_elapsed| {
             Err(CliError::failed(format!("no answer from {}", self.base))
@@ -128,12 +126,12 @@ impl Client {
     }
 
     /// `GET` of a JSON document.
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> CliResult<T> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> CliResult<T> {
         self.send(Method::GET, path, &[], Bytes::new(), Duration::from_secs(15)).await?.json()
     }
 
     /// An unsafe request with a JSON body.
-    pub async fn call(&self, method: Method, path: &str, body: &Value) -> CliResult<Answer> {
+    pub(super) async fn call(&self, method: Method, path: &str, body: &Value) -> CliResult<Answer> {
         let body = Bytes::from(body.to_string());
         let headers = [("content-type", "application/json")];
         self.send(method, path, &headers, body, Duration::from_secs(60)).await?.success()
@@ -142,12 +140,12 @@ impl Client {
 
 impl Answer {
     /// The answer itself if its status is 2xx.
-    pub fn success(self) -> CliResult<Self> {
+    pub(super) fn success(self) -> CliResult<Self> {
         if self.status.is_success() { Ok(self) } else { Err(self.problem()) }
     }
 
     /// The body of a 2xx answer.
-    pub fn json<T: DeserializeOwned>(self) -> CliResult<T> {
+    pub(super) fn json<T: DeserializeOwned>(self) -> CliResult<T> {
         let answer = self.success()?;
         serde_json::from_slice(&answer.body).map_err(|error| {
             CliError::failed("the answer is not what this version of hexpop expects")
@@ -157,7 +155,7 @@ impl Answer {
     }
 
     /// The answer as an error: its problem's detail, or its status.
-    pub fn problem(&self) -> CliError {
+    pub(super) fn problem(&self) -> CliError {
         let Ok(problem) = serde_json::from_slice::<Value>(&self.body) else {
             return CliError::failed(format!("the node answered {}", self.status));
         };
@@ -172,7 +170,9 @@ impl Answer {
             error = error.cause(format!("{place}: {detail}"));
         }
         match text("type").rsplit(':').next() {
-            Some(slug) if !slug.is_empty() => error.help(format!("`hexpop explain {slug}` says more")),
+            Some(slug) if !slug.is_empty() => {
+                error.help(format!("`hexpop explain {slug}` says more"))
+            }
             _ => error,
         }
     }

@@ -32,7 +32,9 @@ use crate::admin_api::ShardsReport;
 const START_MAX: Duration = Duration::from_secs(90);
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  hexpop demo\n  hexpop demo --data listings/*.ndjson.gz --ready-file ready.json\n  hexpop demo --nodes 3 --listings 1000 --base-port 0")]
+#[command(
+    after_help = "Examples:\n  hexpop demo\n  hexpop demo --data listings/*.ndjson.gz --ready-file ready.json\n  hexpop demo --nodes 3 --listings 1000 --base-port 0"
+)]
 pub(super) struct DemoArgs {
     #[command(subcommand)]
     command: Option<DemoCommand>,
@@ -162,7 +164,10 @@ impl Demo {
     }
 
     fn origin_url(&self) -> String {
-        self.args.origin.clone().unwrap_or_else(|| format!("http://127.0.0.1:{}", self.ports.origin))
+        self.args
+            .origin
+            .clone()
+            .unwrap_or_else(|| format!("http://127.0.0.1:{}", self.ports.origin))
     }
 
     async fn bring_up(&mut self) -> CliResult {
@@ -221,7 +226,9 @@ impl Demo {
 
     fn admin_clients(&self) -> CliResult<Vec<Client>> {
         (0..self.args.nodes)
-            .map(|index| Client::new(&format!("http://127.0.0.1:{}", self.ports.admin(index)), None))
+            .map(|index| {
+                Client::new(&format!("http://127.0.0.1:{}", self.ports.admin(index)), None)
+            })
             .collect()
     }
 
@@ -273,9 +280,10 @@ impl Demo {
             let behind = report.shards.iter().find(|shard| {
                 let target = committed.get(&shard.id).copied().unwrap_or_default();
                 shard.leader.is_none()
-                    || shard.replicas.iter().any(|replica| {
-                        replica.applied.is_none_or(|applied| applied < target)
-                    })
+                    || shard
+                        .replicas
+                        .iter()
+                        .any(|replica| replica.applied.is_none_or(|applied| applied < target))
             });
             let Some(behind) = behind else { return Ok(()) };
             if Instant::now() > deadline {

@@ -6,8 +6,8 @@ use super::{
     error::{CliError, CliResult},
     output::print,
 };
-use hexpop_router::Problem as ProblemType;
 use crate::http::problem::explanation;
+use hexpop_router::Problem as ProblemType;
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {

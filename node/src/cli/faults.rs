@@ -11,7 +11,9 @@ use super::{
 };
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  hexpop faults add --where link-out --peer 2 --what cut --ttl 30s\n  hexpop faults add --where disk-flush --what delay --delay-ms 200 --ttl 1m\n  hexpop faults clear --all")]
+#[command(
+    after_help = "Examples:\n  hexpop faults add --where link-out --peer 2 --what cut --ttl 30s\n  hexpop faults add --where disk-flush --what delay --delay-ms 200 --ttl 1m\n  hexpop faults clear --all"
+)]
 pub(super) struct FaultsArgs {
     #[command(flatten)]
     admin: AdminArgs,

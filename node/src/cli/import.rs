@@ -294,7 +294,12 @@ async fn send(node: &Client, batch: Batch) -> (Batch, CliResult<Result<Outcome, 
 
 /// Whether the same request may be taken later.
 const fn is_passing(status: StatusCode) -> bool {
-    matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+    matches!(
+        status,
+        StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS
+    )
 }
 
 /// Counts what became of a batch; what may succeed later comes back.
@@ -305,8 +310,7 @@ fn digest(
     report: &mut Report,
 ) -> CliResult<Option<Batch>> {
     let since = batch.failing_since;
-    let out_of_patience =
-        since.is_some_and(|since: Instant| since.elapsed() > options.patience);
+    let out_of_patience = since.is_some_and(|since: Instant| since.elapsed() > options.patience);
     match answer? {
         Err(cause) if out_of_patience => Err(CliError::failed("the mesh takes no listings")
             .cause(cause)
@@ -326,11 +330,14 @@ fn digest(
                 if rejected.retryable && !out_of_patience {
                     retry.insert(rejected.line, line.clone());
                 } else {
-                    reject(report, Rejected {
-                        file: line.file.to_string(),
-                        line: line.number,
-                        error: rejected.error,
-                    });
+                    reject(
+                        report,
+                        Rejected {
+                            file: line.file.to_string(),
+                            line: line.number,
+                            error: rejected.error,
+                        },
+                    );
                 }
             }
             if retry.is_empty() {

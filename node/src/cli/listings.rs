@@ -33,14 +33,18 @@ enum ListingsCommand {
         id: String,
     },
     /// Search, with filters as in the API's query string.
-    #[command(after_help = "Examples:\n  hexpop listings search listingType=sale priceMax=300000 limit=5\n  hexpop listings search listingType=rent geoFilter.type=radius geoFilter.center.lat=45.46 geoFilter.center.lng=9.19 geoFilter.radiusKm=2 sortBy=distance")]
+    #[command(
+        after_help = "Examples:\n  hexpop listings search listingType=sale priceMax=300000 limit=5\n  hexpop listings search listingType=rent geoFilter.type=radius geoFilter.center.lat=45.46 geoFilter.center.lng=9.19 geoFilter.radiusKm=2 sortBy=distance"
+    )]
     Search {
         /// Filters, each NAME=VALUE.
         #[arg(value_name = "NAME=VALUE", required = true)]
         filters: Vec<String>,
     },
     /// Bring files of listings in.
-    #[command(after_help = "Examples:\n  hexpop listings import milano.ndjson.gz roma.ndjson\n  zcat feed.gz | hexpop listings import -")]
+    #[command(
+        after_help = "Examples:\n  hexpop listings import milano.ndjson.gz roma.ndjson\n  zcat feed.gz | hexpop listings import -"
+    )]
     Import(ImportArgs),
     /// Bring one listing in.
     Put {
@@ -177,7 +181,8 @@ fn report(answer: &Answer, output: OutputArgs) -> CliResult {
 }
 
 async fn run_import(client: Client, args: ImportArgs, output: OutputArgs) -> CliResult {
-    let options = ImportOptions { concurrency: usize::from(args.concurrency), ..ImportOptions::default() };
+    let options =
+        ImportOptions { concurrency: usize::from(args.concurrency), ..ImportOptions::default() };
     let bar = import::progress_bar(None);
     let outcome = import::run(import::lines_of(&args.files), &[client], &options, &bar).await;
     bar.finish_and_clear();

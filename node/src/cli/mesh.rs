@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::{
     client::{AdminArgs, Client},
     error::{CliError, CliResult},
-    output::{Columns, Format, OutputArgs, bytes, grouped, or_dash, print, print_json, println, uptime},
+    output::{
+        Columns, Format, OutputArgs, bytes, grouped, or_dash, print, print_json, println, uptime,
+    },
 };
 use crate::admin_api::{
     BreakersReport, NodeRow, NodesReport, ShardRow, ShardsReport, StatusReport,
@@ -28,7 +30,9 @@ pub(super) struct ReadArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  hexpop status\n  hexpop status --check && deploy\n  hexpop status --wait ok --timeout 60s")]
+#[command(
+    after_help = "Examples:\n  hexpop status\n  hexpop status --check && deploy\n  hexpop status --wait ok --timeout 60s"
+)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
     read: ReadArgs,
@@ -128,7 +132,8 @@ async fn watched<F: AsyncFnMut(&Client) -> CliResult<String>>(
         let text = render(&client).await?;
         let Some(every) = args.watch else { return print(&text) };
         // Home and clear, as a terminal without curses has it; a file gets the reports in a row.
-        let clear = if std::io::IsTerminal::is_terminal(&std::io::stdout()) { "\x1b[H\x1b[2J" } else { "" };
+        let clear =
+            if std::io::IsTerminal::is_terminal(&std::io::stdout()) { "\x1b[H\x1b[2J" } else { "" };
         print(&format!("{clear}{text}"))?;
         tokio::time::sleep(every).await;
     }
@@ -297,7 +302,7 @@ pub(super) async fn breakers(args: ReadArgs) -> CliResult {
 
 pub(super) async fn shards(args: ShardsArgs) -> CliResult {
     let client = Client::admin(&args.admin)?;
-    match args.command.unwrap_or(ShardsCommand::List(ListArgs::default())) {
+    match args.command.unwrap_or_else(|| ShardsCommand::List(ListArgs::default())) {
         ShardsCommand::List(list) => {
             let mut report: ShardsReport = client.get("/admin/v1/shards").await?;
             select(&mut report.shards, &list);
@@ -308,10 +313,11 @@ pub(super) async fn shards(args: ShardsArgs) -> CliResult {
         }
         ShardsCommand::Show { id } => {
             let report: ShardsReport = client.get("/admin/v1/shards").await?;
-            let shard = report.shards.into_iter().find(|shard| shard.id == id).ok_or_else(|| {
-                CliError::failed(format!("there is no shard {id}"))
-                    .help("`hexpop shards list` lists them")
-            })?;
+            let shard =
+                report.shards.into_iter().find(|shard| shard.id == id).ok_or_else(|| {
+                    CliError::failed(format!("there is no shard {id}"))
+                        .help("`hexpop shards list` lists them")
+                })?;
             match args.output.output {
                 Format::Json => print_json(&shard),
                 Format::Table => print(&render_shard(&shard, args.output.no_header)),
@@ -346,7 +352,9 @@ fn select(shards: &mut Vec<ShardRow>, args: &ListArgs) {
     shards.retain(|shard| {
         args.space.as_ref().is_none_or(|space| *space == shard.space)
             && args.territory.as_ref().is_none_or(|territory| *territory == shard.range.text)
-            && args.node.is_none_or(|node| shard.replicas.iter().any(|replica| replica.node == node))
+            && args
+                .node
+                .is_none_or(|node| shard.replicas.iter().any(|replica| replica.node == node))
     });
     match args.sort {
         Some(SortBy::Keys) => shards.sort_by_key(|shard| std::cmp::Reverse(shard.keys)),

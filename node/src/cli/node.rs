@@ -11,7 +11,9 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberI
 use super::error::{CliError, CliResult};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  hexpop node --config node.toml\n  HEXPOP__LISTEN__HTTP=0.0.0.0:8080 hexpop node --config node.toml")]
+#[command(
+    after_help = "Examples:\n  hexpop node --config node.toml\n  HEXPOP__LISTEN__HTTP=0.0.0.0:8080 hexpop node --config node.toml"
+)]
 pub(super) struct NodeArgs {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
@@ -65,7 +67,10 @@ pub(super) fn log_to_stderr() {
 }
 
 fn log(filter: &str, json: bool) {
-    let filter = EnvFilter::try_from_env("HEXPOP_LOG").unwrap_or_else(|_unset| EnvFilter::new(filter));
+    // openraft tells each step of each group at `info`; what is asked for explicitly wins.
+    let filter = format!("openraft=warn,{filter}");
+    let filter =
+        EnvFilter::try_from_env("HEXPOP_LOG").unwrap_or_else(|_unset| EnvFilter::new(filter));
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A second call in one process keeps the first subscriber.

@@ -10,7 +10,7 @@ use super::error::{CliError, CliResult};
 
 /// The form of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     /// Aligned columns.
     #[default]
     Table,
@@ -20,7 +20,7 @@ pub enum Format {
 
 /// The flags of every reading command.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct OutputArgs {
+pub(super) struct OutputArgs {
     /// The form of the result.
     #[arg(long, short = 'o', value_enum, default_value_t, global = true)]
     pub output: Format,
@@ -30,7 +30,7 @@ pub struct OutputArgs {
 }
 
 /// Writes to stdout; a reader that went away (`| head`) is no error.
-pub fn print(text: &str) -> CliResult {
+pub(super) fn print(text: &str) -> CliResult {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -41,12 +41,12 @@ pub fn print(text: &str) -> CliResult {
 }
 
 /// [`print()`] with a line end.
-pub fn println(text: &str) -> CliResult {
+pub(super) fn println(text: &str) -> CliResult {
     print(&format!("{text}\n"))
 }
 
 /// Prints `value` as one JSON document.
-pub fn print_json<T: Serialize>(value: &T) -> CliResult {
+pub(super) fn print_json<T: Serialize>(value: &T) -> CliResult {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| CliError::failed("cannot write the result").caused_by(&error))?;
     println(&text)
@@ -54,13 +54,13 @@ pub fn print_json<T: Serialize>(value: &T) -> CliResult {
 
 /// A table without lines, columns two spaces apart.
 #[derive(Debug)]
-pub struct Columns {
+pub(super) struct Columns {
     table: Table,
 }
 
 impl Columns {
     /// `heads`, each with whether its column is a number (and so aligned right).
-    pub fn new(heads: &[(&str, bool)], no_header: bool) -> Self {
+    pub(super) fn new(heads: &[(&str, bool)], no_header: bool) -> Self {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         if !no_header {
@@ -70,12 +70,12 @@ impl Columns {
     }
 
     /// Adds a row.
-    pub fn row<I: IntoIterator<Item = String>>(&mut self, cells: I) {
+    pub(super) fn row<I: IntoIterator<Item = String>>(&mut self, cells: I) {
         self.table.add_row(cells);
     }
 
     /// The text of it, without trailing blanks.
-    pub fn render(&self) -> String {
+    pub(super) fn render(&self) -> String {
         let mut text = String::new();
         for line in self.table.lines() {
             text.push_str(line.trim_end());
@@ -99,16 +99,16 @@ fn with_alignment(mut table: Table, heads: &[(&str, bool)]) -> Table {
 }
 
 /// `-` for what is not known.
-pub fn or_dash<T: ToString>(value: Option<T>) -> String {
+pub(super) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 /// 12345 as `12,345`.
-pub fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -117,7 +117,7 @@ pub fn grouped(number: u64) -> String {
 }
 
 /// Bytes as `9.1 MiB`.
-pub fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut whole = count;
     let mut tenths = 0;
@@ -132,7 +132,7 @@ pub fn bytes(count: u64) -> String {
 }
 
 /// Seconds as `3m12s`.
-pub fn uptime(seconds: u64) -> String {
+pub(super) fn uptime(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),

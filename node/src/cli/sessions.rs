@@ -109,7 +109,8 @@ pub(super) async fn run(args: SessionsArgs) -> CliResult {
         SessionsCommand::Create { territory, content } => {
             let mut body = content.to_json()?;
             body.insert("territory".into(), json!(territory));
-            let answer = client.call(Method::POST, "/api/v1/sessions", &Value::Object(body)).await?;
+            let answer =
+                client.call(Method::POST, "/api/v1/sessions", &Value::Object(body)).await?;
             print_json(&answer.json::<Value>()?)
         }
         SessionsCommand::Put { id, content, if_match } => {
@@ -133,9 +134,9 @@ pub(super) async fn run(args: SessionsArgs) -> CliResult {
             let path = format!("/api/v1/users/{}/data", encode(&user));
             print_json(&send_plain(&client, Method::DELETE, &path).await?.json::<Value>()?)
         }
-        SessionsCommand::ExportUser { user } => {
-            print_json(&client.get::<Value>(&format!("/api/v1/users/{}/export", encode(&user))).await?)
-        }
+        SessionsCommand::ExportUser { user } => print_json(
+            &client.get::<Value>(&format!("/api/v1/users/{}/export", encode(&user))).await?,
+        ),
     }
 }
 

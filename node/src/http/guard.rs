@@ -48,9 +48,9 @@ impl Guard {
                 .find(|(known, _role)| constant_time_eq(known.as_bytes(), token.as_bytes()))
                 .map(|(_known, role)| *role)
                 .ok_or_else(|| unauthorized("the bearer token is not known here")),
-            None if remote.to_canonical().is_loopback() => self
-                .loopback
-                .ok_or_else(|| unauthorized("this port needs a bearer token")),
+            None if remote.to_canonical().is_loopback() => {
+                self.loopback.ok_or_else(|| unauthorized("this port needs a bearer token"))
+            }
             None => Err(unauthorized("this port needs a bearer token from other hosts")),
         }
     }
@@ -99,18 +99,17 @@ fn host_of(authority: &str) -> &str {
         return rest.split_once(']').map_or(rest, |(host, _port)| host);
     }
     match authority.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') && port.bytes().all(|b| b.is_ascii_digit()) => host,
+        Some((host, port)) if !host.contains(':') && port.bytes().all(|b| b.is_ascii_digit()) => {
+            host
+        }
         _ => authority,
     }
 }
 
 /// A page can send a form without asking first, but not this media type.
 fn check_media_type(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-    let expected = if uri.path() == "/admin/v1/ingest" {
-        "application/x-ndjson"
-    } else {
-        "application/json"
-    };
+    let expected =
+        if uri.path() == "/admin/v1/ingest" { "application/x-ndjson" } else { "application/json" };
     expect_media_type(headers, expected)
 }
 
@@ -160,9 +159,7 @@ mod tests {
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs
             .iter()
-            .map(|(name, value)| {
-                (header::HeaderName::from_static(name), value.parse().unwrap())
-            })
+            .map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap()))
             .collect()
     }
 

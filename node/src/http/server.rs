@@ -60,8 +60,9 @@ pub async fn serve<H: Handler>(
         .header_read_timeout(limits.header_timeout)
         .max_headers(limits.header_fields)
         // hyper needs at least 8 KiB for its buffer.
-        .max_buf_size(limits.header_bytes.max(8 << 10))
-        .pipeline_flush(true);
+        .max_buf_size(limits.header_bytes.max(8 << 10));
+    // No `pipeline_flush`: with it hyper 1.12 never sends its answer to a head that it cannot read,
+    // since what it could not read stays in the buffer.
     loop {
         let slot = tokio::select! {
             () = shutdown.cancelled() => break,

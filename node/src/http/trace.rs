@@ -1,6 +1,9 @@
 //! Request ids and W3C trace context.
 
-use std::{fmt, sync::atomic::{AtomicU64, Ordering}};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// Makes ids that differ between processes and within one.
 #[derive(Debug)]
@@ -62,7 +65,10 @@ impl TraceContext {
         let lower_hex = |text: &str, len: usize| {
             text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         };
-        if !lower_hex(version, 2) || !lower_hex(trace, 32) || !lower_hex(span, 16) || !lower_hex(flags, 2)
+        if !lower_hex(version, 2)
+            || !lower_hex(trace, 32)
+            || !lower_hex(span, 16)
+            || !lower_hex(flags, 2)
         {
             return None;
         }

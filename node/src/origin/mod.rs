@@ -55,10 +55,7 @@ pub use server::serve;
 ///
 /// # Errors
 /// When the address cannot be listened on, or a data file cannot be read.
-pub async fn run(
-    args: OriginArgs,
-    shutdown: impl Future<Output = ()> + Send,
-) -> Result<(), Error> {
+pub async fn run(args: OriginArgs, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
     let address = args.listen;
     let listen = |source| Error::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;

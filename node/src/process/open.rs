@@ -182,9 +182,9 @@ fn open_storage(loaded: &Loaded, faults: &Arc<Faults>) -> Result<Storage, NodeEr
     let dir = &config.node.data_dir;
     let open_dir = |name: &str| {
         let path = dir.join(name);
-        FsDisk::open(&path)
-            .map(|disk| Arc::new(disk) as Arc<dyn Disk>)
-            .map_err(|error| NodeError::open(format!("the data directory {}", path.display()))(&error))
+        FsDisk::open(&path).map(|disk| Arc::new(disk) as Arc<dyn Disk>).map_err(|error| {
+            NodeError::open(format!("the data directory {}", path.display()))(&error)
+        })
     };
     let log = Arc::new(FaultyDisk::new(open_dir("log")?, Arc::clone(faults)));
     let raft = identity::load_or_create(&*log, rand::random())

@@ -65,9 +65,8 @@ fn wall_ms() -> u64 {
 /// A number that grows with every start of this data directory: the time of the start in
 /// milliseconds, or one more than the last one where the clock went back.
 pub(super) fn next_incarnation(file: &Path) -> Result<u64, NodeError> {
-    let failed = |error: io::Error| {
-        NodeError::open(format!("the start counter {}", file.display()))(&error)
-    };
+    let failed =
+        |error: io::Error| NodeError::open(format!("the start counter {}", file.display()))(&error);
     let last: u64 = match fs::read_to_string(file) {
         Ok(text) => text.trim().parse().unwrap_or_default(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
@@ -188,7 +187,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         fs::write(&file, "short\n").unwrap();
-        assert!(tokens(&[file.clone()]).is_err());
+        assert!(tokens(std::slice::from_ref(&file)).is_err());
         fs::write(&file, "long-enough-for-a-token\n").unwrap();
         assert_eq!(tokens(&[file]).unwrap(), ["long-enough-for-a-token"]);
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hexpop_edge_config::{NodeId, ShardId};
 use hexpop_raft::{ReplicaState, ReplicaStatus};
-use hexpop_shard::{KeyRange, ReplicaRole, ShardDescriptor, ShardMap};
+use hexpop_shard::{KeyRange, ReplicaRole, ShardDescriptor, ShardKey, ShardMap};
 
 use super::{MemberView, Reports};
 use crate::admin_api::{
@@ -153,16 +153,30 @@ const fn role_name(role: ReplicaRole) -> &'static str {
 }
 
 fn range_row(range: &KeyRange) -> RangeRow {
-    let text = match (range.single_territory(), &range.end) {
-        (Some(territory), _) => territory.to_string(),
-        (None, None) if range.start.country.as_str().starts_with('\0') => "all".to_owned(),
-        (None, _) => range.to_string(),
-    };
     RangeRow {
-        text,
+        text: range_text(range),
         start: range.start.to_string(),
         end: range.end.as_ref().map(ToString::to_string),
         prefixes: Vec::new(),
+    }
+}
+
+/// `IT:lombardia` for a whole territory; for what lies between territories, its neighbours.
+fn range_text(range: &KeyRange) -> String {
+    if let Some(territory) = range.single_territory() {
+        return territory.to_string();
+    }
+    let after = range.start.territory().map(|territory| format!("after {territory}"));
+    let before = range
+        .end
+        .as_ref()
+        .and_then(ShardKey::territory)
+        .map(|territory| format!("before {territory}"));
+    match (after, before) {
+        (None, None) => "all".to_owned(),
+        (Some(after), None) => after,
+        (None, Some(before)) => before,
+        (Some(after), Some(before)) => format!("{after}, {before}"),
     }
 }
 
@@ -210,9 +224,10 @@ pub fn status_report(
         meta_leader: reports
             .iter()
             .find(|(_node, report)| {
-                report.replicas.iter().any(|one| {
-                    one.shard == ShardId::META && one.state == ReplicaState::Leader
-                })
+                report
+                    .replicas
+                    .iter()
+                    .any(|one| one.shard == ShardId::META && one.state == ReplicaState::Leader)
             })
             .map(|(node, _report)| node.0),
     };
@@ -236,10 +251,7 @@ pub fn status_report(
         origin: own.origin,
         cache: own.cache,
         faults: own.faults,
-        nodes: members
-            .iter()
-            .map(|member| node_row(member, reports.get(&member.node)))
-            .collect(),
+        nodes: members.iter().map(|member| node_row(member, reports.get(&member.node))).collect(),
     }
 }
 
@@ -254,10 +266,8 @@ fn judge(shards: &ShardSummary, present: &[&MemberView], up: usize) -> (&'static
         return ("unavailable", what);
     }
     if missing > 0 {
-        let what = format!(
-            "{missing} of {} nodes unreachable; every shard has a leader",
-            present.len()
-        );
+        let what =
+            format!("{missing} of {} nodes unreachable; every shard has a leader", present.len());
         return ("degraded", what);
     }
     if shards.under_replicated > 0 {
@@ -274,8 +284,7 @@ fn listing_counts(reports: &Reports) -> ListingCounts {
         for replica in &report.replicas {
             let entry = best.entry(replica.shard).or_default();
             if replica.applied.index >= entry.0 {
-                *entry =
-                    (replica.applied.index, replica.listings_total, replica.listings_active);
+                *entry = (replica.applied.index, replica.listings_total, replica.listings_active);
             }
         }
     }

@@ -5,6 +5,8 @@
 //! `listings/*.ndjson.gz`) searches are compared on some of those files too, with
 //! `HEXPOP_TEST_FULL=1` on all of them.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod bad_input;
 mod client;
 mod demo;

@@ -78,7 +78,9 @@ impl Data {
             if let Ok(territory) = format!("{}:{}", glimpse.country, glimpse.region).parse() {
                 *counts.entry(territory).or_insert(0) += 1;
             }
-            if example.is_none() && let Some(point) = glimpse.location {
+            if example.is_none()
+                && let Some(point) = glimpse.location
+            {
                 example = Some(Example {
                     id: glimpse.id,
                     listing_type: glimpse.listing_type,

@@ -80,7 +80,8 @@ impl Layout {
         }
         for id in 1..=nodes {
             if !dir.join(format!("node-{id}.pem")).exists() {
-                certs::issue(&dir, &dir, NodeId(id), &[], 90, false).map_err(|error| cannot(&error))?;
+                certs::issue(&dir, &dir, NodeId(id), &[], 90, false)
+                    .map_err(|error| cannot(&error))?;
             }
         }
         Ok(())
@@ -114,7 +115,8 @@ pub(super) fn node_config(
 ) -> String {
     let id = index + 1;
     let labels = if EU_POPS.contains(&pop.as_str()) { "[\"eu\"]" } else { "[]" };
-    let bootstrap: Vec<String> = (1..=nodes.min(META_VOTERS_MAX)).map(|id| id.to_string()).collect();
+    let bootstrap: Vec<String> =
+        (1..=nodes.min(META_VOTERS_MAX)).map(|id| id.to_string()).collect();
     let seeds: Vec<String> = (0..nodes)
         .filter(|other| *other != index)
         .take(3)
@@ -141,10 +143,8 @@ pub(super) fn node_config(
     );
     for territory in territories {
         // Writing to a string cannot fail.
-        let _ok = write!(
-            text,
-            "\n[[territories]]\nterritory = \"{territory}\"\nreplicas = {replicas}\n"
-        );
+        let _ok =
+            write!(text, "\n[[territories]]\nterritory = \"{territory}\"\nreplicas = {replicas}\n");
     }
     text
 }

@@ -19,26 +19,23 @@ struct NodePorts {
     mesh: u16,
 }
 
-/// A port that is held until all are chosen, so that none is chosen twice.
-enum Held {
-    Tcp(TcpListener),
-    Udp(UdpSocket),
-}
-
 impl Ports {
     /// Counts the ports from `base` (node i: HTTP base+i, admin base+1000+i, mesh base-1000+i; the
     /// origin base-10) and checks that all are free; 0 = any free ones.
     pub(super) fn choose(base: u16, nodes: u32, with_origin: bool) -> CliResult<Self> {
         let mut taken = Vec::new();
-        let mut held = Vec::new();
+        // Every socket is kept until all ports are chosen, so that none is chosen twice.
+        let mut held: Vec<Box<dyn std::any::Any>> = Vec::new();
         let mut hold = |wanted: u16, udp: bool| {
             let address = (Ipv4Addr::LOCALHOST, wanted);
             let bound = if udp {
-                UdpSocket::bind(address)
-                    .and_then(|socket| Ok((socket.local_addr()?.port(), Held::Udp(socket))))
+                UdpSocket::bind(address).and_then(|socket| {
+                    Ok((socket.local_addr()?.port(), Box::new(socket) as Box<dyn std::any::Any>))
+                })
             } else {
-                TcpListener::bind(address)
-                    .and_then(|socket| Ok((socket.local_addr()?.port(), Held::Tcp(socket))))
+                TcpListener::bind(address).and_then(|socket| {
+                    Ok((socket.local_addr()?.port(), Box::new(socket) as Box<dyn std::any::Any>))
+                })
             };
             match bound {
                 Ok((port, socket)) => {

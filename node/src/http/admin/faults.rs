@@ -12,7 +12,10 @@ use super::{Answer, json, shards::read_json, with_status};
 use crate::{
     context::Context,
     control::{AdminAnswer, AdminRequest},
-    http::{body::{empty, Body}, problem::Problem},
+    http::{
+        body::{Body, empty},
+        problem::Problem,
+    },
 };
 
 /// Answers one call.
@@ -37,7 +40,8 @@ pub(super) async fn answer(
         (&Method::DELETE, Some(id)) => remove(registry, id),
         (&Method::PUT, Some(id)) => renew(registry, id),
         (&Method::POST | &Method::PUT | &Method::DELETE, None) => {
-            let body: Value = if method == Method::DELETE { Value::Null } else { read_json(body).await? };
+            let body: Value =
+                if method == Method::DELETE { Value::Null } else { read_json(body).await? };
             let own = change(registry, method.as_str(), &body)?;
             if query.get("scope").is_some_and(|scope| scope == "mesh") {
                 return everywhere(context, method, &body, own).await;
@@ -141,10 +145,8 @@ async fn everywhere(context: &Context, method: &Method, body: &Value, own: Value
     let members = context.members();
     let others = members.iter().filter(|member| member.is_up() && member.node != context.node());
     let calls = others.map(|member| {
-        let request = AdminRequest::Faults {
-            method: method.as_str().to_owned(),
-            body: body.to_string(),
-        };
+        let request =
+            AdminRequest::Faults { method: method.as_str().to_owned(), body: body.to_string() };
         let call = context.ask(member.node, request);
         async move {
             match call.await {

@@ -34,7 +34,8 @@ pub(super) async fn ingest(
     request: Request<Incoming>,
     trace: TraceContext,
 ) -> Answer {
-    if let Some(unknown) = query.keys().find(|name| !matches!(name.as_str(), "complete" | "format")) {
+    if let Some(unknown) = query.keys().find(|name| !matches!(name.as_str(), "complete" | "format"))
+    {
         return Err(Problem::new(ProblemType::InvalidRequest, "an unknown parameter").at(
             hexpop_router::FieldPlace::Parameter(unknown.clone()),
             "there are format and complete",
@@ -59,7 +60,10 @@ pub(super) async fn ingest(
     let report = context.router.ingest(RouterBody::new(body), &ask).await?;
     if query.get("complete").is_some_and(|value| value == "true") {
         if report.rejected_total > 0 {
-            tracing::warn!(rejected = report.rejected_total, "a load is complete but for these lines");
+            tracing::warn!(
+                rejected = report.rejected_total,
+                "a load is complete but for these lines"
+            );
         }
         context.router.mark_complete(&ask).await?;
         let mut answer = serde_json::to_value(&report)
@@ -80,7 +84,10 @@ fn is_gzipped(headers: &HeaderMap) -> Result<bool, Problem> {
             ProblemType::UnsupportedMediaType,
             "of content codings, gzip is taken",
         )
-        .at(hexpop_router::FieldPlace::Header("Content-Encoding".into()), "must be gzip or absent")),
+        .at(
+            hexpop_router::FieldPlace::Header("Content-Encoding".into()),
+            "must be gzip or absent",
+        )),
     }
 }
 

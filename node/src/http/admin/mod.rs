@@ -7,9 +7,9 @@ mod shards;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hexpop_edge_config::config::Role;
 use hexpop_router::Problem as ProblemType;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use prometheus::{Encoder as _, TextEncoder};
 use serde::Serialize;
@@ -88,12 +88,7 @@ impl Handler for AdminPort {
 impl AdminPort {
     async fn route(&self, peer: Peer, request: Request<Incoming>, trace: TraceContext) -> Answer {
         let uri = request.uri().clone();
-        let role = self.guard.admit(
-            peer.remote.ip(),
-            request.method(),
-            &uri,
-            request.headers(),
-        )?;
+        let role = self.guard.admit(peer.remote.ip(), request.method(), &uri, request.headers())?;
         let method = match request.method() {
             &Method::HEAD => Method::GET,
             other => other.clone(),
@@ -101,59 +96,33 @@ impl AdminPort {
         let query = parameters(uri.query().unwrap_or_default());
         let path: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
         let context = &self.context;
-        let get = || if method == Method::GET { Ok(()) } else { Err(Problem::method_not_allowed("GET, HEAD")) };
+        check_method(&method, &path)?;
         match path.as_slice() {
-            ["livez"] => {
-                get()?;
-                ready::live(context)
-            }
-            ["readyz"] => {
-                get()?;
-                Ok(ready::ready(context, &query, request.headers()))
-            }
-            ["metrics"] => {
-                get()?;
-                metrics(context)
-            }
+            ["livez"] => ready::live(context),
+            ["readyz"] => Ok(ready::ready(context, &query, request.headers())),
+            ["metrics"] => metrics(context),
             ["admin", "v1", "status"] => {
-                get()?;
                 let members = context.members();
                 let reports = context.reports(&members).await;
                 let own = context.own();
                 json(&view::status_report(own, &context.host.shard_map(), &members, &reports))
             }
             ["admin", "v1", "nodes"] => {
-                get()?;
                 let members = context.members();
                 let reports = context.reports(&members).await;
                 json(&view::nodes_report(context.node(), &members, &reports))
             }
-            ["admin", "v1", "shards"] => {
-                get()?;
-                shards::list(context, &query).await
-            }
+            ["admin", "v1", "shards"] => shards::list(context, &query).await,
             ["admin", "v1", "shards", id, "transfer-leader"] => {
-                if method != Method::POST {
-                    return Err(Problem::method_not_allowed("POST"));
-                }
                 require(role, Role::Operator)?;
                 shards::transfer_leader(context, id, request.into_body()).await
             }
             ["admin", "v1", "ingest"] => {
-                if method != Method::POST {
-                    return Err(Problem::method_not_allowed("POST"));
-                }
                 require(role, Role::Operator)?;
                 ingest::ingest(context, &query, request, trace).await
             }
-            ["admin", "v1", "breakers"] => {
-                get()?;
-                json(&breakers(context))
-            }
-            ["admin", "v1", "config"] => {
-                get()?;
-                json(&context.config_json)
-            }
+            ["admin", "v1", "breakers"] => json(&breakers(context)),
+            ["admin", "v1", "config"] => json(&context.config_json),
             ["admin", "v1", "faults", rest @ ..] if rest.len() <= 1 => {
                 if method != Method::GET {
                     require(role, Role::Chaos)?;
@@ -167,6 +136,21 @@ impl AdminPort {
             )),
         }
     }
+}
+
+/// What reads is asked with `GET`, what acts with `POST`; fault rules have methods of their own.
+fn check_method(method: &Method, path: &[&str]) -> Result<(), Problem> {
+    let (needed, allow) = match path {
+        ["livez" | "readyz" | "metrics"]
+        | ["admin", "v1", "status" | "nodes" | "shards" | "breakers" | "config"] => {
+            (Method::GET, "GET, HEAD")
+        }
+        ["admin", "v1", "ingest"] | ["admin", "v1", "shards", _, "transfer-leader"] => {
+            (Method::POST, "POST")
+        }
+        _ => return Ok(()),
+    };
+    if *method == needed { Ok(()) } else { Err(Problem::method_not_allowed(allow)) }
 }
 
 fn require(role: Role, needed: Role) -> Result<(), Problem> {

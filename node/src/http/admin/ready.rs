@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use http::{HeaderMap, Response, StatusCode, header};
 use hexpop_router::Problem as ProblemType;
+use http::{HeaderMap, Response, StatusCode, header};
 
 use super::{Answer, json, text, with_status};
 use crate::{

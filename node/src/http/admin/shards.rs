@@ -52,9 +52,8 @@ fn session_key(id: &str) -> Result<ShardKey, Problem> {
     };
     let (place, _rest) = id.split_once('.').ok_or_else(wrong)?;
     let (country, region) = place.split_once('-').ok_or_else(wrong)?;
-    let territory: Territory = format!("{}:{region}", country.to_ascii_uppercase())
-        .parse()
-        .map_err(|_error| wrong())?;
+    let territory: Territory =
+        format!("{}:{region}", country.to_ascii_uppercase()).parse().map_err(|_error| wrong())?;
     Ok(ShardKey::session(&territory, id))
 }
 
@@ -65,7 +64,9 @@ struct TransferBody {
 }
 
 /// Reads a small JSON body.
-pub(super) async fn read_json<T: serde::de::DeserializeOwned>(body: Incoming) -> Result<T, Problem> {
+pub(super) async fn read_json<T: serde::de::DeserializeOwned>(
+    body: Incoming,
+) -> Result<T, Problem> {
     let body = read_bounded(body, BODY_BYTES_MAX, Duration::from_secs(10)).await?;
     serde_json::from_slice(&body).map_err(|error| {
         if error.is_data() {

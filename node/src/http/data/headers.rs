@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hexpop_router::{
-    Context as Ask, FieldPlace as Place, Given, Level, Problem as ProblemType, Token,
-    CACHE_STATUS_HEADER, CONSISTENCY_HEADER, TOKEN_HEADER,
+    CACHE_STATUS_HEADER, CONSISTENCY_HEADER, Context as Ask, FieldPlace as Place, Given, Level,
+    Problem as ProblemType, TOKEN_HEADER, Token,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -95,7 +95,8 @@ pub(super) fn none_match_hits(headers: &HeaderMap, etag: &str) -> bool {
 
 /// The source of an answer as a label: a closed set.
 pub(super) fn source(headers: &HeaderMap) -> &'static str {
-    let Some(status) = headers.get(CACHE_STATUS_HEADER).and_then(|value| value.to_str().ok()) else {
+    let Some(status) = headers.get(CACHE_STATUS_HEADER).and_then(|value| value.to_str().ok())
+    else {
         return "none";
     };
     // The last member is this node's own.
@@ -134,7 +135,12 @@ mod tests {
     fn sources_are_read_from_the_last_member() {
         let of = |value: &str| source(&with("cache-status", value));
         assert_eq!(of("hexpop-mil-1; hit; detail=replica"), "replica");
-        assert_eq!(of("hexpop-mad-2; hit; detail=replica, hexpop-mil-1; fwd=uri-miss; detail=peer; fwd-status=200"), "peer");
+        assert_eq!(
+            of(
+                "hexpop-mad-2; hit; detail=replica, hexpop-mil-1; fwd=uri-miss; detail=peer; fwd-status=200"
+            ),
+            "peer"
+        );
         assert_eq!(of("hexpop-mil-1; hit; ttl=30"), "cache");
         assert_eq!(of("hexpop-mil-1; fwd=uri-miss; stored"), "origin");
         assert_eq!(source(&HeaderMap::new()), "none");

@@ -50,7 +50,11 @@ impl DataPort {
         let headers = response.headers_mut();
         set(headers, "etag", &document.etag);
         describe(headers, Some(&answered.given), Some(&answered.cache_status));
-        set(headers, "cache-control", cache_control(&question.context, LISTING_CACHE_CONTROL, false));
+        set(
+            headers,
+            "cache-control",
+            cache_control(&question.context, LISTING_CACHE_CONTROL, false),
+        );
         Ok(response)
     }
 

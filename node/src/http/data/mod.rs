@@ -6,7 +6,10 @@ mod headers;
 mod listings;
 mod sessions;
 
-use std::{sync::Arc, time::{Duration, Instant}};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hexpop_router::{Client, Problem as ProblemType};
 use hexpop_shard::{SearchRules, SessionLimits};
@@ -124,7 +127,10 @@ impl Route {
 
     const fn class(&self) -> Class {
         match self {
-            Self::Sessions | Self::Session(_) | Self::Touch(_) | Self::UserData(_)
+            Self::Sessions
+            | Self::Session(_)
+            | Self::Touch(_)
+            | Self::UserData(_)
             | Self::UserExport(_) => Class::Session,
             Self::Listing(_) | Self::OpenApi => Class::Listing,
             Self::SearchByQuery | Self::Search | Self::Map | Self::Suggest => Class::Search,
@@ -170,14 +176,20 @@ impl Handler for DataPort {
             response.headers_mut().insert("hexpop-request-id", id);
         }
         let source = headers::source(response.headers());
-        metrics.answered(name, method_label(&method), response.status().as_u16(), source, begin.elapsed());
+        metrics.answered(
+            name,
+            method_label(&method),
+            response.status().as_u16(),
+            source,
+            begin.elapsed(),
+        );
         tracing::debug!(
             request = id,
             traceparent = %trace,
             route = name,
             %method,
             status = response.status().as_u16(),
-            took_us = begin.elapsed().as_micros() as u64,
+            took = ?begin.elapsed(),
             "answered"
         );
         response
@@ -242,12 +254,15 @@ impl DataPort {
             Route::UserData(id) => self.user_data(exchange, &id).await,
             Route::UserExport(id) => self.user_export(exchange, &id).await,
             Route::OpenApi => openapi(&exchange),
-            Route::Proxy => Err(Problem::new(ProblemType::Internal, "a proxied request went astray")),
+            Route::Proxy => {
+                Err(Problem::new(ProblemType::Internal, "a proxied request went astray"))
+            }
         }
     }
 
     async fn proxy(&self, peer: Peer, request: Request<Incoming>) -> Answer {
-        let client = client_of(peer, request.uri().authority().map(|a| a.as_str()), request.headers())?;
+        let client =
+            client_of(peer, request.uri().authority().map(|a| a.as_str()), request.headers())?;
         let request = request.map(|body| Body::new(body.map_err(Into::into)));
         Ok(self.context.router.proxy(request, client, None).await?)
     }
@@ -287,7 +302,10 @@ fn client_of(peer: Peer, authority: Option<&str>, headers: &HeaderMap) -> Result
     };
     // RFC 9112 §3.2: an HTTP/1.1 request has exactly one Host.
     if authority.is_empty() || headers.get_all(header::HOST).iter().count() > 1 {
-        return Err(Problem::new(ProblemType::MalformedRequest, "the request needs one Host field"));
+        return Err(Problem::new(
+            ProblemType::MalformedRequest,
+            "the request needs one Host field",
+        ));
     }
     Ok(Client {
         address: peer.remote.ip(),

@@ -131,9 +131,8 @@ fn parse(
     with_territory: bool,
     limits: SessionLimits,
 ) -> Result<(Option<Territory>, PutBody), Problem> {
-    let malformed = |error: serde_json::Error| {
-        Problem::new(ProblemType::MalformedJson, error.to_string())
-    };
+    let malformed =
+        |error: serde_json::Error| Problem::new(ProblemType::MalformedJson, error.to_string());
     let value: Value = serde_json::from_slice(body).map_err(malformed)?;
     let Value::Object(fields) = value else {
         return Err(Problem::new(ProblemType::InvalidRequest, "the body must be a JSON object")
@@ -147,7 +146,8 @@ fn parse(
     fields.fields.remove("data");
     // The value is given back as it came, so it is kept as text.
     let data = data_of(body).map_err(malformed)?;
-    if data.get().len() > limits.sealed_bytes.saturating_sub(SessionLimits::SEAL_OVERHEAD) as usize {
+    if data.get().len() > limits.sealed_bytes.saturating_sub(SessionLimits::SEAL_OVERHEAD) as usize
+    {
         let most = limits.sealed_bytes - SessionLimits::SEAL_OVERHEAD;
         return Err(Problem::new(
             ProblemType::TooLarge,
@@ -165,7 +165,11 @@ fn parse(
     }
     if !fields.wrong.is_empty() {
         let count = fields.wrong.len();
-        let detail = if count == 1 { "1 field is wrong".to_owned() } else { format!("{count} fields are wrong") };
+        let detail = if count == 1 {
+            "1 field is wrong".to_owned()
+        } else {
+            format!("{count} fields are wrong")
+        };
         return Err(fields.wrong.into_iter().fold(
             Problem::new(ProblemType::InvalidRequest, detail),
             |problem, (place, detail)| problem.at(place, detail),
@@ -212,7 +216,11 @@ impl Fields {
 
     fn user(&mut self) -> String {
         match self.fields.remove("userId") {
-            Some(Value::String(text)) if !text.is_empty() && text.len() <= hexpop_shard::USER_ID_MAX_BYTES => text,
+            Some(Value::String(text))
+                if !text.is_empty() && text.len() <= hexpop_shard::USER_ID_MAX_BYTES =>
+            {
+                text
+            }
             _ => {
                 let most = hexpop_shard::USER_ID_MAX_BYTES;
                 self.wrong("userId", &format!("must be a text of 1 to {most} bytes"));
@@ -260,7 +268,9 @@ fn idempotency_key(exchange: &Exchange) -> Result<Option<String>, Problem> {
     }
     let text = value.to_str().map_err(|_not_ascii| wrong("must be ASCII text"))?.trim();
     let key = match text.strip_prefix('"') {
-        Some(rest) => rest.strip_suffix('"').ok_or_else(|| wrong("the closing quote is missing"))?,
+        Some(rest) => {
+            rest.strip_suffix('"').ok_or_else(|| wrong("the closing quote is missing"))?
+        }
         None => text,
     };
     if key.is_empty() || key.len() > 255 {

@@ -116,7 +116,9 @@ fn point(value: &Value) -> (f64, f64) {
 /// Kilometres from the centre of the search's radius.
 pub(crate) fn distance(listing: &Value, search: &Value) -> Option<f64> {
     let filter = &search["geoFilter"];
-    (filter["type"] == "radius").then(|| ())?;
+    if filter["type"] != "radius" {
+        return None;
+    }
     Some(great_circle_km(point(&filter["center"]), place(listing)?))
 }
 
@@ -247,8 +249,11 @@ fn same_key(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// Amounts per currency and period.
-fn groups<'a>(found: &[&'a Value]) -> (BTreeMap<(&'a str, Option<&'a str>), Vec<f64>>, u64) {
+/// Currency and period.
+type PriceGroup<'a> = (&'a str, Option<&'a str>);
+
+/// Amounts that may be compared with each other, and how many listings have none.
+fn groups<'a>(found: &[&'a Value]) -> (BTreeMap<PriceGroup<'a>, Vec<f64>>, u64) {
     let mut groups: BTreeMap<_, Vec<f64>> = BTreeMap::new();
     let mut missing = 0;
     for listing in found {

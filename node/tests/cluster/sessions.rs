@@ -132,30 +132,41 @@ fn of_two_that_compare_with_one_version_one_wins() {
 }
 
 #[test]
-fn sessions_expire_and_touches_renew_them() {
+fn sessions_expire_unless_sliding_ones_are_touched_or_read() {
     let mesh = Mesh::shared();
+    let user = "expiring";
     let create = |ttl: u64, sliding: bool| {
-        let body = json!({"territory": "IT:lazio", "userId": "u1", "ttlSeconds": ttl, "sliding": sliding, "data": null});
+        let body = json!({
+            "territory": "IT:lazio", "userId": user, "ttlSeconds": ttl, "sliding": sliding, "data": 1,
+        });
         let session = mesh.node(1).post(SESSIONS, &body).expect(201).json();
         session["id"].as_str().unwrap().to_owned()
     };
-    let (short, touched) = (create(2, false), create(2, false));
-    let touch = |id: &str| mesh.node(2).send("POST", &format!("{}/touch", path(id)), &[JSON], "");
-    let tag_before = tag(&mesh.node(1).strong(&touched).expect(200));
-    // Touched until the other one, which is as old, has expired.
+    let (touched, read, fixed) = (create(5, true), create(5, true), create(6, false));
+    let touch =
+        |id: &str| mesh.node(2).send("POST", &format!("{}/touch", path(id)), &[JSON], "").status;
+    let before = tag(&mesh.node(1).strong(&read).expect(200));
+    // The sliding ones are used until the other one, which had longer to live, has expired.
     until("the session expires", PATIENCE, || {
-        touch(&touched).expect(204);
-        let answer = mesh.node(3).get(&path(&short));
-        if answer.status == 404 { Ok(()) } else { Err(answer.status) }
+        assert_eq!(touch(&touched), 204);
+        mesh.node(3).get(&path(&read)).expect(200);
+        // A touch is no error for a session that does not slide, and renews nothing.
+        let status = touch(&fixed);
+        if status == 404 { Ok(()) } else { Err(status) }
     });
-    let read = mesh.node(1).strong(&touched).expect(200);
-    assert_eq!(tag(&read), tag_before, "a touch does not change the version");
-    until("the touched session expires too", PATIENCE, || {
-        let answer = mesh.node(3).get(&path(&touched));
-        if answer.status == 404 { Ok(()) } else { Err(answer.status) }
+    mesh.node(3).get(&path(&fixed)).problem(404);
+    let after = mesh.node(1).strong(&read).expect(200);
+    assert_eq!(tag(&after), before, "a renewal does not change the version");
+    put(mesh.node(1), &fixed, &[("if-none-match", "*")], 1).expect(201);
+    // An export reads no session.
+    until("unused, they expire", PATIENCE, || {
+        let export = mesh.node(1).get(&format!("/api/v1/users/{user}/export")).expect(200).json();
+        if export["sessions"] == json!([]) { Ok(()) } else { Err(export.to_string()) }
     });
-    touch(&touched).problem(404);
-    put(mesh.node(1), &short, &[("if-none-match", "*")], 1).expect(201);
+    for id in [&touched, &read] {
+        assert_eq!(touch(id), 404);
+        mesh.node(2).get(&path(id)).problem(404);
+    }
 }
 
 #[test]

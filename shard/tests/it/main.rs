@@ -3,7 +3,6 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
-    clippy::print_stdout,
     reason = "a test that goes wrong may panic, in its helper functions too"
 )]
 

@@ -30,7 +30,6 @@ pub use error::{CliError, CliResult, Signal};
 #[command(
     name = "hexpop",
     version,
-    propagate_version = true,
     after_help = "Examples:\n  hexpop demo                                  a whole mesh on this machine\n  hexpop status --admin http://127.0.0.1:9081  the mesh as node 2 sees it\n  hexpop listings import listings.ndjson.gz    data in"
 )]
 struct Cli {

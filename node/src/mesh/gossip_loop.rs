@@ -261,7 +261,12 @@ impl GossipLoop {
             found.spawn(async move {
                 let asked = mesh.discover(seed).await;
                 if let Err(problem) = &asked {
-                    tracing::debug!(%seed, problem, "a seed does not answer");
+                    // A node that knows nobody has to say why; the pauses between its attempts grow.
+                    if alone {
+                        tracing::info!(%seed, problem, "a seed does not answer");
+                    } else {
+                        tracing::debug!(%seed, problem, "a seed does not answer");
+                    }
                 }
                 (seed, asked)
             });

@@ -161,6 +161,7 @@ fn data_options(config: &hexpop_edge_config::Config, tokens: Vec<String>) -> Dat
         body_bytes_max: limits.body_bytes.as_usize(),
         body_idle: limits.body_idle_timeout,
         target_bytes_max: limits.target_bytes.as_usize(),
+        header_bytes_max: limits.header_bytes.as_usize(),
         requests_max: usize::try_from(limits.requests_in_flight).unwrap_or(usize::MAX),
         tokens,
         search: SearchRules {

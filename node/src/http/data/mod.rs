@@ -43,6 +43,8 @@ pub struct DataOptions {
     pub body_idle: Duration,
     /// Request targets at most, bytes.
     pub target_bytes_max: usize,
+    /// Header fields of a request at most, bytes.
+    pub header_bytes_max: usize,
     /// Requests under way at most.
     pub requests_max: usize,
     /// Bearer tokens for sessions and users; empty = these answer only on loopback.
@@ -227,6 +229,20 @@ impl DataPort {
                 format!("the request target has {target_bytes} bytes; at most {most} are taken"),
             )
             .status(StatusCode::URI_TOO_LONG));
+        }
+        // hyper's own bound is the size of its buffer, which is soft.
+        let head_bytes: usize = request
+            .headers()
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum();
+        if head_bytes > self.options.header_bytes_max {
+            let most = self.options.header_bytes_max;
+            return Err(Problem::new(
+                ProblemType::TooLarge,
+                format!("the header fields have {head_bytes} bytes; at most {most} are taken"),
+            )
+            .status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
         }
         if matches!(route, Route::Proxy) {
             return self.proxy(peer, request).await;

@@ -6,6 +6,7 @@ mod files;
 mod ports;
 mod processes;
 mod show;
+mod wan;
 
 use std::{
     path::{Path, PathBuf},
@@ -20,6 +21,7 @@ use self::{
     files::{Layout, ReadyFile},
     ports::Ports,
     processes::Children,
+    wan::Wan,
 };
 use super::{
     client::Client,
@@ -50,6 +52,9 @@ pub(super) struct DemoArgs {
     /// Synthetic listings, the same ones every time; 0 starts empty.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
     listings: u64,
+    /// Delay what nodes of different PoPs say to each other as a wide-area network would.
+    #[arg(long)]
+    wan: bool,
     /// Ports are counted from here; 0 = any free ones.
     #[arg(long, default_value_t = 8080)]
     base_port: u16,
@@ -128,6 +133,7 @@ struct Demo {
     ports: Ports,
     layout: Layout,
     children: Children,
+    wan: Wan,
     ready: Vec<PathBuf>,
 }
 
@@ -151,6 +157,7 @@ impl Demo {
             ports,
             layout,
             children: Children::default(),
+            wan: Wan::default(),
             ready: Vec::new(),
         })
     }
@@ -189,6 +196,12 @@ impl Demo {
             self.start_origin()?;
         }
         self.wait_until_everywhere(&clients).await?;
+        if self.args.wan {
+            let pops = (0..self.args.nodes)
+                .map(|index| Ok(self.pop(index)?.to_string()))
+                .collect::<CliResult<Vec<String>>>()?;
+            self.wan = Wan::install(&clients, &pops).await?;
+        }
         self.report(imported).await
     }
 
@@ -341,9 +354,11 @@ impl Demo {
     /// Until a signal; children that end are reported and not restarted.
     async fn stay_up(&mut self, signal: &mut (impl Future<Output = Signal> + Unpin)) -> Signal {
         let mut tick = tokio::time::interval(Duration::from_millis(200));
+        let mut renewal = tokio::time::interval(wan::RENEW);
         loop {
             tokio::select! {
                 signal = &mut *signal => return signal,
+                _ = renewal.tick() => self.wan.renew().await,
                 _ = tick.tick() => {
                     for death in self.children.reap() {
                         note(&death);

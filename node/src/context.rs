@@ -69,10 +69,6 @@ pub struct Context {
     pub heartbeat_ms: AtomicU64,
     /// Bytes of one ingest at most.
     pub ingest_bytes_max: usize,
-    /// Bytes of one line of it.
-    pub ingest_line_bytes_max: usize,
-    /// How long the next part of a body may take.
-    pub body_idle: Duration,
     /// What was counted of HTTP.
     pub http_metrics: crate::http::metrics::HttpMetrics,
 }

@@ -67,6 +67,7 @@ impl Node {
     /// Opens everything; on an error what is open already is closed by being dropped.
     pub(super) async fn open(loaded: &Loaded, data: &Runtime) -> Result<Self, NodeError> {
         let config = &loaded.config;
+        parts::refuse_what_is_not_built(config)?;
         let started = Instant::now();
         let registry = prometheus::Registry::new();
         let faults = Arc::new(Faults::new(config.chaos.max_ttl));
@@ -114,8 +115,6 @@ impl Node {
             was_ready: AtomicBool::new(false),
             heartbeat_ms: std::sync::atomic::AtomicU64::new(0),
             ingest_bytes_max: config.limits.ingest_bytes.as_usize(),
-            ingest_line_bytes_max: config.limits.ingest_line_bytes.as_usize(),
-            body_idle: config.limits.body_idle_timeout,
         });
         dispatch.serve_admin(Arc::new(Calls(Arc::clone(&context))));
         let mut feed = None;

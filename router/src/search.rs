@@ -62,14 +62,14 @@ impl<R: AsyncRuntime> Router<R> {
             .await;
         // A page that lacks a shard cannot be continued exactly.
         check_epochs(request.cursor.as_ref(), &gathered)?;
-        let make = |parts, partial| gather_search(query, parts, partial);
+        let make = |parts, partial| Ok(gather_search(query, parts, partial));
         self.conclude(gathered, context, &call, make).await
     }
 
     /// Answers a map view.
     ///
     /// # Errors
-    /// 503 when no shard answered and the origin cannot be asked either.
+    /// 422 when the answer would have more cells than the request allows; 503 when no shard answered and the origin cannot be asked either.
     pub async fn map_clusters(
         &self,
         request: &MapRequest,
@@ -86,7 +86,7 @@ impl<R: AsyncRuntime> Router<R> {
                 _ => None,
             })
             .await;
-        let make = |parts, partial| gather_clusters(query, parts, partial);
+        let make = |parts, partial| Ok(gather_clusters(query, parts, partial)?);
         self.conclude(gathered, context, &call, make).await
     }
 
@@ -109,7 +109,7 @@ impl<R: AsyncRuntime> Router<R> {
                 _ => None,
             })
             .await;
-        let make = |parts, _partial| gather_suggestions(query, parts);
+        let make = |parts, _partial| Ok(gather_suggestions(query, parts));
         self.conclude(gathered, context, &call, make).await
     }
 
@@ -177,7 +177,7 @@ impl<R: AsyncRuntime> Router<R> {
         gathered: Gathered<T>,
         context: &Context,
         call: &Call<R>,
-        make: impl FnOnce(Vec<ShardPart<T>>, bool) -> A,
+        make: impl FnOnce(Vec<ShardPart<T>>, bool) -> Result<A, RouteError>,
     ) -> Result<Routed<A>, RouteError> {
         let Gathered { parts, points, nodes, level, failed, incomplete } = gathered;
         let lacking = match (failed, incomplete) {
@@ -205,7 +205,7 @@ impl<R: AsyncRuntime> Router<R> {
         }
         let given = Given { level, vector: points };
         let cache_status = self.status_of(nodes);
-        Ok(Routed::Mesh(Answer { value: make(parts, partial), given, cache_status }))
+        Ok(Routed::Mesh(Answer { value: make(parts, partial)?, given, cache_status }))
     }
 }
 

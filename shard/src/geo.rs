@@ -98,7 +98,7 @@ impl Geometry {
 }
 
 /// A box in degrees; `west > east` means that it crosses the antimeridian.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bounds {
     /// Lowest latitude.
     pub south: f64,

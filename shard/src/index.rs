@@ -24,7 +24,7 @@ pub use self::{
     text::fold_words,
 };
 pub(crate) use self::{
-    facets::{mean, millionths},
+    facets::mean,
     order::{ascending, from_ascending},
 };
 

@@ -71,8 +71,9 @@ pub use placement::{
 };
 pub use position::LogPosition;
 pub use query::{
-    Cursor, FacetName, Filters, HitOrder, LIMIT_DEFAULT, LIMIT_MAX, MapQuery, MapRequest, Place,
-    Problem, ProblemPlace, Query, QueryError, QueryErrorKind, SUGGEST_LIMIT_DEFAULT,
+    CELLS_DEFAULT, CELLS_MAX, Cursor, FacetMode, FacetName, Filters, HitOrder, LANGUAGES_MAX,
+    LIMIT_DEFAULT, LIMIT_MAX, MapQuery, MapRequest, Place, Problem, ProblemPlace, Query,
+    QueryError, QueryErrorKind, RESOLUTION_MAX, RESOLUTION_MIN, SUGGEST_LIMIT_DEFAULT,
     SUGGEST_LIMIT_MAX, SearchRequest, SearchRules, ShardEpoch, Sort, SuggestQuery, SuggestRequest,
 };
 pub use read::{ListingPage, ReadAnswer, ReadOp, StoredListing};

@@ -24,7 +24,7 @@ pub use self::{
     suggestion::SuggestRequest,
 };
 use crate::{
-    geo::Geometry,
+    geo::{Bounds, Geometry, LatLng},
     key::{KeyRange, ShardKey, Space},
     listing::{Currency, ListingType, Period, PropertyType, Word},
 };
@@ -33,6 +33,16 @@ use crate::{
 pub const LIMIT_DEFAULT: u32 = 20;
 /// Hits per page at most.
 pub const LIMIT_MAX: u32 = 200;
+/// The coarsest H3 resolution of a map view.
+pub const RESOLUTION_MIN: u8 = 3;
+/// The finest one: that of listings' own cells.
+pub const RESOLUTION_MAX: u8 = 9;
+/// Map cells at most, unless the request says otherwise.
+pub const CELLS_DEFAULT: u32 = 2_000;
+/// Map cells that a request may ask for at most.
+pub const CELLS_MAX: u32 = 10_000;
+/// Languages of a query at most.
+pub const LANGUAGES_MAX: usize = 8;
 /// Suggestions unless the request says otherwise.
 pub const SUGGEST_LIMIT_DEFAULT: u32 = 10;
 /// Suggestions at most.
@@ -42,6 +52,8 @@ pub const SUGGEST_LIMIT_MAX: u32 = 50;
 /// condition on it; ranges include their ends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Filters {
+    /// Any of these listings; empty = all. Ascending bytewise, none twice, at most 100.
+    pub ids: Vec<String>,
     /// Sale, rent or auction.
     pub listing_type: ListingType,
     /// The words searched for, folded as [`crate::fold_words`] does; the last one is a prefix.
@@ -87,6 +99,23 @@ impl Filters {
             return vec![KeyRange::space(Space::Listings)];
         }
         self.territories.iter().map(Place::key_range).collect()
+    }
+
+    /// These filters without those on the field that a facet counts: what it is counted over with
+    /// [`FacetMode::ExcludeOwn`].
+    #[must_use]
+    pub fn without_own(&self, facet: FacetName) -> Self {
+        let mut others = self.clone();
+        match facet {
+            FacetName::PropertyTypes => others.property_types.clear(),
+            FacetName::Bedrooms => others.bedrooms_min = None,
+            FacetName::PriceRanges | FacetName::PriceStats => {
+                (others.price_min, others.price_max) = (None, None);
+            }
+            FacetName::Neighborhoods => others.neighborhoods.clear(),
+            FacetName::EnergyRatings => others.energy_ratings.clear(),
+        }
+        others
     }
 }
 
@@ -144,7 +173,7 @@ pub enum Sort {
     PriceDesc,
     /// Latest publication first.
     Newest,
-    /// Nearest to the centre of the radius first.
+    /// Nearest to [`Query::reference`] first.
     Distance,
 }
 
@@ -202,6 +231,31 @@ impl Word for FacetName {
     }
 }
 
+/// Over which listings a facet counts.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub enum FacetMode {
+    /// Those that pass all filters.
+    #[default]
+    All,
+    /// Those that pass all filters but the ones on the facet's own field, so that what is not
+    /// chosen can be offered with its count. The facets of prices disregard the amounts asked for,
+    /// not the currency nor the period.
+    ExcludeOwn,
+}
+
+impl Word for FacetMode {
+    const ALL: &'static [Self] = &[Self::All, Self::ExcludeOwn];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::ExcludeOwn => "excludeOwn",
+        }
+    }
+}
+
 /// A search, checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Query {
@@ -209,14 +263,33 @@ pub struct Query {
     pub filters: Filters,
     /// In which order.
     pub sort: Sort,
+    /// Where distances are measured from; `None` = from the centre of a radius.
+    pub near: Option<LatLng>,
     /// Hits per page, 1..=[`LIMIT_MAX`].
     pub limit: u32,
     /// What to count; no facet twice, in the order of [`FacetName`].
     pub facets: Vec<FacetName>,
+    /// Over which listings they count.
+    pub facet_mode: FacetMode,
     /// Where the ranges of the facet `priceRanges` meet, ascending.
     pub price_bounds: Vec<f64>,
+    /// In which language titles are shown: language tags in lower case, the most wanted first, none
+    /// twice, at most [`LANGUAGES_MAX`].
+    pub languages: Vec<String>,
     /// The last hit of the page before.
     pub after: Option<HitOrder>,
+}
+
+impl Query {
+    /// What distances are measured from, if anything: `near`, else the centre of a radius.
+    #[must_use]
+    pub const fn reference(&self) -> Option<LatLng> {
+        match (self.near, &self.filters.geometry) {
+            (Some(near), _) => Some(near),
+            (None, Some(Geometry::Radius { center, .. })) => Some(*center),
+            (None, _) => None,
+        }
+    }
 }
 
 /// What hits are ordered by: less comes first.
@@ -233,10 +306,15 @@ pub struct HitOrder {
 pub struct MapQuery {
     /// Which listings are counted.
     pub filters: Filters,
+    /// The part of the map that is seen: only listings in it are counted, whatever the geometry of
+    /// the filters is.
+    pub bounds: Option<Bounds>,
     /// H3 resolution, 3..=9.
     pub resolution: u8,
     /// Cells with fewer listings (of one currency and period) are left out.
     pub min_count: u64,
+    /// Entries of the answer at most, 1..=[`CELLS_MAX`]; with more of them the answer is refused.
+    pub limit: u32,
 }
 
 /// A question for places by prefix, checked.

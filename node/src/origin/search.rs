@@ -69,7 +69,8 @@ pub(super) async fn clusters(platform: &Arc<Platform>, request: Request) -> Outc
         let part = ShardPart { stamp: stamp(), answer: store.index().clusters(&query) };
         gather_clusters(&query, vec![part], false)
     })
-    .await?;
+    .await?
+    .map_err(refused)?;
     answer.shards.clear();
     reply::serialized(&answer)
 }

@@ -1,6 +1,9 @@
 //! Map clusters as clients see them.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, btree_map::Entry},
+};
 
 use serde::Serialize;
 
@@ -8,9 +11,9 @@ use super::{ShardPart, ShardStamp, facets::serialize_option, stamps};
 use crate::{
     cell::Cell,
     geo::LatLng,
-    index::{PartialCell, PartialClusters, PriceGroup, mean, millionths},
+    index::{PartialCell, PartialClusters, PriceGroup, mean},
     listing::{Currency, Period},
-    query::MapQuery,
+    query::{MapQuery, Problem, ProblemPlace, QueryError, QueryErrorKind, RESOLUTION_MIN},
 };
 
 /// The answer to a map view.
@@ -50,56 +53,98 @@ pub struct ClusterCell {
 }
 
 /// Merges the shards' answers to one map view. `partial` says that a shard is missing among them.
-#[must_use]
+///
+/// # Errors
+/// When the answer would have more than [`MapQuery::limit`] cells.
 pub fn gather_clusters(
     query: &MapQuery,
     parts: Vec<ShardPart<PartialClusters>>,
     partial: bool,
-) -> ClustersAnswer {
+) -> Result<ClustersAnswer, QueryError> {
     let shards = stamps(&parts);
     let mut merged: BTreeMap<(u64, Option<PriceGroup>), PartialCell> = BTreeMap::new();
     for cell in parts.into_iter().flat_map(|part| part.answer.cells) {
-        match merged.get_mut(&(cell.cell, cell.group)) {
-            Some(sum) => {
-                sum.count += cell.count;
-                sum.amounts.extend(cell.amounts);
-            }
-            None => {
-                merged.insert((cell.cell, cell.group), cell);
+        match merged.entry((cell.cell, cell.group)) {
+            Entry::Occupied(sum) => add(sum.into_mut(), cell),
+            Entry::Vacant(place) => {
+                place.insert(cell);
             }
         }
+    }
+    let shown = merged.values().filter(|cell| cell.count >= query.min_count).count();
+    if shown > query.limit as usize {
+        return Err(too_many(query, shown, &merged));
     }
     let mut cells: Vec<ClusterCell> =
         merged.into_values().filter(|cell| cell.count >= query.min_count).map(show).collect();
     // The rest of the order is that of the map.
     cells.sort_by_key(|cell| Reverse(cell.count));
-    ClustersAnswer { cells, shards, partial }
+    Ok(ClustersAnswer { cells, shards, partial })
+}
+
+fn add(sum: &mut PartialCell, more: PartialCell) {
+    sum.count += more.count;
+    sum.sum_millionths = sum.sum_millionths.saturating_add(more.sum_millionths);
+    sum.amounts.extend(more.amounts);
+}
+
+/// The refusal of an answer with too many cells, with the finest resolution that would do.
+fn too_many(
+    query: &MapQuery,
+    shown: usize,
+    merged: &BTreeMap<(u64, Option<PriceGroup>), PartialCell>,
+) -> QueryError {
+    let fits = |resolution: &u8| {
+        let mut counts: BTreeMap<(u64, Option<PriceGroup>), u64> = BTreeMap::new();
+        for ((cell, group), it) in merged {
+            let parent = Cell::from_known(*cell).ancestor(*resolution).raw();
+            *counts.entry((parent, *group)).or_default() += it.count;
+        }
+        let shown = counts.values().filter(|count| **count >= query.min_count).count();
+        shown <= query.limit as usize
+    };
+    let hint = match (RESOLUTION_MIN..query.resolution).rev().find(fits) {
+        Some(resolution) => format!("resolution {resolution}"),
+        None => "a smaller area".to_owned(),
+    };
+    let detail = format!(
+        "gives {shown} cells, of which limit allows {}: ask for {hint}, or a higher minCount",
+        query.limit
+    );
+    QueryError {
+        kind: QueryErrorKind::InvalidSearch,
+        problems: vec![Problem { place: ProblemPlace::Pointer("#/resolution".to_owned()), detail }],
+    }
 }
 
 fn show(mut cell: PartialCell) -> ClusterCell {
-    cell.amounts.sort_unstable_by(f64::total_cmp);
-    let sum =
-        cell.amounts.iter().fold(0_i128, |sum, amount| sum.saturating_add(millionths(*amount)));
     let known = Cell::from_known(cell.cell);
+    let priced = cell.amounts.len() as u64;
     ClusterCell {
         h3: known.to_string(),
         count: cell.count,
-        avg_price: (!cell.amounts.is_empty()).then(|| mean(sum, cell.amounts.len() as u64)),
-        median_price: median(&cell.amounts),
+        avg_price: (priced > 0).then(|| mean(cell.sum_millionths, priced)),
+        median_price: median(&mut cell.amounts),
         currency: cell.group.map(|group| group.currency),
         period: cell.group.and_then(|group| group.period),
         center: known.center(),
     }
 }
 
-/// The median of ascending amounts.
-fn median(amounts: &[f64]) -> Option<f64> {
-    let middle = amounts.len() / 2;
-    let upper = *amounts.get(middle)?;
-    if amounts.len() % 2 == 1 {
+/// The median, by selection; the amounts are left in another order.
+fn median(amounts: &mut [f64]) -> Option<f64> {
+    if amounts.is_empty() {
+        return None;
+    }
+    let (middle, is_odd) = (amounts.len() / 2, amounts.len() % 2 == 1);
+    let (below, upper, _) = amounts.select_nth_unstable_by(middle, f64::total_cmp);
+    let upper = *upper;
+    if is_odd {
         return Some(upper);
     }
-    let lower = *amounts.get(middle.checked_sub(1)?)?;
+    // Of an even number, none of which is above the upper middle one, the lower middle one is the
+    // greatest below.
+    let lower = below.iter().copied().max_by(f64::total_cmp)?;
     // Not half their sum, which may exceed the greatest number.
     Some(lower + (upper - lower) / 2.0)
 }
@@ -110,9 +155,11 @@ mod tests {
 
     #[test]
     fn the_median_of_an_even_count_is_the_mean_of_the_middle_two() {
-        assert_eq!(median(&[]), None);
-        assert_eq!(median(&[3.0]), Some(3.0));
-        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), Some(3.0));
-        assert_eq!(median(&[f64::MAX, f64::MAX]), Some(f64::MAX));
+        assert_eq!(median(&mut []), None);
+        assert_eq!(median(&mut [3.0]), Some(3.0));
+        assert_eq!(median(&mut [9.0, 1.0, 4.0]), Some(4.0));
+        assert_eq!(median(&mut [9.0, 4.0, 1.0, 2.0]), Some(3.0));
+        assert_eq!(median(&mut [2.0, 2.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&mut [f64::MAX, f64::MAX]), Some(f64::MAX));
     }
 }

@@ -1,11 +1,11 @@
 //! Facets as clients see them.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use serde::{Serialize, Serializer};
 
 use crate::{
-    index::{PartialFacets, PriceGroup, PriceTally, ValueCounts, from_ascending},
+    index::{PartialFacets, PriceGroup, PriceTally, from_ascending},
     listing::{Currency, Period, Word},
     query::{FacetName, Query},
 };
@@ -20,7 +20,7 @@ const NEIGHBORHOODS_MAX: usize = 30;
 pub struct Facets {
     /// Listings per kind of property.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub property_types: Option<Vec<Bucket<String>>>,
+    pub property_types: Option<Vec<Bucket<&'static str>>>,
     /// Listings per number of bedrooms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bedrooms: Option<Vec<Bucket<Count>>>,
@@ -32,10 +32,10 @@ pub struct Facets {
     pub price_stats: Option<Vec<PriceStats>>,
     /// Listings per neighbourhood, the 30 largest.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub neighborhoods: Option<Vec<Bucket<String>>>,
+    pub neighborhoods: Option<Vec<Bucket<Arc<str>>>>,
     /// Listings per energy class.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub energy_ratings: Option<Vec<Bucket<String>>>,
+    pub energy_ratings: Option<Vec<Bucket<Arc<str>>>>,
     /// For every facet asked for, how many listings lack its field; absent without facets.
     #[serde(skip_serializing_if = "MissingCounts::is_empty")]
     pub missing: MissingCounts,
@@ -140,44 +140,40 @@ pub struct PriceStats {
 
 impl Facets {
     /// Shows what was counted.
-    pub(super) fn new(query: &Query, counted: PartialFacets) -> Self {
+    pub(super) fn new(query: &Query, mut counted: PartialFacets) -> Self {
         let mut missing = BTreeMap::new();
-        let PartialFacets { property_types, bedrooms, neighborhoods, energy_ratings, prices } =
-            counted;
+        let prices = counted.prices.take().unwrap_or_default();
         let mut facets = Self::default();
         for name in &query.facets {
             let lacking = match name {
                 FacetName::PropertyTypes => {
-                    let it = property_types.clone().unwrap_or_default();
-                    facets.property_types = Some(buckets(&by_word(&it), Clone::clone));
+                    let it = counted.property_types.take().unwrap_or_default();
+                    facets.property_types = Some(by_word(it.counts));
                     it.missing
                 }
                 FacetName::Bedrooms => {
-                    let it = bedrooms.clone().unwrap_or_default();
-                    facets.bedrooms = Some(buckets(&it, |bits| Count(from_ascending(*bits))));
+                    let it = counted.bedrooms.take().unwrap_or_default();
+                    let show = |bits| Count(from_ascending(bits));
+                    facets.bedrooms = Some(buckets(it.counts, usize::MAX, show));
                     it.missing
                 }
                 FacetName::Neighborhoods => {
-                    let it = neighborhoods.clone().unwrap_or_default();
-                    let mut shown = buckets(&it, Clone::clone);
-                    shown.truncate(NEIGHBORHOODS_MAX);
-                    facets.neighborhoods = Some(shown);
+                    let it = counted.neighborhoods.take().unwrap_or_default();
+                    facets.neighborhoods = Some(buckets(it.counts, NEIGHBORHOODS_MAX, |key| key));
                     it.missing
                 }
                 FacetName::EnergyRatings => {
-                    let it = energy_ratings.clone().unwrap_or_default();
-                    facets.energy_ratings = Some(buckets(&it, Clone::clone));
+                    let it = counted.energy_ratings.take().unwrap_or_default();
+                    facets.energy_ratings = Some(buckets(it.counts, usize::MAX, |key| key));
                     it.missing
                 }
                 FacetName::PriceStats => {
-                    let it = prices.clone().unwrap_or_default();
-                    facets.price_stats = Some(price_stats(&it.groups));
-                    it.missing
+                    facets.price_stats = Some(price_stats(&prices.groups));
+                    prices.missing
                 }
                 FacetName::PriceRanges => {
-                    let it = prices.clone().unwrap_or_default();
-                    facets.price_ranges = Some(price_ranges(&it.groups, &query.price_bounds));
-                    it.missing
+                    facets.price_ranges = Some(price_ranges(&prices.groups, &query.price_bounds));
+                    prices.missing
                 }
             };
             missing.insert(name.as_str(), lacking);
@@ -187,20 +183,22 @@ impl Facets {
     }
 }
 
-/// Counts by the word that is shown, which orders them otherwise than the enum does.
-fn by_word<K: Ord + Word>(counts: &ValueCounts<K>) -> ValueCounts<String> {
-    let shown = counts.counts.iter().map(|(key, count)| (key.as_str().to_owned(), *count));
-    ValueCounts { counts: shown.collect(), missing: counts.missing }
+/// Highest count first, then by the word that is shown, which orders them otherwise than the enum
+/// does.
+fn by_word<K: Word>(counts: Vec<(K, u64)>) -> Vec<Bucket<&'static str>> {
+    let mut shown: Vec<_> = counts.into_iter().map(|(key, count)| (key.as_str(), count)).collect();
+    shown.sort_unstable();
+    buckets(shown, usize::MAX, |key| key)
 }
 
-/// Highest count first, then by key as the counts are ordered.
-fn buckets<K: Ord, T>(counts: &ValueCounts<K>, show: impl Fn(&K) -> T) -> Vec<Bucket<T>> {
-    let mut sorted: Vec<_> = counts.counts.iter().collect();
-    sorted.sort_by_key(|(_, count)| Reverse(**count));
-    sorted.into_iter().map(|(key, count)| Bucket { key: show(key), count: *count }).collect()
+/// Highest count first, then by key as the counts are ordered; at most `most` of them.
+fn buckets<K, T>(mut counts: Vec<(K, u64)>, most: usize, show: impl Fn(K) -> T) -> Vec<Bucket<T>> {
+    counts.sort_by_key(|(_, count)| Reverse(*count));
+    counts.truncate(most);
+    counts.into_iter().map(|(key, count)| Bucket { key: show(key), count }).collect()
 }
 
-fn price_stats(groups: &BTreeMap<PriceGroup, PriceTally>) -> Vec<PriceStats> {
+fn price_stats(groups: &[(PriceGroup, PriceTally)]) -> Vec<PriceStats> {
     let mut stats: Vec<PriceStats> = groups
         .iter()
         .map(|(group, tally)| PriceStats {
@@ -216,10 +214,7 @@ fn price_stats(groups: &BTreeMap<PriceGroup, PriceTally>) -> Vec<PriceStats> {
     stats
 }
 
-fn price_ranges(
-    groups: &BTreeMap<PriceGroup, PriceTally>,
-    bounds: &[f64],
-) -> Vec<PriceRangeBucket> {
+fn price_ranges(groups: &[(PriceGroup, PriceTally)], bounds: &[f64]) -> Vec<PriceRangeBucket> {
     let mut ranges = Vec::new();
     for (group, tally) in groups {
         for (at, count) in tally.ranges.iter().enumerate().filter(|(_, count)| **count > 0) {

@@ -6,7 +6,7 @@ use super::{
     Row,
     coded::NONE,
     columns::ShardIndex,
-    facets::PriceGroup,
+    facets::{PriceGroup, millionths},
     order::{ascending, from_ascending},
 };
 use crate::{cell::Cell, query::MapQuery};
@@ -27,8 +27,11 @@ pub struct PartialCell {
     pub group: Option<PriceGroup>,
     /// How many.
     pub count: u64,
-    /// Their amounts, ascending: an exact median over several shards needs all of them. At most
-    /// one per listing of the shard.
+    /// The sum of their amounts in millionths, each amount rounded to one; it stays at the greatest
+    /// number when amounts beyond 10^32 exceed that.
+    pub sum_millionths: i128,
+    /// Their amounts in no particular order: an exact median over several shards needs all of them.
+    /// At most one per listing of the shard.
     pub amounts: Vec<f64>,
 }
 
@@ -36,20 +39,32 @@ impl ShardIndex {
     /// Answers a map view. Listings without coordinates are in no cell.
     #[must_use]
     pub fn clusters(&self, query: &MapQuery) -> PartialClusters {
-        let matches = self.matching(&query.filters);
+        let mut rows = self.matching(&query.filters).rows;
+        if let Some(bounds) = query.bounds {
+            rows.retain(|row| self.location(*row).is_some_and(|place| bounds.contains(place)));
+        }
         let mut members: Vec<(u64, u32, u64)> =
-            matches.rows.iter().filter_map(|row| self.member(*row, query.resolution)).collect();
+            rows.into_iter().filter_map(|row| self.member(row, query.resolution)).collect();
         members.sort_unstable();
         let mut cells: Vec<PartialCell> = members
             .chunk_by(|a, b| (a.0, a.1) == (b.0, b.1))
             .filter_map(|chunk| {
                 let (cell, code, _) = *chunk.first()?;
                 let group = self.price_group.key(code).copied();
-                let amounts = match group {
+                let amounts: Vec<f64> = match group {
                     Some(_) => chunk.iter().map(|(_, _, amount)| from_ascending(*amount)).collect(),
                     None => Vec::new(),
                 };
-                Some(PartialCell { cell, group, count: chunk.len() as u64, amounts })
+                let sum_millionths = amounts
+                    .iter()
+                    .fold(0_i128, |sum, amount| sum.saturating_add(millionths(*amount)));
+                Some(PartialCell {
+                    cell,
+                    group,
+                    count: chunk.len() as u64,
+                    sum_millionths,
+                    amounts,
+                })
             })
             .collect();
         // Codes differ between replicas; groups do not.

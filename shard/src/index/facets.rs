@@ -1,6 +1,6 @@
 //! Counting what matches, in a form that adds up over shards without loss.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, cmp::Ordering, iter::Peekable, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     listing::{Currency, Period, PropertyType},
-    query::{FacetName, Query},
+    query::{FacetMode, FacetName, Query},
 };
 
 /// Amounts are summed in this fraction of a unit, as whole numbers: the sum then does not depend
@@ -29,25 +29,57 @@ pub struct PriceGroup {
 
 /// How many listings have each value, and how many have none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ValueCounts<K: Ord> {
-    /// Listings per value.
-    pub counts: BTreeMap<K, u64>,
+pub struct ValueCounts<K> {
+    /// Listings per value, ascending by it, no value twice.
+    pub counts: Vec<(K, u64)>,
     /// Listings without the field.
     pub missing: u64,
 }
 
-impl<K: Ord> Default for ValueCounts<K> {
+impl<K> Default for ValueCounts<K> {
     fn default() -> Self {
-        Self { counts: BTreeMap::new(), missing: 0 }
+        Self { counts: Vec::new(), missing: 0 }
     }
 }
 
 impl<K: Ord> ValueCounts<K> {
     fn add(&mut self, other: Self) {
-        for (key, count) in other.counts {
-            *self.counts.entry(key).or_insert(0) += count;
-        }
+        merge(&mut self.counts, other.counts, |count, more| *count += more);
         self.missing += other.missing;
+    }
+}
+
+/// Merges pairs that ascend by key into others that do; `add` joins the values of equal keys.
+fn merge<K: Ord, V>(sum: &mut Vec<(K, V)>, more: Vec<(K, V)>, add: impl Fn(&mut V, V)) {
+    if sum.is_empty() || more.is_empty() {
+        sum.extend(more);
+        return;
+    }
+    let mut merged = Vec::with_capacity(sum.len().max(more.len()));
+    let (mut left, mut right) =
+        (std::mem::take(sum).into_iter().peekable(), more.into_iter().peekable());
+    while let Some(order) = first_of(&mut left, &mut right) {
+        let mut next = if order.is_gt() { right.next() } else { left.next() };
+        if order.is_eq()
+            && let (Some((_, value)), Some((_, other))) = (next.as_mut(), right.next())
+        {
+            add(value, other);
+        }
+        merged.extend(next);
+    }
+    *sum = merged;
+}
+
+/// Which of two ascending sequences has the lower key in front; one that has ended has none.
+fn first_of<K: Ord, V, I: Iterator<Item = (K, V)>>(
+    left: &mut Peekable<I>,
+    right: &mut Peekable<I>,
+) -> Option<Ordering> {
+    match (left.peek(), right.peek()) {
+        (Some((a, _)), Some((b, _))) => Some(a.cmp(b)),
+        (Some(_), None) => Some(Ordering::Less),
+        (None, Some(_)) => Some(Ordering::Greater),
+        (None, None) => None,
     }
 }
 
@@ -83,7 +115,7 @@ impl PriceTally {
         }
     }
 
-    fn add(&mut self, other: &Self) {
+    fn add(&mut self, other: Self) {
         self.count += other.count;
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
@@ -91,7 +123,7 @@ impl PriceTally {
         if self.ranges.len() < other.ranges.len() {
             self.ranges.resize(other.ranges.len(), 0);
         }
-        for (count, more) in self.ranges.iter_mut().zip(&other.ranges) {
+        for (count, more) in self.ranges.iter_mut().zip(other.ranges) {
             *count += more;
         }
     }
@@ -123,9 +155,9 @@ pub struct PartialFacets {
     /// Per number of bedrooms, made comparable by the index's order of numbers.
     pub bedrooms: Option<ValueCounts<u64>>,
     /// Per neighbourhood: all of them, since the largest of each shard need not be the largest.
-    pub neighborhoods: Option<ValueCounts<String>>,
+    pub neighborhoods: Option<ValueCounts<Arc<str>>>,
     /// Per energy class.
-    pub energy_ratings: Option<ValueCounts<String>>,
+    pub energy_ratings: Option<ValueCounts<Arc<str>>>,
     /// For `priceStats` and `priceRanges` alike.
     pub prices: Option<PartialPrices>,
 }
@@ -133,8 +165,8 @@ pub struct PartialFacets {
 /// Prices by group.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct PartialPrices {
-    /// One tally per group that occurs.
-    pub groups: BTreeMap<PriceGroup, PriceTally>,
+    /// One tally per group that occurs, ascending by group.
+    pub groups: Vec<(PriceGroup, PriceTally)>,
     /// Listings without a price.
     pub missing: u64,
 }
@@ -156,15 +188,8 @@ impl PartialFacets {
         add_to(&mut self.neighborhoods, other.neighborhoods, ValueCounts::add);
         add_to(&mut self.energy_ratings, other.energy_ratings, ValueCounts::add);
         add_to(&mut self.prices, other.prices, |prices, more| {
+            merge(&mut prices.groups, more.groups, PriceTally::add);
             prices.missing += more.missing;
-            for (group, tally) in more.groups {
-                match prices.groups.get_mut(&group) {
-                    Some(sum) => sum.add(&tally),
-                    None => {
-                        prices.groups.insert(group, tally);
-                    }
-                }
-            }
         });
     }
 }
@@ -172,18 +197,27 @@ impl PartialFacets {
 impl ShardIndex {
     /// The facets that a query asks for, over the rows that match.
     pub(super) fn count(&self, query: &Query, rows: &[Row]) -> PartialFacets {
-        let asked = |name| query.facets.contains(&name);
-        let prices = asked(FacetName::PriceStats) || asked(FacetName::PriceRanges);
+        let asked = |name| query.facets.contains(&name).then(|| self.counted(query, name, rows));
+        let prices = asked(FacetName::PriceStats).or_else(|| asked(FacetName::PriceRanges));
         PartialFacets {
             property_types: asked(FacetName::PropertyTypes)
-                .then(|| count_values(&self.property_type, rows)),
-            bedrooms: asked(FacetName::Bedrooms).then(|| count_values(&self.bedrooms, rows)),
+                .map(|rows| count_values(&self.property_type, &rows, Clone::clone)),
+            bedrooms: asked(FacetName::Bedrooms)
+                .map(|rows| count_values(&self.bedrooms, &rows, Clone::clone)),
             neighborhoods: asked(FacetName::Neighborhoods)
-                .then(|| count_values(&self.neighborhood, rows)),
+                .map(|rows| count_values(&self.neighborhood, &rows, |key| key.as_str().into())),
             energy_ratings: asked(FacetName::EnergyRatings)
-                .then(|| count_values(&self.energy_rating, rows)),
-            prices: prices.then(|| self.count_prices(rows, &query.price_bounds)),
+                .map(|rows| count_values(&self.energy_rating, &rows, |key| key.as_str().into())),
+            prices: prices.map(|rows| self.count_prices(&rows, &query.price_bounds)),
         }
+    }
+
+    /// The rows that a facet counts.
+    fn counted<'a>(&self, query: &Query, facet: FacetName, rows: &'a [Row]) -> Cow<'a, [Row]> {
+        if query.facet_mode == FacetMode::All {
+            return Cow::Borrowed(rows);
+        }
+        Cow::Owned(self.matching(&query.filters.without_own(facet)).rows)
     }
 
     fn count_prices(&self, rows: &[Row], bounds: &[f64]) -> PartialPrices {
@@ -198,14 +232,19 @@ impl ShardIndex {
             }
         }
         let groups = (0..).zip(tallies).filter(|(_, tally)| tally.count > 0);
-        let groups = groups
+        let mut groups: Vec<_> = groups
             .filter_map(|(code, tally)| Some((*self.price_group.key(code)?, tally)))
             .collect();
+        groups.sort_unstable_by_key(|(group, _)| *group);
         PartialPrices { groups, missing }
     }
 }
 
-fn count_values<K: Ord + Clone>(column: &CodedColumn<K>, rows: &[Row]) -> ValueCounts<K> {
+fn count_values<K: Ord + Clone, T: Ord>(
+    column: &CodedColumn<K>,
+    rows: &[Row],
+    show: impl Fn(&K) -> T,
+) -> ValueCounts<T> {
     let codes = column.codes();
     let mut counts = vec![0_u64; column.code_end()];
     let mut missing = 0;
@@ -217,7 +256,8 @@ fn count_values<K: Ord + Clone>(column: &CodedColumn<K>, rows: &[Row]) -> ValueC
         }
     }
     let counts = (0..).zip(counts).filter(|(_, count)| *count > 0);
-    let counts =
-        counts.filter_map(|(code, count)| Some((column.key(code)?.clone(), count))).collect();
+    let mut counts: Vec<_> =
+        counts.filter_map(|(code, count)| Some((show(column.key(code)?), count))).collect();
+    counts.sort_unstable();
     ValueCounts { counts, missing }
 }

@@ -38,6 +38,9 @@ impl ShardIndex {
             return RoaringBitmap::new();
         };
         sets.push(Cow::Borrowed(&self.searchable));
+        if !filters.ids.is_empty() {
+            sets.push(Cow::Owned(filters.ids.iter().filter_map(|id| self.row(id)).collect()));
+        }
         sets.extend(words.map(|words| Cow::Borrowed(&words.rows)));
         if !filters.property_types.is_empty() {
             sets.push(Cow::Owned(self.property_type.rows_in(&filters.property_types)));

@@ -9,7 +9,7 @@ use super::{
     filter::Matches,
 };
 use crate::{
-    geo::{Geometry, LatLng, distance_km},
+    geo::{LatLng, distance_km},
     query::{Query, Sort},
 };
 
@@ -37,7 +37,7 @@ pub struct IndexHit {
     pub row: Row,
     /// What it was ordered by; less comes first.
     pub key: u64,
-    /// Kilometres from the centre of the radius, if there is one.
+    /// Kilometres from [`Query::reference`], if there is one and the listing has coordinates.
     pub distance_km: Option<f64>,
 }
 
@@ -59,10 +59,7 @@ impl ShardIndex {
     #[must_use]
     pub fn search(&self, query: &Query) -> IndexAnswer {
         let matches = self.matching(&query.filters);
-        let center = match &query.filters.geometry {
-            Some(Geometry::Radius { center, .. }) => Some(*center),
-            _ => None,
-        };
+        let center = query.reference();
         let best = self.best(query, &matches, center);
         let hit = |(key, row): (u64, Row)| IndexHit {
             row,

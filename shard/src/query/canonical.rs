@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{MapQuery, Query, SuggestQuery};
+use super::{MapQuery, Query, Sort, SuggestQuery};
 use crate::key::hash_point;
 
 /// Equal questions have equal texts, different ones different texts: struct fields in their order,
@@ -20,10 +20,12 @@ impl Query {
         text(self)
     }
 
-    /// A number for what all pages of a search have in common: its filters and its order.
+    /// A number for what all pages of a search have in common: its filters and its order, with
+    /// the place that an order by distance begins at.
     #[must_use]
     pub fn pages_hash(&self) -> u64 {
-        hash_point(text(&(&self.filters, self.sort)).as_bytes())
+        let from = self.reference().filter(|_| self.sort == Sort::Distance);
+        hash_point(text(&(&self.filters, self.sort, from)).as_bytes())
     }
 }
 

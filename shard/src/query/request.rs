@@ -1,8 +1,8 @@
 //! Searches and map views as clients write them.
 
 use super::{
-    Cursor, FacetName, Filters, LIMIT_DEFAULT, LIMIT_MAX, MapQuery, Place, Query, QueryError,
-    QueryErrorKind, Sort,
+    CELLS_DEFAULT, CELLS_MAX, Cursor, FacetName, Filters, LIMIT_DEFAULT, LIMIT_MAX, MapQuery,
+    Place, Query, QueryError, QueryErrorKind, RESOLUTION_MAX, RESOLUTION_MIN, Sort,
     error::{Problem, ProblemPlace},
     node::Node,
     query_string,
@@ -126,16 +126,27 @@ pub(super) fn read<T>(
 fn search(reader: &mut Reader, fields: &mut Fields, rules: &SearchRules) -> Option<SearchRequest> {
     let filters = filters(reader, fields, rules);
     let sort: Sort = reader.word(fields, "sortBy").unwrap_or(Sort::Relevance);
-    let limit = reader.whole(fields, "limit", (1, LIMIT_MAX)).unwrap_or(LIMIT_DEFAULT);
+    let near = fields.has("near").then(|| lat_lng(reader, fields, "near"));
+    let limit = page_size(reader, fields);
     let facets: Vec<FacetName> = reader.words(fields, "facets");
+    let facet_mode = reader.word(fields, "facetMode").unwrap_or_default();
     let cursor = reader.text(fields, "cursor", CURSOR_CHARS_MAX);
-    let filters = filters?;
-    if sort == Sort::Distance && !matches!(filters.geometry, Some(Geometry::Radius { .. })) {
+    let is_near_given = near.is_some();
+    let mut query = Query {
+        filters: filters?,
+        sort,
+        near: near.flatten(),
+        limit,
+        facets,
+        facet_mode,
+        price_bounds: rules.price_bounds.clone(),
+        languages: Vec::new(),
+        after: None,
+    };
+    if sort == Sort::Distance && query.reference().is_none() && !is_near_given {
         let path = fields.path.child("sortBy");
-        reader.invalid(&path, "distance needs a geoFilter of type radius");
+        reader.invalid(&path, "distance needs near, or a geoFilter of type radius");
     }
-    let price_bounds = rules.price_bounds.clone();
-    let mut query = Query { filters, sort, limit, facets, price_bounds, after: None };
     let cursor = cursor.and_then(|text| match Cursor::decode(&text, &query) {
         Ok(cursor) => Some(cursor),
         Err(detail) => {
@@ -147,15 +158,39 @@ fn search(reader: &mut Reader, fields: &mut Fields, rules: &SearchRules) -> Opti
     Some(SearchRequest { query, cursor })
 }
 
+/// Hits per page, by either of its names; pages themselves are not numbered.
+fn page_size(reader: &mut Reader, fields: &mut Fields) -> u32 {
+    let limit = reader.whole(fields, "limit", (1, LIMIT_MAX));
+    let page_size = reader.whole(fields, "pageSize", (1, LIMIT_MAX));
+    if limit.zip(page_size).is_some_and(|(limit, page_size)| limit != page_size) {
+        let detail = "is another name of limit, which is given with another value";
+        reader.invalid(&fields.path.child("pageSize"), detail);
+    }
+    if reader.number(fields, "page").is_some_and(|page| page != 0.0) {
+        let detail = "must be 0: pages are not numbered, follow pagination.cursor to the next one";
+        reader.invalid(&fields.path.child("page"), detail);
+    }
+    limit.or(page_size).unwrap_or(LIMIT_DEFAULT)
+}
+
 fn map(reader: &mut Reader, fields: &mut Fields, rules: &SearchRules) -> Option<MapRequest> {
     let filters = filters(reader, fields, rules);
     reader.require(fields, "resolution");
-    let resolution = reader.whole(fields, "resolution", (3, 9));
+    let resolutions = (u32::from(RESOLUTION_MIN), u32::from(RESOLUTION_MAX));
+    let resolution = reader.whole(fields, "resolution", resolutions);
     let min_count = reader.whole(fields, "minCount", (1, u32::MAX)).unwrap_or(1);
+    let limit = reader.whole(fields, "limit", (1, CELLS_MAX)).unwrap_or(CELLS_DEFAULT);
+    let bounds = reader.object(fields, "bounds").and_then(|mut inner| {
+        let bounds = bbox(reader, &mut inner);
+        reader.no_more(inner);
+        Some(bounds?.bounds())
+    });
     let query = MapQuery {
         filters: filters?,
+        bounds,
         resolution: u8::try_from(resolution?).ok()?,
         min_count: u64::from(min_count),
+        limit,
     };
     Some(MapRequest { query })
 }
@@ -168,6 +203,7 @@ fn filters(reader: &mut Reader, fields: &mut Fields, rules: &SearchRules) -> Opt
             reader.fail(QueryErrorKind::FilterForbidden, &fields.path.child(name), detail);
         }
     }
+    let ids = reader.texts(fields, "ids");
     reader.require(fields, "listingType");
     let listing_type = reader.word(fields, "listingType");
     let words = words(reader, fields);
@@ -191,6 +227,7 @@ fn filters(reader: &mut Reader, fields: &mut Fields, rules: &SearchRules) -> Opt
     });
     let geometry = geometry(reader, fields);
     Some(Filters {
+        ids,
         listing_type: listing_type?,
         words,
         property_types,

@@ -80,7 +80,7 @@ pub(crate) fn clusters(shards: &[Shard], ask: &Value) -> ClustersAnswer {
     let request =
         MapRequest::from_json(ask.to_string().as_bytes(), &SearchRules::default()).unwrap();
     let parts = parts(shards, |shard| shard.state.clusters(&request.query));
-    gather_clusters(&request.query, parts, false)
+    gather_clusters(&request.query, parts, false).unwrap()
 }
 
 pub(crate) fn suggest(shards: &[Shard], prefix: &str) -> Value {

@@ -261,8 +261,13 @@ fn segments_touch(a: LatLng, b: LatLng, c: LatLng, d: LatLng) -> bool {
 
 /// Even-odd rule with the border counted in.
 fn polygon_contains(points: &[LatLng], place: LatLng) -> bool {
+    edges_contain(edges(points).map(|(_, a, b)| (a, b)), place)
+}
+
+/// The same of a polygon's edges. Edges that do not reach the latitude of the place may be left out.
+pub(crate) fn edges_contain(edges: impl Iterator<Item = (LatLng, LatLng)>, place: LatLng) -> bool {
     let mut inside = false;
-    for (_, a, b) in edges(points) {
+    for (a, b) in edges {
         if turn(a, b, place) == 0.0 && within(a, b, place) {
             return true;
         }

@@ -45,7 +45,7 @@ pub use geo::{
     distance_km, polygon,
 };
 pub use index::{
-    IndexAnswer, IndexHit, PartialCell, PartialClusters, PartialFacets, PartialPlace,
+    IndexAnswer, IndexHit, IndexView, PartialCell, PartialClusters, PartialFacets, PartialPlace,
     PartialPrices, PartialSuggestions, PlaceKind, PriceGroup, PriceTally, Row, ShardIndex,
     ValueCounts, fold_words,
 };
@@ -57,8 +57,9 @@ pub use listing::{
 };
 pub use listings::{
     DeleteItem, DocRef, DocumentStore, FeedCursor, ItemOutcome, ListingRef, ListingsCounts,
-    ListingsOp, ListingsOutcome, ListingsState, MemoryDocuments, PartialHit, PartialSearch,
-    RestoreError, RowView, SnapshotError, StoredVersion, TOMBSTONE_RETENTION_MS, UpsertItem,
+    ListingsOp, ListingsOutcome, ListingsState, ListingsView, MemoryDocuments, PartialHit,
+    PartialSearch, RestoreError, RowView, SnapshotError, StoredVersion, TOMBSTONE_RETENTION_MS,
+    UpsertItem,
 };
 pub use map::{MapError, Replica, ReplicaRole, ShardDescriptor, ShardMap};
 pub use meta::{

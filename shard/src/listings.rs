@@ -7,6 +7,7 @@ mod snapshot;
 mod state;
 mod store;
 mod tombstones;
+mod view;
 
 pub use self::{
     op::{
@@ -15,7 +16,8 @@ pub use self::{
     },
     read::{PartialHit, PartialSearch},
     snapshot::{RestoreError, SnapshotError},
-    state::{ListingsCounts, ListingsState, RowView},
+    state::{ListingsCounts, ListingsState},
     store::{DocRef, DocumentStore, MemoryDocuments},
     tombstones::TOMBSTONE_RETENTION_MS,
+    view::{ListingsView, RowView},
 };

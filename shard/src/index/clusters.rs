@@ -2,13 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Row,
-    coded::NONE,
-    columns::ShardIndex,
-    facets::{PriceGroup, millionths},
-    order::{ascending, from_ascending},
-};
+use super::{columns::IndexView, facets::PriceGroup, filter::Filter, tally::millionths};
 use crate::{cell::Cell, query::MapQuery};
 
 /// The cells of one shard.
@@ -35,48 +29,98 @@ pub struct PartialCell {
     pub amounts: Vec<f64>,
 }
 
-impl ShardIndex {
-    /// Answers a map view. Listings without coordinates are in no cell.
-    #[must_use]
-    pub fn clusters(&self, query: &MapQuery) -> PartialClusters {
-        let mut rows = self.matching(&query.filters).rows;
-        if let Some(bounds) = query.bounds {
-            rows.retain(|row| self.location(*row).is_some_and(|place| bounds.contains(place)));
+/// The rows of one cell and price group, as they come.
+#[derive(Debug, Default)]
+struct Pile {
+    count: u64,
+    sum_millionths: i128,
+    amounts: Vec<f64>,
+}
+
+/// The cell whose rows are coming, and the cells before it.
+#[derive(Debug, Default)]
+struct Piles {
+    cell: u64,
+    /// By code of the price group.
+    open: Vec<(Option<u32>, Pile)>,
+    closed: Vec<(u64, Option<u32>, Pile)>,
+}
+
+impl Piles {
+    fn add(&mut self, cell: u64, group: Option<u32>, amount: f64) {
+        if cell != self.cell {
+            self.close();
+            self.cell = cell;
         }
-        let mut members: Vec<(u64, u32, u64)> =
-            rows.into_iter().filter_map(|row| self.member(row, query.resolution)).collect();
-        members.sort_unstable();
-        let mut cells: Vec<PartialCell> = members
-            .chunk_by(|a, b| (a.0, a.1) == (b.0, b.1))
-            .filter_map(|chunk| {
-                let (cell, code, _) = *chunk.first()?;
-                let group = self.price_group.key(code).copied();
-                let amounts: Vec<f64> = match group {
-                    Some(_) => chunk.iter().map(|(_, _, amount)| from_ascending(*amount)).collect(),
-                    None => Vec::new(),
-                };
-                let sum_millionths = amounts
-                    .iter()
-                    .fold(0_i128, |sum, amount| sum.saturating_add(millionths(*amount)));
-                Some(PartialCell {
-                    cell,
-                    group,
-                    count: chunk.len() as u64,
-                    sum_millionths,
-                    amounts,
-                })
-            })
-            .collect();
-        // Codes differ between replicas; groups do not.
-        cells.sort_unstable_by_key(|cell| (cell.cell, cell.group));
-        PartialClusters { cells }
+        let at = match self.open.iter().position(|(it, _)| *it == group) {
+            Some(at) => at,
+            None => {
+                self.open.push((group, Pile::default()));
+                self.open.len() - 1
+            }
+        };
+        if let Some((_, pile)) = self.open.get_mut(at) {
+            pile.count += 1;
+            if group.is_some() {
+                pile.sum_millionths = pile.sum_millionths.saturating_add(millionths(amount));
+                pile.amounts.push(amount);
+            }
+        }
     }
 
-    fn member(&self, row: Row, resolution: u8) -> Option<(u64, u32, u64)> {
-        let at = row as usize;
-        let cell = Cell::from_known(*self.cell.get(at).filter(|cell| **cell != 0)?);
-        let code = self.price_group.codes().get(at).copied().unwrap_or(NONE);
-        let amount = self.amount.get(at).copied().filter(|amount| !amount.is_nan());
-        Some((cell.ancestor(resolution).raw(), code, amount.map_or(0, ascending)))
+    fn close(&mut self) {
+        let cell = self.cell;
+        let open = self.open.drain(..).map(|(group, pile)| (cell, group, pile));
+        self.closed.extend(open);
+    }
+}
+
+impl IndexView {
+    /// Answers a map view. Listings without coordinates are in no cell.
+    ///
+    /// Rows come in the order of their cells, so that those of one cell come one after the other, at
+    /// whatever resolution.
+    #[must_use]
+    pub fn clusters(&self, query: &MapQuery) -> PartialClusters {
+        let selection = self.select(Filter::new(self, &query.filters, query.bounds));
+        let mut piles = Piles::default();
+        selection.for_each_leaf(|leaf, mask| {
+            let (mut own, mut cell) = (0, 0);
+            for at in mask.places() {
+                let Some(next) = leaf.cells.get(at).copied().filter(|cell| *cell != 0) else {
+                    continue;
+                };
+                if next != own {
+                    (own, cell) = (next, Cell::from_known(next).ancestor(query.resolution).raw());
+                }
+                piles.add(cell, leaf.groups.get(at), leaf.amount.get(at));
+            }
+        });
+        piles.close();
+        PartialClusters { cells: self.cells_of(piles.closed) }
+    }
+
+    /// The cells, each of which may have come in several runs: one per territory.
+    fn cells_of(&self, piles: Vec<(u64, Option<u32>, Pile)>) -> Vec<PartialCell> {
+        let shown = piles.into_iter().map(|(cell, group, pile)| PartialCell {
+            cell,
+            group: group.and_then(|code| self.groups.key(code).copied()),
+            count: pile.count,
+            sum_millionths: pile.sum_millionths,
+            amounts: pile.amounts,
+        });
+        let mut cells: Vec<PartialCell> = shown.collect();
+        // Codes differ between replicas; groups do not.
+        cells.sort_by_key(|cell| (cell.cell, cell.group));
+        cells.dedup_by(|more, cell| {
+            let same = (more.cell, more.group) == (cell.cell, cell.group);
+            if same {
+                cell.count += more.count;
+                cell.sum_millionths = cell.sum_millionths.saturating_add(more.sum_millionths);
+                cell.amounts.append(&mut more.amounts);
+            }
+            same
+        });
+        cells
     }
 }

@@ -1,22 +1,11 @@
 //! Counting what matches, in a form that adds up over shards without loss.
 
-use std::{borrow::Cow, cmp::Ordering, iter::Peekable, sync::Arc};
+use std::{cmp::Ordering, iter::Peekable, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Row,
-    coded::{CodedColumn, NONE},
-    columns::ShardIndex,
-};
-use crate::{
-    listing::{Currency, Period, PropertyType},
-    query::{FacetMode, FacetName, Query},
-};
-
-/// Amounts are summed in this fraction of a unit, as whole numbers: the sum then does not depend
-/// on the order or on how listings are divided into shards.
-const SUM_UNITS: f64 = 1e6;
+use super::tally::mean;
+use crate::listing::{Currency, Period, PropertyType};
 
 /// Prices that may be compared with each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -100,21 +89,6 @@ pub struct PriceTally {
 }
 
 impl PriceTally {
-    fn empty(bounds: usize) -> Self {
-        Self { count: 0, min: f64::MAX, max: 0.0, sum_millionths: 0, ranges: vec![0; bounds + 1] }
-    }
-
-    fn note(&mut self, amount: f64, bounds: &[f64]) {
-        self.count += 1;
-        self.min = self.min.min(amount);
-        self.max = self.max.max(amount);
-        self.sum_millionths = self.sum_millionths.saturating_add(millionths(amount));
-        let range = bounds.partition_point(|bound| *bound <= amount);
-        if let Some(count) = self.ranges.get_mut(range) {
-            *count += 1;
-        }
-    }
-
     fn add(&mut self, other: Self) {
         self.count += other.count;
         self.min = self.min.min(other.min);
@@ -133,18 +107,6 @@ impl PriceTally {
     pub fn mean(&self) -> f64 {
         mean(self.sum_millionths, self.count)
     }
-}
-
-/// An amount in whole millionths.
-#[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
-pub(crate) fn millionths(amount: f64) -> i128 {
-    (amount * SUM_UNITS).round() as i128
-}
-
-/// The mean of `count` amounts whose sum is given in millionths.
-#[expect(clippy::cast_precision_loss, reason = "a mean is rounded to an f64 anyway")]
-pub(crate) fn mean(sum_millionths: i128, count: u64) -> f64 {
-    sum_millionths as f64 / (count as f64 * SUM_UNITS)
 }
 
 /// The facets of one shard, or of several added up; those that were not asked for are `None`.
@@ -192,72 +154,4 @@ impl PartialFacets {
             prices.missing += more.missing;
         });
     }
-}
-
-impl ShardIndex {
-    /// The facets that a query asks for, over the rows that match.
-    pub(super) fn count(&self, query: &Query, rows: &[Row]) -> PartialFacets {
-        let asked = |name| query.facets.contains(&name).then(|| self.counted(query, name, rows));
-        let prices = asked(FacetName::PriceStats).or_else(|| asked(FacetName::PriceRanges));
-        PartialFacets {
-            property_types: asked(FacetName::PropertyTypes)
-                .map(|rows| count_values(&self.property_type, &rows, Clone::clone)),
-            bedrooms: asked(FacetName::Bedrooms)
-                .map(|rows| count_values(&self.bedrooms, &rows, Clone::clone)),
-            neighborhoods: asked(FacetName::Neighborhoods)
-                .map(|rows| count_values(&self.neighborhood, &rows, |key| key.as_str().into())),
-            energy_ratings: asked(FacetName::EnergyRatings)
-                .map(|rows| count_values(&self.energy_rating, &rows, |key| key.as_str().into())),
-            prices: prices.map(|rows| self.count_prices(&rows, &query.price_bounds)),
-        }
-    }
-
-    /// The rows that a facet counts.
-    fn counted<'a>(&self, query: &Query, facet: FacetName, rows: &'a [Row]) -> Cow<'a, [Row]> {
-        if query.facet_mode == FacetMode::All {
-            return Cow::Borrowed(rows);
-        }
-        Cow::Owned(self.matching(&query.filters.without_own(facet)).rows)
-    }
-
-    fn count_prices(&self, rows: &[Row], bounds: &[f64]) -> PartialPrices {
-        let codes = self.price_group.codes();
-        let mut tallies = vec![PriceTally::empty(bounds.len()); self.price_group.code_end()];
-        let mut missing = 0;
-        for row in rows {
-            let code = codes.get(*row as usize).copied().unwrap_or(NONE);
-            match (tallies.get_mut(code as usize), self.amount.get(*row as usize)) {
-                (Some(tally), Some(amount)) => tally.note(*amount, bounds),
-                _ => missing += 1,
-            }
-        }
-        let groups = (0..).zip(tallies).filter(|(_, tally)| tally.count > 0);
-        let mut groups: Vec<_> = groups
-            .filter_map(|(code, tally)| Some((*self.price_group.key(code)?, tally)))
-            .collect();
-        groups.sort_unstable_by_key(|(group, _)| *group);
-        PartialPrices { groups, missing }
-    }
-}
-
-fn count_values<K: Ord + Clone, T: Ord>(
-    column: &CodedColumn<K>,
-    rows: &[Row],
-    show: impl Fn(&K) -> T,
-) -> ValueCounts<T> {
-    let codes = column.codes();
-    let mut counts = vec![0_u64; column.code_end()];
-    let mut missing = 0;
-    for row in rows {
-        let code = codes.get(*row as usize).copied().unwrap_or(NONE);
-        match counts.get_mut(code as usize) {
-            Some(count) => *count += 1,
-            None => missing += 1,
-        }
-    }
-    let counts = (0..).zip(counts).filter(|(_, count)| *count > 0);
-    let mut counts: Vec<_> =
-        counts.filter_map(|(code, count)| Some((show(column.key(code)?), count))).collect();
-    counts.sort_unstable();
-    ValueCounts { counts, missing }
 }

@@ -1,112 +1,254 @@
-//! Which rows match: bitmaps first, then one scan over the columns for what they cannot say.
+//! Which rows match, and which nodes may hold some.
 
-use std::borrow::Cow;
-
-use roaring::RoaringBitmap;
-
-use super::{Row, columns::ShardIndex, postings::WordMatch};
-use crate::{
-    geo::{Geometry, LatLng},
-    query::Filters,
+use super::{
+    area::{Area, Relation},
+    column::CodeSet,
+    columns::{IndexView, property_number, type_number},
+    leaf::{AMENITY_BITS, RowLeaf},
+    text::TextMatch,
+    zone::Zone,
 };
+use crate::{geo::Bounds, query::Filters};
 
-/// The rows that match, in ascending order, and what the words of the query found.
+/// Filters, prepared for one version of an index.
 #[derive(Debug)]
-pub(super) struct Matches {
-    pub(super) rows: Vec<Row>,
-    pub(super) words: Option<WordMatch>,
+pub(super) struct Filter<'a> {
+    /// The number of the listing type.
+    pub(super) listing_type: u8,
+    areas: Vec<Area>,
+    /// Bits by [`property_number`].
+    properties: Option<u16>,
+    amenity_bits: u64,
+    more_amenities: Vec<u32>,
+    codes: Vec<(CodeColumn, CodeSet)>,
+    ranges: Vec<(NumberColumn, f64, f64)>,
+    published_from: Option<i64>,
+    /// What the words of the query found.
+    pub(super) words: Option<TextMatch<'a>>,
+    /// Rows of the ids asked for.
+    pub(super) rows: Option<Vec<super::Row>>,
+    /// Something is asked for that no row has.
+    pub(super) impossible: bool,
 }
 
-impl ShardIndex {
-    pub(super) fn matching(&self, filters: &Filters) -> Matches {
-        let words = filters.words.as_ref().map(|words| self.words.matching(words));
-        let mut rows: Vec<Row> = self.rows_by_bitmaps(filters, words.as_ref()).iter().collect();
-        self.scan_numbers(filters, &mut rows);
-        if let Some(geometry) = &filters.geometry {
-            self.scan_places(geometry, &mut rows);
+#[derive(Debug, Clone, Copy)]
+enum CodeColumn {
+    Territory,
+    Group,
+    Energy,
+    Neighborhood,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum NumberColumn {
+    Amount,
+    SqMeters,
+    Bedrooms,
+    Bathrooms,
+}
+
+/// What a node can contribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Nothing.
+    None,
+    /// All rows of the listing type.
+    All,
+    /// Some rows, all of which are inside the areas.
+    Inside,
+    /// Some rows.
+    Some,
+}
+
+impl<'a> Filter<'a> {
+    /// Prepares filters and a further box.
+    pub(super) fn new(view: &'a IndexView, filters: &Filters, bounds: Option<Bounds>) -> Self {
+        let mut filter = Self {
+            listing_type: type_number(filters.listing_type),
+            areas: filters.geometry.iter().map(Area::new).collect(),
+            properties: None,
+            amenity_bits: 0,
+            more_amenities: Vec::new(),
+            codes: Vec::new(),
+            ranges: Vec::new(),
+            published_from: filters.published_after_us,
+            words: filters.words.as_ref().map(|words| view.text.matching(words)),
+            rows: None,
+            impossible: false,
+        };
+        filter.areas.extend(bounds.map(Area::of_bounds));
+        if !filters.ids.is_empty() {
+            filter.rows = Some(filters.ids.iter().filter_map(|id| view.row(id)).collect());
         }
-        Matches { rows, words }
+        filter.add_numbers(filters);
+        filter.add_codes(view, filters);
+        filter.add_amenities(view, filters);
+        filter
     }
 
-    fn rows_by_bitmaps(&self, filters: &Filters, words: Option<&WordMatch>) -> RoaringBitmap {
-        let amenities = filters.amenities.iter().map(|amenity| self.amenities.rows(amenity));
-        let known: Option<Vec<_>> = std::iter::once(self.listing_type.rows(&filters.listing_type))
-            .chain(amenities)
-            .map(|rows| rows.map(Cow::Borrowed))
+    fn add_numbers(&mut self, filters: &Filters) {
+        let ranges = [
+            (NumberColumn::Amount, filters.price_min, filters.price_max),
+            (NumberColumn::SqMeters, filters.sq_meters_min, filters.sq_meters_max),
+            (NumberColumn::Bedrooms, filters.bedrooms_min, None),
+            (NumberColumn::Bathrooms, filters.bathrooms_min, None),
+        ];
+        let asked = ranges.into_iter().filter(|(_, min, max)| min.is_some() || max.is_some());
+        self.ranges = asked
+            .map(|(column, min, max)| (column, min.unwrap_or(f64::MIN), max.unwrap_or(f64::MAX)))
             .collect();
-        let Some(mut sets) = known else {
-            return RoaringBitmap::new();
-        };
-        sets.push(Cow::Borrowed(&self.searchable));
-        if !filters.ids.is_empty() {
-            sets.push(Cow::Owned(filters.ids.iter().filter_map(|id| self.row(id)).collect()));
-        }
-        sets.extend(words.map(|words| Cow::Borrowed(&words.rows)));
         if !filters.property_types.is_empty() {
-            sets.push(Cow::Owned(self.property_type.rows_in(&filters.property_types)));
+            let bits = filters.property_types.iter().map(|it| 1 << property_number(*it));
+            self.properties = Some(bits.fold(0, |set, bit: u16| set | bit));
         }
-        if !filters.energy_ratings.is_empty() {
-            sets.push(Cow::Owned(self.energy_rating.rows_in(&filters.energy_ratings)));
-        }
-        if !filters.neighborhoods.is_empty() {
-            sets.push(Cow::Owned(self.neighborhood.rows_in(&filters.neighborhoods)));
+    }
+
+    fn add_codes(&mut self, view: &IndexView, filters: &Filters) {
+        let texts = [
+            (CodeColumn::Energy, &view.energy, &filters.energy_ratings),
+            (CodeColumn::Neighborhood, &view.neighborhoods, &filters.neighborhoods),
+        ];
+        for (column, dictionary, wanted) in texts {
+            if !wanted.is_empty() {
+                let codes = wanted.iter().filter_map(|text| dictionary.code(text.as_str()));
+                self.codes.push((column, CodeSet::new(codes)));
+            }
         }
         if filters.currency.is_some() || filters.period.is_some() {
-            sets.push(Cow::Owned(self.price_group.rows_where(|group| {
+            let groups = view.groups.iter().filter(|(group, _)| {
                 filters.currency.is_none_or(|currency| group.currency == currency)
                     && filters.period.is_none_or(|period| group.period == Some(period))
-            })));
+            });
+            self.codes.push((CodeColumn::Group, CodeSet::new(groups.map(|(_, code)| code))));
         }
         if !filters.territories.is_empty() {
-            sets.push(Cow::Owned(self.territory.rows_where(|territory| {
+            let territories = view.territories.iter().filter(|(territory, _)| {
                 filters.territories.iter().any(|place| {
                     place.country == territory.country
                         && place.region.as_ref().is_none_or(|region| *region == territory.region)
                 })
-            })));
-        }
-        sets.sort_by_key(|rows| rows.len());
-        let mut sets = sets.into_iter();
-        let first = sets.next().map(Cow::into_owned).unwrap_or_default();
-        sets.fold(first, |rows, more| rows & &*more)
-    }
-
-    fn scan_numbers(&self, filters: &Filters, rows: &mut Vec<Row>) {
-        let ranges = [
-            (&self.amount, filters.price_min, filters.price_max),
-            (&self.sq_meters, filters.sq_meters_min, filters.sq_meters_max),
-            (&self.bedroom_count, filters.bedrooms_min, None),
-            (&self.bathrooms, filters.bathrooms_min, None),
-        ];
-        for (column, min, max) in ranges {
-            if min.is_none() && max.is_none() {
-                continue;
+            });
+            let set = CodeSet::new(territories.map(|(_, code)| code));
+            // Most often the shard holds nothing else.
+            if !view.territories.iter().all(|(_, code)| set.has(Some(code))) {
+                self.codes.push((CodeColumn::Territory, set));
             }
-            let (min, max) = (min.unwrap_or(f64::MIN), max.unwrap_or(f64::MAX));
-            // NaN, which stands for an absent value, is in no range.
-            rows.retain(|row| {
-                column.get(*row as usize).is_some_and(|value| *value >= min && *value <= max)
-            });
         }
-        if let Some(after) = filters.published_after_us {
-            rows.retain(|row| {
-                self.published_at_us
-                    .get(*row as usize)
-                    .is_some_and(|at| *at >= after && *at != super::columns::UNPUBLISHED)
-            });
+        self.impossible |= self.codes.iter().any(|(_, set)| set.bloom == 0);
+    }
+
+    fn add_amenities(&mut self, view: &IndexView, filters: &Filters) {
+        for amenity in &filters.amenities {
+            match view.amenities.code(amenity.as_str()) {
+                Some(code) if code < AMENITY_BITS => self.amenity_bits |= 1 << code,
+                Some(code) => self.more_amenities.push(code),
+                None => self.impossible = true,
+            }
         }
     }
 
-    fn scan_places(&self, geometry: &Geometry, rows: &mut Vec<Row>) {
-        let bounds = geometry.bounds();
-        let exact = !matches!(geometry, Geometry::Bbox { .. });
-        rows.retain(|row| {
-            let at = *row as usize;
-            let (Some(lat), Some(lng)) = (self.lat.get(at), self.lng.get(at)) else {
-                return false;
-            };
-            let place = LatLng { lat: *lat, lng: *lng };
-            bounds.contains(place) && (!exact || geometry.contains(place))
+    /// Whether rows are limited to an area.
+    pub(super) const fn has_areas(&self) -> bool {
+        !self.areas.is_empty()
+    }
+
+    /// Whether nothing but the listing type and areas is asked for.
+    fn is_plain(&self) -> bool {
+        self.properties.is_none()
+            && self.amenity_bits == 0
+            && self.more_amenities.is_empty()
+            && self.codes.is_empty()
+            && self.ranges.is_empty()
+            && self.published_from.is_none()
+            && self.words.is_none()
+            && self.rows.is_none()
+    }
+
+    /// What the rows within some bounds can contribute. `inside` says that they are known to be inside
+    /// the areas.
+    pub(super) fn reach(&self, zone: &Zone, inside: bool) -> Reach {
+        let of = usize::from(self.listing_type);
+        if zone.count(of) == 0 || self.impossible || !self.may_match(zone, of) {
+            return Reach::None;
+        }
+        let mut inside_all = true;
+        if !inside {
+            for area in &self.areas {
+                match area.relation(zone.lat, zone.lng) {
+                    Relation::Outside => return Reach::None,
+                    Relation::Inside => inside_all &= zone.located,
+                    Relation::Border => inside_all = false,
+                }
+            }
+        }
+        if !inside_all {
+            Reach::Some
+        } else if self.is_plain() {
+            Reach::All
+        } else {
+            Reach::Inside
+        }
+    }
+
+    fn may_match(&self, zone: &Zone, of: usize) -> bool {
+        let numbers = self.ranges.iter().all(|(column, min, max)| match column {
+            NumberColumn::Amount => zone.amount.get(of).is_some_and(|it| it.meets(*min, *max)),
+            NumberColumn::SqMeters => zone.sq_meters.meets(*min, *max),
+            NumberColumn::Bedrooms => zone.bedrooms_max >= *min,
+            NumberColumn::Bathrooms => zone.bathrooms_max >= *min,
         });
+        let codes = self.codes.iter().all(|(column, set)| {
+            let bits = match column {
+                CodeColumn::Territory => zone.territories,
+                CodeColumn::Group => zone.groups,
+                CodeColumn::Energy => zone.energy,
+                CodeColumn::Neighborhood => zone.neighborhoods,
+            };
+            bits & set.bloom != 0
+        });
+        let published = self
+            .published_from
+            .is_none_or(|from| zone.published.get(of).is_some_and(|it| *it >= from));
+        numbers
+            && codes
+            && published
+            && zone.amenities & self.amenity_bits == self.amenity_bits
+            && self.properties.is_none_or(|set| zone.properties & set != 0)
+    }
+
+    /// Keeps the rows of a leaf wanted that match, and counts them. `mask` has one byte per row.
+    pub(super) fn keep(&self, leaf: &RowLeaf, inside: bool, mask: &mut [u8]) -> usize {
+        leaf.keep_type(self.listing_type, mask);
+        if let Some(set) = self.properties {
+            leaf.keep_properties(set, mask);
+        }
+        for (column, min, max) in &self.ranges {
+            let column = match column {
+                NumberColumn::Amount => &leaf.amount,
+                NumberColumn::SqMeters => &leaf.sq_meters,
+                NumberColumn::Bedrooms => &leaf.bedrooms,
+                NumberColumn::Bathrooms => &leaf.bathrooms,
+            };
+            column.keep_within(*min, *max, mask);
+        }
+        for (column, set) in &self.codes {
+            let column = match column {
+                CodeColumn::Territory => leaf.territories(),
+                CodeColumn::Group => &leaf.groups,
+                CodeColumn::Energy => &leaf.energy,
+                CodeColumn::Neighborhood => &leaf.neighborhoods,
+            };
+            column.keep_in(set, mask);
+        }
+        if self.amenity_bits != 0 || !self.more_amenities.is_empty() {
+            leaf.keep_amenities(self.amenity_bits, &self.more_amenities, mask);
+        }
+        if let Some(from) = self.published_from {
+            leaf.published.keep_from(from, mask);
+        }
+        if !inside && mask.contains(&1) {
+            self.areas.iter().for_each(|area| area.keep(leaf, mask));
+        }
+        mask.iter().map(|wanted| usize::from(*wanted)).sum()
     }
 }

@@ -1,23 +1,37 @@
-//! The best rows of an answer without sorting all of them.
+//! The first rows of an answer, without ordering all of them.
+//!
+//! Nodes are looked into in the order of the best key that any of their rows can have, until no node left
+//! can hold a row that is good enough: the nearest rings first, the cheapest nodes first. Where all keys
+//! are equal, ids alone decide, and the rows are either walked in the order of ids, or picked from those
+//! that match, whichever costs less.
 
-use std::ops::Bound;
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 use super::{
     Row,
-    columns::{ShardIndex, UNPUBLISHED},
+    area::nearest_km,
+    column::Times,
+    columns::IndexView,
     facets::PartialFacets,
-    filter::Matches,
+    filter::Filter,
+    leaf::{ROWS_MAX, RowLeaf},
+    select::{Item, Mask, Scores, Selection, of_type},
+    tree::Node,
+    zone::Zone,
 };
 use crate::{
     geo::{LatLng, distance_km},
-    query::{Query, Sort},
+    query::{HitOrder, Query, Sort},
 };
 
 /// The sort key of rows that lack what is ordered by: behind every other.
-const LACKS_IT: u64 = u64::MAX;
+pub(super) const LACKS_IT: u64 = u64::MAX;
 
-/// Below this many rows of one key, sorting their ids beats walking all ids in order.
-const TIES_SORTED_MAX: usize = 2_048;
+/// What one step along the ids costs, in rows that are picked from; measured.
+const STEP_COST: u64 = 50;
+
+/// A lower bound of a distance loses this part of itself to rounding.
+const DISTANCE_MARGIN: f64 = 1e-9;
 
 /// What one shard's index answers.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,10 +45,12 @@ pub struct IndexAnswer {
 }
 
 /// One row of an answer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct IndexHit {
     /// The row.
     pub row: Row,
+    /// The listing's id.
+    pub id: Box<str>,
     /// What it was ordered by; less comes first.
     pub key: u64,
     /// Kilometres from [`Query::reference`], if there is one and the listing has coordinates.
@@ -54,130 +70,306 @@ pub(crate) fn from_ascending(bits: u64) -> f64 {
     f64::from_bits(if bits & SIGN == 0 { !bits } else { bits & !SIGN })
 }
 
-impl ShardIndex {
-    /// Answers a search.
-    #[must_use]
-    pub fn search(&self, query: &Query) -> IndexAnswer {
-        let matches = self.matching(&query.filters);
-        let center = query.reference();
-        let best = self.best(query, &matches, center);
-        let hit = |(key, row): (u64, Row)| IndexHit {
-            row,
-            key,
-            distance_km: center.and_then(|center| Some(distance_km(center, self.location(row)?))),
-        };
-        IndexAnswer {
-            hits: best.into_iter().map(hit).collect(),
-            total: matches.rows.len() as u64,
-            facets: self.count(query, &matches.rows),
+/// Later times come first.
+fn latest_first(micros: i64) -> u64 {
+    // Flipping the sign bit orders signed numbers as unsigned ones.
+    if micros == Times::NONE { LACKS_IT } else { !(micros.cast_unsigned() ^ (1 << 63)) }
+}
+
+/// A row that may be in the page.
+#[derive(Debug, Clone, Copy)]
+struct Candidate<'a> {
+    key: u64,
+    /// The eight bytes of the id behind what all ids begin with: mostly enough to tell ids apart.
+    head: u64,
+    leaf: &'a RowLeaf,
+    place: usize,
+}
+
+impl Candidate<'_> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.key, self.head)
+            .cmp(&(other.key, other.head))
+            .then_with(|| self.leaf.id(self.place).cmp(other.leaf.id(other.place)))
+    }
+}
+
+/// The best rows so far.
+#[derive(Debug)]
+struct Best<'a, 'q> {
+    wanted: usize,
+    after: Option<&'q HitOrder>,
+    /// Bytes that all ids begin with.
+    common: usize,
+    /// At most a few times as many as are wanted.
+    rows: Vec<Candidate<'a>>,
+    /// No row with a greater key is among the best.
+    key_max: u64,
+}
+
+impl<'a> Best<'a, '_> {
+    /// Takes a row into account.
+    fn note(&mut self, key: u64, leaf: &'a RowLeaf, place: usize) {
+        if key > self.key_max {
+            return;
+        }
+        let id = leaf.id(place);
+        if let Some(after) = self.after
+            && (key, id) <= (after.key, after.id.as_str())
+        {
+            return;
+        }
+        let mut head = [0; 8];
+        for (to, from) in head.iter_mut().zip(id.as_bytes().iter().skip(self.common)) {
+            *to = *from;
+        }
+        self.rows.push(Candidate { key, head: u64::from_be_bytes(head), leaf, place });
+        if self.rows.len() >= 4 * self.wanted.max(64) {
+            self.cut();
         }
     }
 
-    fn keyed(&self, query: &Query, matches: &Matches, center: Option<LatLng>) -> Vec<(u64, Row)> {
-        let rows = &matches.rows;
-        let amount = |row: Row| {
-            self.amount.get(row as usize).copied().filter(|amount| !amount.is_nan()).map(ascending)
-        };
-        let keyed = |key: &dyn Fn(Row) -> Option<u64>| {
-            rows.iter().map(|row| (key(*row).unwrap_or(LACKS_IT), *row)).collect()
-        };
-        match query.sort {
-            Sort::Relevance => match &matches.words {
-                Some(words) => keyed(&|row| Some(!words.score(row))),
-                None => keyed(&|_| None),
-            },
-            Sort::PriceAsc => keyed(&amount),
-            Sort::PriceDesc => keyed(&|row| amount(row).map(|key| !key)),
-            Sort::Newest => keyed(&|row| {
-                let at = *self.published_at_us.get(row as usize)?;
-                // Flipping the sign bit orders signed numbers as unsigned ones.
-                (at != UNPUBLISHED).then_some(!(at.cast_unsigned() ^ (1 << 63)))
-            }),
-            Sort::Distance => {
-                keyed(&|row| Some(ascending(distance_km(center?, self.location(row)?))))
+    fn cut(&mut self) {
+        if self.rows.len() > self.wanted && self.wanted > 0 {
+            let (_, last, _) = self.rows.select_nth_unstable_by(self.wanted - 1, Candidate::cmp);
+            self.key_max = last.key;
+            self.rows.truncate(self.wanted);
+        }
+    }
+
+    fn finish(mut self) -> Vec<Candidate<'a>> {
+        self.cut();
+        self.rows.sort_unstable_by(Candidate::cmp);
+        self.rows
+    }
+}
+
+/// The order of a query.
+struct Order<'a> {
+    sort: Sort,
+    listing_type: usize,
+    reference: Option<LatLng>,
+    scores: &'a Scores<'a>,
+}
+
+impl Order<'_> {
+    /// The least key that a row within some bounds can have.
+    fn least(&self, zone: &Zone) -> u64 {
+        let amount = zone.amount.get(self.listing_type).filter(|span| !span.is_empty());
+        match self.sort {
+            Sort::Relevance if matches!(self.scores, Scores::None) => LACKS_IT,
+            Sort::Relevance => 0,
+            Sort::PriceAsc => amount.map_or(LACKS_IT, |span| ascending(span.min)),
+            Sort::PriceDesc => amount.map_or(LACKS_IT, |span| !ascending(span.max)),
+            Sort::Newest => {
+                zone.published.get(self.listing_type).map_or(LACKS_IT, |it| latest_first(*it))
             }
+            Sort::Distance => match self.reference {
+                Some(from) if !zone.lat.is_empty() => {
+                    ascending(nearest_km(from, zone.lat, zone.lng) * (1.0 - DISTANCE_MARGIN))
+                }
+                _ => LACKS_IT,
+            },
+        }
+    }
+
+    /// Takes the rows of a leaf into account.
+    fn note<'a>(&self, leaf: &'a RowLeaf, mask: &Mask, best: &mut Best<'a, '_>) {
+        let number = |number: f64| if number.is_nan() { LACKS_IT } else { ascending(number) };
+        match self.sort {
+            Sort::Relevance => mask.places().for_each(|at| {
+                let row = leaf.rows.get(at).copied().unwrap_or_default();
+                best.note(self.scores.of(row).map_or(LACKS_IT, |score| !score), leaf, at);
+            }),
+            Sort::PriceAsc => {
+                mask.places().for_each(|at| best.note(number(leaf.amount.get(at)), leaf, at));
+            }
+            Sort::PriceDesc => mask.places().for_each(|at| {
+                let amount = leaf.amount.get(at);
+                best.note(if amount.is_nan() { LACKS_IT } else { !ascending(amount) }, leaf, at);
+            }),
+            Sort::Newest => mask
+                .places()
+                .for_each(|at| best.note(latest_first(leaf.published.get(at)), leaf, at)),
+            Sort::Distance => self.note_distances(leaf, mask, best),
+        }
+    }
+
+    fn note_distances<'a>(&self, leaf: &'a RowLeaf, mask: &Mask, best: &mut Best<'a, '_>) {
+        for at in mask.places() {
+            let (lat, lng) = (leaf.lat.get(at), leaf.lng.get(at));
+            let Some(from) = self.reference.filter(|_| !lat.is_nan()) else {
+                best.note(LACKS_IT, leaf, at);
+                continue;
+            };
+            // No place is nearer than its latitude is, and most are ruled out by that alone.
+            let least = (lat - from.lat).abs().to_radians() * crate::geo::EARTH_RADIUS_KM;
+            if ascending(least * (1.0 - DISTANCE_MARGIN)) <= best.key_max {
+                best.note(ascending(distance_km(from, LatLng { lat, lng })), leaf, at);
+            }
+        }
+    }
+}
+
+/// Something to look into, the most promising first.
+struct Promise<'a> {
+    least: u64,
+    number: usize,
+    item: Item<'a>,
+}
+
+impl PartialEq for Promise<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.least, self.number) == (other.least, other.number)
+    }
+}
+
+impl Eq for Promise<'_> {}
+
+impl PartialOrd for Promise<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Promise<'_> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.least, self.number).cmp(&(other.least, other.number))
+    }
+}
+
+impl IndexView {
+    /// Answers a search.
+    #[must_use]
+    pub fn search(&self, query: &Query) -> IndexAnswer {
+        let selection = self.select(Filter::new(self, &query.filters, None));
+        let reference = query.reference();
+        let hit = |(key, leaf, place): (u64, &RowLeaf, usize)| IndexHit {
+            row: leaf.rows.get(place).copied().unwrap_or_default(),
+            id: leaf.id(place).into(),
+            key,
+            distance_km: reference.and_then(|from| Some(distance_km(from, leaf.location(place)?))),
+        };
+        IndexAnswer {
+            hits: self.page(query, &selection).into_iter().map(hit).collect(),
+            total: selection.total,
+            facets: self.count(query, &selection),
         }
     }
 
     /// The first rows behind the cursor, one more than the page.
-    fn best(&self, query: &Query, matches: &Matches, center: Option<LatLng>) -> Vec<(u64, Row)> {
+    fn page<'a>(
+        &'a self,
+        query: &Query,
+        selection: &Selection<'a>,
+    ) -> Vec<(u64, &'a RowLeaf, usize)> {
+        let order = Order {
+            sort: query.sort,
+            listing_type: usize::from(selection.listing_type),
+            reference: query.reference(),
+            scores: &selection.scores,
+        };
         let wanted = query.limit as usize + 1;
-        let keyed = self.keyed(query, matches, center);
-        let Some(after) = &query.after else {
-            return self.first(keyed, wanted);
-        };
-        let (mut tied, mut rest) = (Vec::new(), Vec::with_capacity(keyed.len()));
-        for (key, row) in keyed {
-            if key == after.key {
-                tied.push(row);
-            } else if key > after.key {
-                rest.push((key, row));
-            }
-        }
-        let mut best = self.first_ids(tied, after.key, Some(&after.id), wanted);
-        best.extend(self.first(rest, wanted - best.len()));
-        best
-    }
-
-    /// The first `wanted` by (key, id).
-    fn first(&self, mut keyed: Vec<(u64, Row)>, wanted: usize) -> Vec<(u64, Row)> {
-        let Some(&(any, _)) = keyed.first().filter(|_| wanted > 0) else {
+        if selection.total == 0 {
             return Vec::new();
+        }
+        if self.goes_by_ids(&order, selection, wanted) {
+            return self.page_by_ids(query, selection, wanted);
+        }
+        let mut best = Best {
+            wanted,
+            after: query.after.as_ref(),
+            common: self.ids.common_prefix(),
+            rows: Vec::new(),
+            key_max: u64::MAX,
         };
-        if keyed.len() <= wanted {
-            self.sort(&mut keyed);
-            return keyed;
-        }
-        if keyed.iter().all(|(key, _)| *key == any) {
-            let tied = keyed.into_iter().map(|(_, row)| row).collect();
-            return self.first_ids(tied, any, None, wanted);
-        }
-        let (_, (bound, _), _) = keyed.select_nth_unstable_by_key(wanted - 1, |(key, _)| *key);
-        let bound = *bound;
-        let mut best: Vec<_> = keyed.iter().copied().filter(|(key, _)| *key < bound).collect();
-        self.sort(&mut best);
-        let tied = keyed.iter().filter(|(key, _)| *key == bound).map(|(_, row)| *row).collect();
-        best.extend(self.first_ids(tied, bound, None, wanted - best.len()));
-        best
+        look_into(&order, selection, &mut best);
+        best.finish().into_iter().map(|it| (it.key, it.leaf, it.place)).collect()
     }
 
-    fn sort(&self, keyed: &mut [(u64, Row)]) {
-        keyed.sort_unstable_by(|(key_a, a), (key_b, b)| {
-            key_a.cmp(key_b).then_with(|| self.id(*a).cmp(&self.id(*b)))
-        });
+    /// Whether all keys are equal, and rows that match so frequent that walking the ids finds a page
+    /// sooner than picking it from all of them.
+    fn goes_by_ids(&self, order: &Order<'_>, selection: &Selection<'_>, wanted: usize) -> bool {
+        let steps = (wanted as u64).saturating_mul(self.len() as u64) / selection.total.max(1);
+        if steps.saturating_mul(STEP_COST) > selection.total {
+            return false;
+        }
+        let all_equal = |item: &Item<'_>| match item {
+            Item::Whole { zone, .. } | Item::Rows { zone: Some(zone), .. } => {
+                order.least(zone) == LACKS_IT
+            }
+            Item::Rows { zone: None, .. } => false,
+        };
+        selection.items.iter().all(all_equal)
     }
 
-    /// Of rows that all have `key`, the first `wanted` by id behind `after`.
-    fn first_ids(
-        &self,
-        tied: Vec<Row>,
-        key: u64,
-        after: Option<&str>,
+    /// The first rows in the order of ids, where all have the key of those that lack one.
+    fn page_by_ids<'a>(
+        &'a self,
+        query: &Query,
+        selection: &Selection<'a>,
         wanted: usize,
-    ) -> Vec<(u64, Row)> {
-        let keyed = |row: Row| (key, row);
-        if tied.len() <= TIES_SORTED_MAX {
-            let behind =
-                |row: &Row| after.is_none_or(|after| self.id(*row).is_some_and(|id| **id > *after));
-            let mut rows: Vec<_> = tied.into_iter().filter(behind).map(keyed).collect();
-            self.sort(&mut rows);
-            rows.truncate(wanted);
-            return rows;
-        }
-        let mut is_tied = vec![false; self.ids.len()];
-        for row in tied {
-            if let Some(slot) = is_tied.get_mut(row as usize) {
-                *slot = true;
+    ) -> Vec<(u64, &'a RowLeaf, usize)> {
+        let filter = Filter::new(self, &query.filters, None);
+        // A cursor with another key is of a time when rows had one: no row is behind it but all are.
+        let after = query.after.as_ref().filter(|after| after.key == LACKS_IT);
+        let mut page = Vec::with_capacity(wanted);
+        for row in self.ids.rows_after(after.map(|after| after.id.as_str())) {
+            let Some((leaf, place)) = self.located(row) else {
+                continue;
+            };
+            let mut bytes = [0; ROWS_MAX];
+            let bytes = bytes.get_mut(..leaf.rows.len()).unwrap_or_default();
+            if let Some(byte) = bytes.get_mut(place) {
+                *byte = 1;
+            }
+            if filter.keep(leaf, false, bytes) == 1 && selection.scores.of(row) != Some(0) {
+                page.push((LACKS_IT, leaf, place));
+                if page.len() == wanted {
+                    break;
+                }
             }
         }
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.by_id
-            .range::<str, _>((from, Bound::Unbounded))
-            .map(|(_, row)| *row)
-            .filter(|row| is_tied.get(*row as usize).is_some_and(|tied| *tied))
-            .take(wanted)
-            .map(keyed)
-            .collect()
+        page
+    }
+}
+
+/// Finds the best rows of a selection.
+fn look_into<'a>(order: &Order<'_>, selection: &Selection<'a>, best: &mut Best<'a, '_>) {
+    let listing_type = selection.listing_type;
+    let mut promises = BinaryHeap::with_capacity(selection.items.len());
+    let mut number = 0;
+    for item in &selection.items {
+        let least = match item {
+            Item::Whole { zone, .. } | Item::Rows { zone: Some(zone), .. } => order.least(zone),
+            Item::Rows { zone: None, .. } => 0,
+        };
+        promises.push(Reverse(Promise { least, number, item: *item }));
+        number += 1;
+    }
+    while let Some(Reverse(promise)) = promises.pop() {
+        if promise.least > best.key_max {
+            return;
+        }
+        match promise.item {
+            Item::Rows { leaf, mask, .. } => order.note(leaf, &mask, best),
+            Item::Whole { node: Node::Leaf(leaf), .. } => {
+                order.note(leaf, &of_type(leaf, listing_type), best);
+            }
+            Item::Whole { node: Node::Inner(inner), .. } => {
+                let found = |child: &&super::tree::Child<RowLeaf>| {
+                    child.zone.count(usize::from(listing_type)) > 0
+                };
+                for child in inner.children.iter().filter(found) {
+                    let least = order.least(&child.zone);
+                    if least <= best.key_max {
+                        let item = Item::Whole { node: &child.node, zone: &child.zone };
+                        promises.push(Reverse(Promise { least, number, item }));
+                        number += 1;
+                    }
+                }
+            }
+        }
     }
 }
 

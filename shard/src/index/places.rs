@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Bound};
 use hexpop_edge_config::Territory;
 use serde::{Deserialize, Serialize};
 
-use super::{columns::ShardIndex, text::fold_words};
+use super::{columns::IndexView, text::fold_words};
 use crate::{geo::LatLng, listing::Word, query::SuggestQuery};
 
 /// Coordinates are summed in this fraction of a degree (1 cm), as whole numbers, so that the mean
@@ -77,7 +77,7 @@ impl PartialPlace {
 /// What tells places of one folded name apart.
 type Key = (PlaceKind, String, Territory);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Count {
     count: u64,
     located: u64,
@@ -95,7 +95,7 @@ pub(super) struct RowPlaces<'a> {
 }
 
 /// All places of a shard.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Places {
     /// By the name folded, with single spaces between its words.
     by_name: BTreeMap<String, BTreeMap<Key, Count>>,
@@ -146,7 +146,7 @@ fn degree_units(degrees: f64) -> i64 {
     (degrees * DEGREE_UNITS).round() as i64
 }
 
-impl ShardIndex {
+impl IndexView {
     /// The places whose name begins with a prefix.
     #[must_use]
     pub fn suggest(&self, query: &SuggestQuery) -> PartialSuggestions {

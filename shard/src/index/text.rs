@@ -1,145 +1,115 @@
-//! Words as search compares them: lower case, without accents, split at everything that is neither
-//! letter nor digit.
+//! Searching listings by words.
 
-use std::sync::LazyLock;
-
-/// Words longer than this are cut: nobody types them, and they are keys of the index.
-const WORD_CHARS_MAX: usize = 40;
-
-/// The words of a text, folded, in their order.
-///
-/// Folding is: Unicode lower case, combining marks left out, letters with accents to the letter
-/// without (`é` to `e`, `ß` to `ss`, `ø` to `o`) in the Latin, Greek and Cyrillic scripts. Scripts without spaces between words come out as one word per run of letters.
-#[must_use]
-pub fn fold_words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut chars = 0;
-    for letter in text.chars() {
-        if is_combining(letter) {
-            continue;
-        }
-        if !letter.is_alphanumeric() {
-            if !word.is_empty() {
-                words.push(std::mem::take(&mut word));
-            }
-            chars = 0;
-            continue;
-        }
-        chars += 1;
-        if chars <= WORD_CHARS_MAX {
-            fold_into(letter, &mut word);
-        }
-    }
-    if !word.is_empty() {
-        words.push(word);
-    }
-    words
-}
-
-/// The combining diacritical marks, with which accents may be written apart from their letter.
-const fn is_combining(letter: char) -> bool {
-    matches!(letter, '\u{300}'..='\u{36f}')
-}
-
-fn fold_into(letter: char, out: &mut String) {
-    if letter.is_ascii() {
-        out.push(letter.to_ascii_lowercase());
-        return;
-    }
-    for lower in letter.to_lowercase().filter(|lower| !is_combining(*lower)) {
-        match TABLE.binary_search_by_key(&lower, |(accented, _)| *accented) {
-            Ok(at) => out.push_str(TABLE.get(at).map_or("", |(_, plain)| plain)),
-            Err(_) => out.push(lower),
-        }
-    }
-}
-
-static TABLE: LazyLock<Vec<(char, &'static str)>> = LazyLock::new(|| {
-    let mut table: Vec<_> = FOLDS
-        .iter()
-        .flat_map(|(plain, accented)| accented.chars().map(move |letter| (letter, *plain)))
-        .collect();
-    table.sort_unstable();
-    table
-});
-
-/// The letter without accents, and the lower-case letters that become it.
-#[rustfmt::skip]
-const FOLDS: &[(&str, &str)] = &[
-    ("a", "àáâãäåāăąǎǟǡǻȁȃȧḁạảấầẩẫậắằẳẵặ"),
-    ("ae", "æǣǽ"),
-    ("b", "ḃḅḇ"),
-    ("c", "çćĉċčḉ"),
-    ("d", "ðďđḋḍḏḑḓ"),
-    ("dz", "ǆǳ"),
-    ("e", "èéêëēĕėęěȅȇȩḕḗḙḛḝẹẻẽếềểễệ"),
-    ("f", "ƒḟ"),
-    ("g", "ĝğġģǧǵḡ"),
-    ("h", "ĥħȟḣḥḧḩḫẖ"),
-    ("i", "ìíîïĩīĭįıǐȉȋḭḯỉị"),
-    ("ij", "ĳ"),
-    ("j", "ĵǰ"),
-    ("k", "ķĸǩḱḳḵ"),
-    ("l", "ĺļľŀłḷḹḻḽ"),
-    ("lj", "ǉ"),
-    ("m", "ḿṁṃ"),
-    ("n", "ñńņňŉŋǹṅṇṉṋ"),
-    ("nj", "ǌ"),
-    ("o", "òóôõöøōŏőơǒǫǭȍȏȫȭȯȱṍṏṑṓọỏốồổỗộớờởỡợǿ"),
-    ("oe", "œ"),
-    ("p", "ṕṗ"),
-    ("r", "ŕŗřȑȓṙṛṝṟ"),
-    ("s", "śŝşšſșṡṣṥṧṩẛ"),
-    ("ss", "ß"),
-    ("t", "ţťŧțṫṭṯṱẗ"),
-    ("th", "þ"),
-    ("u", "ùúûüũūŭůűųưǔǖǘǚǜȕȗṳṵṷṹṻụủứừửữự"),
-    ("v", "ṽṿ"),
-    ("w", "ŵẁẃẅẇẉẘ"),
-    ("x", "ẋẍ"),
-    ("y", "ýÿŷȳẏẙỳỵỷỹ"),
-    ("z", "źżžẑẓẕ"),
-    ("α", "άἀἁἂἃἄἅἆἇὰάᾀᾁᾂᾃᾄᾅᾆᾇᾰᾱᾲᾳᾴᾶᾷ"),
-    ("β", "ϐ"),
-    ("ε", "έϵἐἑἒἓἔἕὲέ"),
-    ("η", "ήἠἡἢἣἤἥἦἧὴήᾐᾑᾒᾓᾔᾕᾖᾗῂῃῄῆῇ"),
-    ("θ", "ϑ"),
-    ("ι", "ΐίϊἰἱἲἳἴἵἶἷὶίιῐῑῒΐῖῗ"),
-    ("κ", "ϰ"),
-    ("ο", "όὀὁὂὃὄὅὸό"),
-    ("π", "ϖ"),
-    ("ρ", "ϱῤῥ"),
-    ("σ", "ςϲ"),
-    ("υ", "ΰϋύὐὑὒὓὔὕὖὗὺύῠῡῢΰῦῧ"),
-    ("φ", "ϕ"),
-    ("ω", "ώὠὡὢὣὤὥὦὧὼώᾠᾡᾢᾣᾤᾥᾦᾧῲῳῴῶῷ"),
-    ("г", "ѓ"),
-    ("е", "ѐё"),
-    ("и", "ѝ"),
-    ("к", "ќ"),
-    ("у", "ў"),
-];
+mod dictionary;
+mod field;
+mod fold;
+mod found;
+mod row_set;
+mod row_words;
+mod typo;
+mod word;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+mod tests;
 
-    #[test]
-    fn words_are_folded_and_split() {
-        assert_eq!(fold_words("L'Élysée, Straße 12b"), ["l", "elysee", "strasse", "12b"]);
-        assert_eq!(
-            fold_words("Ångström ŁÓDŹ ğüzel İstanbul"),
-            ["angstrom", "lodz", "guzel", "istanbul"]
-        );
-        assert_eq!(fold_words("Cafe\u{301} \u{1f3e0} Αθήνα Ёлка"), ["cafe", "αθηνα", "елка"]);
-        assert_eq!(fold_words(" -- "), Vec::<String>::new());
-        assert_eq!(fold_words(&"x".repeat(100)), ["x".repeat(40)]);
+pub use self::fold::fold_words;
+pub(super) use self::found::TextMatch;
+use self::{
+    dictionary::Dictionary,
+    field::Field,
+    fold::for_each_word,
+    row_words::{Codes, RowWords, decode, encode},
+};
+use super::Row;
+use crate::listing::ListingColumns;
+
+/// The words of the titles, cities, neighbourhoods and descriptions of all rows.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TextIndex {
+    dictionary: Dictionary,
+    rows: RowWords,
+    /// One more than the greatest row that ever had words.
+    row_end: Row,
+}
+
+impl TextIndex {
+    /// Makes the words of a row those of a listing, whatever it had before. Costs next to nothing if
+    /// they are the same, as after most updates of a listing.
+    pub(super) fn insert(&mut self, row: Row, listing: &ListingColumns) {
+        let codes = self.codes(listing);
+        self.replace(row, &codes);
+        self.row_end = self.row_end.max(row.saturating_add(1));
     }
 
-    #[test]
-    fn every_letter_is_in_the_table_once() {
-        assert!(TABLE.windows(2).all(|pair| pair[0].0 != pair[1].0));
-        assert!(TABLE.iter().all(|(letter, _)| letter.to_lowercase().eq([*letter])));
+    /// Takes the words of a row away.
+    pub(super) fn remove(&mut self, row: Row) {
+        self.replace(row, &Codes::default());
     }
+
+    /// The rows that have all words of a query, folded as [`fold_words`] does. No words match
+    /// nothing.
+    pub(super) fn matching(&self, words: &[String]) -> TextMatch<'_> {
+        TextMatch::new(self, words)
+    }
+
+    /// Bytes by part.
+    pub(super) fn memory(&self) -> Vec<(&'static str, usize)> {
+        let (words, rows) = self.dictionary.bytes();
+        vec![("words", words), ("rows of words", rows), ("words of rows", self.rows.bytes())]
+    }
+
+    fn codes(&mut self, listing: &ListingColumns) -> Codes {
+        let mut codes = Codes::default();
+        let [title, place, description] = &mut codes;
+        let mut word = String::new();
+        let mut add = |text: &str, codes: &mut Vec<u32>| {
+            for_each_word(text, &mut word, |word| codes.push(self.dictionary.code_for(word)));
+        };
+        listing.titles.iter().for_each(|text| add(text, title));
+        listing.city.iter().chain(&listing.neighborhood).for_each(|text| add(text, place));
+        listing.descriptions.iter().for_each(|text| add(text, description));
+        for codes in &mut codes {
+            codes.sort_unstable();
+            codes.dedup();
+        }
+        codes
+    }
+
+    fn replace(&mut self, row: Row, codes: &Codes) {
+        let encoded = encode(codes);
+        let before = self.rows.get(row);
+        if before == encoded {
+            return;
+        }
+        let mut had = Codes::default();
+        for (field, code) in decode(before) {
+            in_field(&mut had, field).push(code);
+        }
+        // First what comes: a word that only moves from field to field keeps its code.
+        for ((field, codes), had) in Field::ALL.into_iter().zip(codes).zip(&had) {
+            for code in missing(codes, had) {
+                self.dictionary.add(code, field, row);
+            }
+        }
+        for ((field, codes), had) in Field::ALL.into_iter().zip(codes).zip(&had) {
+            for code in missing(had, codes) {
+                self.dictionary.take(code, field, row);
+            }
+        }
+        self.rows.set(row, &encoded);
+    }
+}
+
+fn in_field(codes: &mut Codes, field: Field) -> &mut Vec<u32> {
+    let [title, place, description] = codes;
+    match field {
+        Field::Title => title,
+        Field::Place => place,
+        Field::Description => description,
+    }
+}
+
+/// What of `codes` is not in `other`; both are sorted.
+fn missing<'a>(codes: &'a [u32], other: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
+    codes.iter().copied().filter(|code| other.binary_search(code).is_err())
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DocRef, DocumentStore, ListingsState};
+use super::{DocRef, DocumentStore, ListingsView};
 use crate::{
     index::{PartialClusters, PartialFacets, PartialSuggestions},
     listing::summary,
@@ -31,19 +31,18 @@ pub struct PartialHit {
     pub summary: Option<String>,
 }
 
-impl ListingsState {
+impl ListingsView {
     /// Answers a search from this state as it is.
     #[must_use]
     pub fn search(&self, query: &Query, documents: &dyn DocumentStore) -> PartialSearch {
         let answer = self.index.search(query);
         let mut wanted = Vec::with_capacity(answer.hits.len());
         let mut hits = Vec::with_capacity(answer.hits.len());
-        for hit in &answer.hits {
-            let (Some(id), Some(stored)) = (self.index.id(hit.row), self.stored_row(hit.row))
-            else {
+        for hit in answer.hits {
+            let Some(stored) = self.stored_row(hit.row) else {
                 continue;
             };
-            wanted.push(DocRef { id: id.to_string(), position: stored.position });
+            wanted.push(DocRef { id: hit.id.to_string(), position: stored.position });
             hits.push(hit);
         }
         let found = documents.get_many(&wanted);

@@ -1,5 +1,7 @@
 //! A shard's state as a sequence of records, and back.
 
+use std::sync::Arc;
+
 use hexpop_edge_config::{Territory, codec};
 use serde::{Deserialize, Serialize};
 
@@ -77,17 +79,16 @@ impl ListingsState {
             group_time_ms: self.group_time_ms,
         };
         let end = Record::End {
-            listings: self.index.len() as u64,
+            listings: self.index().len() as u64,
             tombstones: self.tombstones.len() as u64,
             hash: self.hash(),
         };
-        let mut rows = self.index.rows().peekable();
+        let mut rows = self.index().rows_after(None).peekable();
         let listings = std::iter::from_fn(move || {
             rows.peek()?;
             let chunk = rows.by_ref().take(RECORD_LISTINGS_MAX);
-            let chunk: Vec<_> = chunk
-                .filter_map(|(id, row)| Some((id.to_string(), self.stored_row(row)?)))
-                .collect();
+            let chunk: Vec<_> =
+                chunk.filter_map(|(id, row)| Some((id, self.stored_row(row)?))).collect();
             Some(listing_records(&chunk, documents))
         });
         let mut tombstones = self.tombstones.iter().peekable();
@@ -125,7 +126,7 @@ impl ListingsState {
                 Record::Head { complete, feeds, group_time_ms } => {
                     begun = number == 0;
                     state.complete = complete;
-                    state.feeds = feeds.into_iter().collect();
+                    state.feeds = Arc::new(feeds.into_iter().collect());
                     state.group_time_ms = group_time_ms;
                 }
                 Record::Listings(listings) => {
@@ -139,7 +140,7 @@ impl ListingsState {
                     }
                 }
                 Record::End { listings, tombstones, hash } => {
-                    ended = listings == state.index.len() as u64
+                    ended = listings == state.index().len() as u64
                         && tombstones == state.tombstones.len() as u64
                         && hash == state.hash();
                     if !ended {
@@ -168,7 +169,7 @@ impl ListingsState {
         let row = self.index.insert(&listing.columns, record.hidden);
         let status = listing.columns.status;
         let ListingRecord { version, position, hidden, document } = record;
-        self.store(row, Stored::new(listing.key, version, position, (status, hidden), &document));
+        self.store(row, Stored::new(version, position, (status, hidden), &document));
         Ok(())
     }
 
@@ -179,9 +180,9 @@ impl ListingsState {
         let mut note = |bytes: &[u8]| hash = hash_point(&[&hash.to_be_bytes(), bytes].concat());
         let head = (self.complete, self.group_time_ms, self.feeds.iter().collect::<Vec<_>>());
         note(&codec::encode(&head).unwrap_or_default());
-        for (id, row) in self.index.rows() {
-            if let Some(it) = self.stored_row(row) {
-                let record = (id.as_ref(), &it.key, it.version, it.position, it.hidden, it.digest);
+        for (id, row) in self.index().rows_after(None) {
+            if let (Some(it), Some(key)) = (self.stored_row(row), self.index().shard_key(row)) {
+                let record = (id.as_str(), &key, it.version, it.position, it.hidden, it.digest);
                 note(&codec::encode(&record).unwrap_or_default());
             }
         }

@@ -1,17 +1,17 @@
 //! The state machine of a listings shard: a deterministic function of its log.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hexpop_edge_config::Territory;
 
 use super::{
     DeleteItem, DocRef, DocumentStore, FeedCursor, ItemOutcome, ListingRef, ListingsOp,
-    ListingsOutcome, StoredVersion, UpsertItem,
+    ListingsOutcome, ListingsView, RowView, StoredVersion, UpsertItem,
     tombstones::{Tombstone, Tombstones},
 };
 use crate::{
     LogPosition,
-    index::{Row, ShardIndex},
+    index::{IndexView, Row, ShardIndex, SharedVec},
     key::{KeyRange, ShardKey, hash_point},
     listing::{Listing, ListingVersion, Precedence, Status},
 };
@@ -22,9 +22,9 @@ pub struct ListingsState {
     pub(super) range: KeyRange,
     pub(super) index: ShardIndex,
     /// By row number.
-    pub(super) stored: Vec<Option<Stored>>,
+    stored: SharedVec<Option<Arc<Stored>>>,
     pub(super) tombstones: Tombstones,
-    pub(super) feeds: BTreeMap<Territory, String>,
+    pub(super) feeds: Arc<BTreeMap<Territory, String>>,
     pub(super) complete: bool,
     pub(super) group_time_ms: u64,
     document_bytes: u64,
@@ -33,7 +33,6 @@ pub struct ListingsState {
 /// What is kept of a listing besides its columns.
 #[derive(Debug, Clone)]
 pub(super) struct Stored {
-    pub(super) key: ShardKey,
     pub(super) version: ListingVersion,
     pub(super) position: LogPosition,
     pub(super) status: Status,
@@ -45,14 +44,12 @@ pub(super) struct Stored {
 
 impl Stored {
     pub(super) fn new(
-        key: ShardKey,
         version: ListingVersion,
         position: LogPosition,
         (status, hidden): (Status, bool),
         document: &str,
     ) -> Self {
         Self {
-            key,
             version,
             position,
             status,
@@ -69,21 +66,6 @@ pub(super) type Digest = (u64, u64);
 fn digest(document: &str) -> Digest {
     let reversed: Vec<u8> = document.bytes().rev().collect();
     (hash_point(document.as_bytes()), hash_point(&reversed))
-}
-
-/// A stored listing without its document.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowView {
-    /// Names the document; its position is the version that an `ETag` is made of.
-    pub document: DocRef,
-    /// Where it lives.
-    pub key: ShardKey,
-    /// How new it is.
-    pub version: ListingVersion,
-    /// Where it stands in its life.
-    pub status: Status,
-    /// Whether searches do not find it yet.
-    pub hidden: bool,
 }
 
 /// How much a shard holds.
@@ -106,9 +88,9 @@ impl ListingsState {
         Self {
             range,
             index: ShardIndex::default(),
-            stored: Vec::new(),
+            stored: SharedVec::default(),
             tombstones: Tombstones::default(),
-            feeds: BTreeMap::new(),
+            feeds: Arc::default(),
             complete: false,
             group_time_ms: 0,
             document_bytes: 0,
@@ -176,14 +158,14 @@ impl ListingsState {
         if !self.is_newer(id, item) {
             return ItemOutcome::Ignored { stored: self.stored_version(id) };
         }
-        let is_found = self.by_id(id).is_some_and(|old| !old.hidden && old.key == item.key);
+        let is_found = self.copy(id).is_some_and(|(key, old)| !old.hidden && key == item.key);
         let hidden = item.hidden && !is_found;
         self.forget(id, documents);
         self.tombstones.remove(id);
         let row = self.index.insert(&listing.columns, hidden);
         documents.put(&DocRef { id: id.to_owned(), position }, item.document.as_bytes());
-        let (key, marks) = (item.key.clone(), (listing.columns.status, hidden));
-        self.store(row, Stored::new(key, item.version, position, marks, &item.document));
+        let marks = (listing.columns.status, hidden);
+        self.store(row, Stored::new(item.version, position, marks, &item.document));
         if hidden { ItemOutcome::AppliedHidden } else { ItemOutcome::Applied }
     }
 
@@ -225,20 +207,20 @@ impl ListingsState {
     }
 
     fn reveal(&mut self, item: &ListingRef) -> ItemOutcome {
-        let revealed = self.index.row(&item.id).filter(|row| {
-            self.stored_row(*row).is_some_and(|stored| {
-                stored.hidden
-                    && stored.key == item.key
-                    && stored.version == item.version
-                    && item.position.is_none_or(|position| position == stored.position)
-            })
+        let hidden = self.copy(&item.id).is_some_and(|(key, stored)| {
+            stored.hidden
+                && key == item.key
+                && stored.version == item.version
+                && item.position.is_none_or(|position| position == stored.position)
         });
-        let Some(row) = revealed else {
+        let Some(row) = self.index.view().row(&item.id).filter(|_| hidden) else {
             return ItemOutcome::Ignored { stored: self.stored_version(&item.id) };
         };
-        if let Some(Some(stored)) = self.stored.get_mut(row as usize) {
-            stored.hidden = false;
-        }
+        self.stored.change(row, |stored| {
+            if let Some(stored) = stored {
+                Arc::make_mut(stored).hidden = false;
+            }
+        });
         self.index.set_hidden(row, false);
         ItemOutcome::Applied
     }
@@ -249,8 +231,8 @@ impl ListingsState {
         item: &ListingRef,
         documents: &mut dyn DocumentStore,
     ) -> ItemOutcome {
-        let obsolete = self.by_id(&item.id).is_some_and(|stored| {
-            stored.key == item.key
+        let obsolete = self.copy(&item.id).is_some_and(|(key, stored)| {
+            key == item.key
                 && item.position.is_none_or(|position| position == stored.position)
                 && stored.version.against(&item.version) != Precedence::Newer
         });
@@ -277,10 +259,10 @@ impl ListingsState {
 
     /// Takes a copy and its document away.
     fn forget(&mut self, id: &str, documents: &mut dyn DocumentStore) {
-        let Some(row) = self.index.row(id) else {
+        let Some(row) = self.index.view().row(id) else {
             return;
         };
-        if let Some(stored) = self.stored.get_mut(row as usize).and_then(Option::take) {
+        if let Some(stored) = self.stored.change(row, Option::take).flatten() {
             self.document_bytes = self.document_bytes.saturating_sub(stored.document_bytes);
             documents.remove(&DocRef { id: id.to_owned(), position: stored.position });
         }
@@ -288,28 +270,40 @@ impl ListingsState {
     }
 
     pub(super) fn store(&mut self, row: Row, stored: Stored) {
-        let at = row as usize;
-        if self.stored.len() <= at {
-            self.stored.resize_with(at + 1, || None);
-        }
         self.document_bytes += stored.document_bytes;
-        if let Some(slot) = self.stored.get_mut(at) {
-            *slot = Some(stored);
-        }
+        self.stored.change(row, |slot| *slot = Some(Arc::new(stored)));
     }
 
     fn advance(&mut self, feeds: &[FeedCursor]) {
         for feed in feeds {
-            self.feeds.insert(feed.territory.clone(), feed.cursor.clone());
+            let feeds = Arc::make_mut(&mut self.feeds);
+            feeds.insert(feed.territory.clone(), feed.cursor.clone());
         }
     }
 
     pub(super) fn stored_row(&self, row: Row) -> Option<&Stored> {
-        self.stored.get(row as usize)?.as_ref()
+        self.stored.get(row)?.as_deref()
     }
 
     fn by_id(&self, id: &str) -> Option<&Stored> {
-        self.stored_row(self.index.row(id)?)
+        self.stored_row(self.index.view().row(id)?)
+    }
+
+    /// The copy of a listing that is here, and its place.
+    fn copy(&self, id: &str) -> Option<(ShardKey, &Stored)> {
+        let row = self.index.view().row(id)?;
+        Some((self.index.view().shard_key(row)?, self.stored_row(row)?))
+    }
+
+    /// The state as readers see it, as it is now: a handful of counts to copy, however large it is.
+    #[must_use]
+    pub fn view(&self) -> ListingsView {
+        ListingsView {
+            index: self.index.view().clone(),
+            stored: self.stored.clone(),
+            feeds: Arc::clone(&self.feeds),
+            complete: self.complete,
+        }
     }
 
     fn stored_version(&self, id: &str) -> Option<StoredVersion> {
@@ -332,28 +326,13 @@ impl ListingsState {
     /// A listing by id, whatever its status; the document is behind the port.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<RowView> {
-        let stored = self.by_id(id)?;
-        Some(RowView {
-            document: DocRef { id: id.to_owned(), position: stored.position },
-            key: stored.key.clone(),
-            version: stored.version,
-            status: stored.status,
-            hidden: stored.hidden,
-        })
-    }
-
-    /// Every listing, in the order of ids, beginning behind `after`.
-    pub fn documents_after<'a>(
-        &'a self,
-        after: Option<&'a str>,
-    ) -> impl Iterator<Item = RowView> + 'a {
-        self.index.rows_after(after).filter_map(|(id, _)| self.get(id))
+        self.view().get(id)
     }
 
     /// The index, for searches.
     #[must_use]
-    pub const fn index(&self) -> &ShardIndex {
-        &self.index
+    pub const fn index(&self) -> &IndexView {
+        self.index.view()
     }
 
     /// The keys that may be here.
@@ -370,7 +349,7 @@ impl ListingsState {
 
     /// How far each territory's feed has been followed.
     #[must_use]
-    pub const fn feeds(&self) -> &BTreeMap<Territory, String> {
+    pub fn feeds(&self) -> &BTreeMap<Territory, String> {
         &self.feeds
     }
 
@@ -390,8 +369,8 @@ impl ListingsState {
     #[must_use]
     pub fn counts(&self) -> ListingsCounts {
         ListingsCounts {
-            total: self.index.len() as u64,
-            active: self.index.searchable(),
+            total: self.index().len() as u64,
+            active: self.index().searchable(),
             tombstones: self.tombstones.len() as u64,
             document_bytes: self.document_bytes,
         }

@@ -3,7 +3,7 @@
 use super::{Body, ShardState};
 use crate::{
     key::ShardKey,
-    listings::{DocumentStore, FeedCursor, ListingsState, RowView},
+    listings::{DocumentStore, ListingsView, RowView},
     read::{ListingPage, ReadAnswer, ReadOp, StoredListing},
     refusal::Refusal,
 };
@@ -27,7 +27,7 @@ impl ShardState {
             (ReadOp::Operations, Body::Meta(meta)) => {
                 Ok(ReadAnswer::Operations(meta.operations().cloned().collect()))
             }
-            (op, Body::Listings(listings)) => answer_listings(listings, op, documents),
+            (op, Body::Listings(listings)) => answer_listings(&listings.view(), op, documents),
             (ReadOp::Directory { ids }, Body::Directory(directory)) => {
                 if ids.len() > DIRECTORY_IDS_MAX {
                     return Err(Refusal::Invalid(format!(
@@ -68,7 +68,7 @@ impl ShardState {
 }
 
 fn answer_listings(
-    listings: &ListingsState,
+    listings: &ListingsView,
     op: &ReadOp,
     documents: &dyn DocumentStore,
 ) -> Result<ReadAnswer, Refusal> {
@@ -87,7 +87,7 @@ fn answer_listings(
         ReadOp::Search(query) => ReadAnswer::Search(Box::new(listings.search(query, documents))),
         ReadOp::MapClusters(query) => ReadAnswer::MapClusters(listings.clusters(query)),
         ReadOp::Suggest(query) => ReadAnswer::Suggestions(listings.suggest(query)),
-        ReadOp::Feeds => ReadAnswer::Feeds(feeds(listings)),
+        ReadOp::Feeds => ReadAnswer::Feeds(listings.feeds()),
         ReadOp::Counts
         | ReadOp::Directory { .. }
         | ReadOp::Session { .. }
@@ -96,18 +96,8 @@ fn answer_listings(
     })
 }
 
-fn feeds(listings: &ListingsState) -> Vec<FeedCursor> {
-    let feeds = listings.feeds().iter();
-    feeds
-        .map(|(territory, cursor)| FeedCursor {
-            territory: territory.clone(),
-            cursor: cursor.clone(),
-        })
-        .collect()
-}
-
 fn export(
-    listings: &ListingsState,
+    listings: &ListingsView,
     after: Option<&str>,
     max_bytes: u64,
     documents: &dyn DocumentStore,

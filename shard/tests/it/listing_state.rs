@@ -272,7 +272,7 @@ fn missing_documents_are_named_and_searches_go_on() {
     let error = shard.state.snapshot_chunks(&shard.documents).find_map(Result::err);
     assert_eq!(error, Some(SnapshotError::MissingDocuments(vec![at.clone()])));
     let query = market::request(&json!({"listingType": "sale", "limit": 1})).query;
-    let answer = shard.state.search(&query, &shard.documents);
+    let answer = shard.state.view().search(&query, &shard.documents);
     assert_eq!((answer.missing, answer.total), (vec![at], 500));
     let page =
         market::search(std::slice::from_ref(&shard), &json!({"listingType": "sale", "limit": 1}));

@@ -71,7 +71,7 @@ pub(crate) fn search(shards: &[Shard], ask: &Value) -> SearchAnswer {
     let query = request(ask).query;
     gather_search(
         &query,
-        parts(shards, |shard| shard.state.search(&query, &shard.documents)),
+        parts(shards, |shard| shard.state.view().search(&query, &shard.documents)),
         false,
     )
 }
@@ -79,14 +79,14 @@ pub(crate) fn search(shards: &[Shard], ask: &Value) -> SearchAnswer {
 pub(crate) fn clusters(shards: &[Shard], ask: &Value) -> ClustersAnswer {
     let request =
         MapRequest::from_json(ask.to_string().as_bytes(), &SearchRules::default()).unwrap();
-    let parts = parts(shards, |shard| shard.state.clusters(&request.query));
+    let parts = parts(shards, |shard| shard.state.view().clusters(&request.query));
     gather_clusters(&request.query, parts, false).unwrap()
 }
 
 pub(crate) fn suggest(shards: &[Shard], prefix: &str) -> Value {
     let ask = serde_json::json!({"q": prefix, "limit": 50});
     let request = SuggestRequest::from_json(ask.to_string().as_bytes()).unwrap();
-    let parts = parts(shards, |shard| shard.state.suggest(&request.query));
+    let parts = parts(shards, |shard| shard.state.view().suggest(&request.query));
     serde_json::to_value(gather_suggestions(&request.query, parts)).unwrap()
 }
 

@@ -1,0 +1,365 @@
+//! Ids in their order, and the row of each.
+
+use super::{
+    Row,
+    column::insert,
+    tree::{self, Child, Tree},
+};
+
+/// Ids in a leaf at most.
+const IDS_MAX: usize = 128;
+
+/// Bytes of ids in a leaf at which it is divided.
+const BYTES_MAX: usize = 60_000;
+
+/// A change of one id.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// It comes, with its row.
+    Insert(Row),
+    /// It goes.
+    Remove,
+}
+
+/// A run of ids. What they all begin with is kept once: ids of one source differ at their ends.
+#[derive(Debug, Clone, Default)]
+pub(super) struct IdLeaf {
+    prefix: Vec<u8>,
+    rest: Vec<u8>,
+    ends: Vec<u16>,
+    rows: Vec<Row>,
+}
+
+impl IdLeaf {
+    fn rest_at(&self, at: usize) -> &[u8] {
+        let start =
+            at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end);
+        let end = self.ends.get(at).copied().unwrap_or(start);
+        self.rest.get(usize::from(start)..usize::from(end)).unwrap_or_default()
+    }
+
+    /// The id at a place.
+    fn id(&self, at: usize) -> String {
+        let bytes = [&self.prefix, self.rest_at(at)].concat();
+        // What was put in were texts.
+        String::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// Where an id stands, or would.
+    fn search(&self, id: &str) -> Result<usize, usize> {
+        let common = id.len().min(self.prefix.len());
+        let (head, tail) = id.as_bytes().split_at_checked(common).unwrap_or_default();
+        match head.cmp(self.prefix.get(..common).unwrap_or_default()) {
+            std::cmp::Ordering::Less => return Err(0),
+            std::cmp::Ordering::Greater => return Err(self.rows.len()),
+            // It is a part of the prefix, hence before all that have it whole.
+            std::cmp::Ordering::Equal if common < self.prefix.len() => return Err(0),
+            std::cmp::Ordering::Equal => {}
+        }
+        let (mut low, mut high) = (0, self.rows.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            match self.rest_at(middle).cmp(tail) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Equal => return Ok(middle),
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        Err(low)
+    }
+
+    /// The leaf of ascending ids.
+    fn of<'a>(ids: impl Iterator<Item = (&'a [u8], Row)> + Clone) -> Self {
+        let first = ids.clone().next().map_or(&[][..], |(id, _)| id);
+        let last = ids.clone().last().map_or(&[][..], |(id, _)| id);
+        let common = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+        let bytes = ids.clone().map(|(id, _)| id.len() - common.min(id.len())).sum();
+        let count = ids.clone().count();
+        let mut leaf = Self {
+            prefix: first.get(..common).unwrap_or_default().to_vec(),
+            rest: Vec::with_capacity(bytes),
+            ends: Vec::with_capacity(count),
+            rows: Vec::with_capacity(count),
+        };
+        for (id, row) in ids {
+            leaf.rest.extend_from_slice(id.get(common..).unwrap_or_default());
+            leaf.ends.push(u16::try_from(leaf.rest.len()).unwrap_or(u16::MAX));
+            leaf.rows.push(row);
+        }
+        leaf
+    }
+
+    fn all(&self) -> Vec<(Vec<u8>, Row)> {
+        let rows = self.rows.iter().enumerate();
+        rows.map(|(at, row)| ([&self.prefix, self.rest_at(at)].concat(), *row)).collect()
+    }
+
+    fn rebuild(&mut self, ids: &[(Vec<u8>, Row)]) {
+        *self = Self::of(ids.iter().map(|(id, row)| (id.as_slice(), *row)));
+    }
+
+    fn insert(&mut self, at: usize, id: &str, row: Row) {
+        let Some(rest) = id.as_bytes().strip_prefix(self.prefix.as_slice()) else {
+            let mut ids = self.all();
+            ids.insert(at.min(ids.len()), (id.as_bytes().to_vec(), row));
+            return self.rebuild(&ids);
+        };
+        let start =
+            at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end);
+        let length = u16::try_from(rest.len()).unwrap_or(u16::MAX);
+        if self.rest.capacity() < self.rest.len() + rest.len() {
+            self.rest.reserve_exact(rest.len() * 8);
+        }
+        self.rest.splice(usize::from(start)..usize::from(start), rest.iter().copied());
+        for end in self.ends.iter_mut().skip(at) {
+            *end = end.saturating_add(length);
+        }
+        insert(&mut self.ends, at, start.saturating_add(length));
+        insert(&mut self.rows, at, row);
+    }
+
+    fn remove(&mut self, at: usize) {
+        let start =
+            at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end);
+        let Some(end) = self.ends.get(at).copied() else {
+            return;
+        };
+        drop(self.rest.drain(usize::from(start)..usize::from(end)));
+        self.ends.remove(at);
+        self.rows.remove(at);
+        for it in self.ends.iter_mut().skip(at) {
+            *it = it.saturating_sub(end - start);
+        }
+    }
+}
+
+impl tree::Leaf for IdLeaf {
+    type Key = Box<str>;
+    type Change = Change;
+    type Zone = ();
+    type Tally = ();
+
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn is_full(&self) -> bool {
+        // The prefix counts: it may have to be given up.
+        self.rows.len() > IDS_MAX
+            || self.rest.len() + self.rows.len() * self.prefix.len() > BYTES_MAX
+    }
+
+    fn joins(&self, next: &Self) -> bool {
+        let (here, there) = (self.rows.len(), next.rows.len());
+        let bytes = |leaf: &Self| leaf.rest.len() + leaf.rows.len() * leaf.prefix.len();
+        here.min(there) < IDS_MAX / 4
+            && here + there <= IDS_MAX * 3 / 4
+            && bytes(self) + bytes(next) <= BYTES_MAX / 2
+    }
+
+    fn first(&self) -> Option<Box<str>> {
+        (!self.rows.is_empty()).then(|| self.id(0).into())
+    }
+
+    fn change(&mut self, id: &Box<str>, change: &Change) -> usize {
+        match (self.search(id), change) {
+            (Err(at), Change::Insert(row)) => {
+                if self.rows.is_empty() {
+                    self.rebuild(&[(id.as_bytes().to_vec(), *row)]);
+                } else {
+                    self.insert(at, id, *row);
+                }
+                at
+            }
+            (Ok(at), Change::Insert(row)) => {
+                if let Some(slot) = self.rows.get_mut(at) {
+                    *slot = *row;
+                }
+                at
+            }
+            (Ok(at), Change::Remove) => {
+                self.remove(at);
+                at
+            }
+            (Err(at), Change::Remove) => at,
+        }
+    }
+
+    fn split_off(&mut self, at: usize) -> Self {
+        let mut ids = self.all();
+        let rest = ids.split_off(at.min(ids.len()));
+        self.rebuild(&ids);
+        let mut next = Self::default();
+        next.rebuild(&rest);
+        next
+    }
+
+    fn append(&mut self, next: Self) {
+        let mut ids = self.all();
+        ids.extend(next.all());
+        self.rebuild(&ids);
+    }
+
+    fn zone(&self) {}
+
+    fn extend((): &mut (), _id: &Box<str>, _change: &Change) -> bool {
+        true
+    }
+
+    fn join<'a>(_zones: impl Iterator<Item = &'a ()>) {}
+
+    fn count(&self, (): &mut ()) {}
+
+    fn add((): &mut (), (): &()) {}
+
+    fn note((): &mut (), _change: &Change, _children: &[Child<Self>]) {}
+}
+
+/// All ids of a shard.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ids {
+    tree: Tree<IdLeaf>,
+    len: usize,
+}
+
+impl Ids {
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The row of an id.
+    pub(super) fn row(&self, id: &str) -> Option<Row> {
+        let leaf = self.tree.leaf(&Box::from(id))?;
+        leaf.rows.get(leaf.search(id).ok()?).copied()
+    }
+
+    /// Adds an id that is not there.
+    pub(super) fn insert(&mut self, id: &str, row: Row) {
+        self.tree.change(&Box::from(id), &Change::Insert(row));
+        self.len += 1;
+    }
+
+    /// Takes an id that is there away.
+    pub(super) fn remove(&mut self, id: &str) {
+        self.tree.change(&Box::from(id), &Change::Remove);
+        self.len = self.len.saturating_sub(1);
+    }
+
+    /// Ids and rows in the order of ids, behind `after`.
+    pub(super) fn after<'a>(
+        &'a self,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = (String, Row)> + use<'a> {
+        let start = after.map(Box::from);
+        let mut from = after.map(ToOwned::to_owned);
+        self.tree.leaves(start.as_ref()).flat_map(move |leaf| {
+            let skip = from.take().map_or(0, |id| match leaf.search(&id) {
+                Ok(at) => at + 1,
+                Err(at) => at,
+            });
+            let rows = leaf.rows.iter().enumerate().skip(skip);
+            rows.map(|(at, row)| (leaf.id(at), *row)).collect::<Vec<_>>()
+        })
+    }
+
+    /// The rows in the order of ids, behind `after`.
+    pub(super) fn rows_after<'a>(
+        &'a self,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = Row> + use<'a> {
+        let start = after.map(Box::from);
+        let mut from = after.map(ToOwned::to_owned);
+        self.tree.leaves(start.as_ref()).flat_map(move |leaf| {
+            let skip = from.take().map_or(0, |id| match leaf.search(&id) {
+                Ok(at) => at + 1,
+                Err(at) => at,
+            });
+            leaf.rows.iter().copied().skip(skip)
+        })
+    }
+
+    /// Bytes that all ids begin with.
+    pub(super) fn common_prefix(&self) -> usize {
+        let first = self.tree.leaves(None).next();
+        let last = self.tree.last();
+        let (Some(first), Some(last)) = (first, last) else {
+            return 0;
+        };
+        let (first, last) = (first.id(0), last.id(last.rows.len().saturating_sub(1)));
+        first.bytes().zip(last.bytes()).take_while(|(a, b)| a == b).count()
+    }
+
+    /// Bytes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        let mut bytes = 0;
+        let mut inner = 0;
+        self.tree.sizes(
+            &mut |leaf| {
+                bytes += size_of::<IdLeaf>() + 16 + leaf.prefix.capacity() + leaf.rest.capacity();
+                bytes += leaf.ends.capacity() * 2 + leaf.rows.capacity() * 4;
+            },
+            &mut |node| inner += node.bytes() + node.children.capacity() * 24,
+        );
+        bytes + inner
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn ids_are_a_sorted_map(
+            changes in prop::collection::vec(("(lst_|a|é)?[a-c0-9]{0,4}", any::<bool>()), 0..1_500),
+            after in "[a-z0-9_]{0,5}",
+        ) {
+            let (mut ids, mut model) = (Ids::default(), BTreeMap::new());
+            let mut kept = Vec::new();
+            for (row, (id, comes)) in (0_u32..).zip(changes) {
+                if comes && !model.contains_key(&id) {
+                    ids.insert(&id, row);
+                    model.insert(id, row);
+                } else if !comes && model.remove(&id).is_some() {
+                    ids.remove(&id);
+                }
+                if row == 700 {
+                    kept = vec![(ids.clone(), model.clone())];
+                }
+            }
+            kept.push((ids, model));
+            for (ids, model) in kept {
+                prop_assert_eq!(ids.len(), model.len());
+                let all: Vec<_> = ids.after(None).collect();
+                let expected: Vec<_> = model.iter().map(|(id, row)| (id.clone(), *row)).collect();
+                prop_assert_eq!(&all, &expected);
+                let behind: Vec<_> = ids.rows_after(Some(&after)).collect();
+                let expected: Vec<_> =
+                    model.iter().filter(|(id, _)| **id > after).map(|(_, row)| *row).collect();
+                prop_assert_eq!(behind, expected);
+                for (id, row) in &model {
+                    prop_assert_eq!(ids.row(id), Some(*row));
+                }
+                prop_assert_eq!(ids.row("nowhere"), None);
+            }
+        }
+    }
+
+    #[test]
+    fn long_ids_divide_leaves_by_bytes() {
+        let mut ids = Ids::default();
+        for row in 0..400 {
+            ids.insert(&format!("{}{row:03}", "é".repeat(125)), row);
+        }
+        ids.insert("a", 400);
+        assert_eq!(ids.after(None).count(), 401);
+        assert_eq!(ids.row(&format!("{}{:03}", "é".repeat(125), 399)), Some(399));
+        assert_eq!(ids.common_prefix(), 0);
+        ids.remove("a");
+        assert_eq!(ids.common_prefix(), 250);
+    }
+}

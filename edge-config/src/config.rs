@@ -126,6 +126,7 @@ impl Config {
             mesh: mesh.as_ref(),
             listen: listen.as_ref(),
             admin: &admin,
+            data: &data,
             origin: &origin,
             territories: &territories,
             cache: &cache,

@@ -16,7 +16,7 @@ pub struct ParseIdError {
 }
 
 impl ParseIdError {
-    fn new(found: &str, expected: &'static str) -> Self {
+    pub(crate) fn new(found: &str, expected: &'static str) -> Self {
         Self { found: found.chars().take(80).collect(), expected }
     }
 }

@@ -27,6 +27,7 @@
 pub mod codec;
 pub mod config;
 mod ids;
+mod language;
 mod units;
 
 pub use config::Config;
@@ -34,4 +35,5 @@ pub use ids::{
     ClusterId, ClusterName, Country, Epoch, GroupId, NodeId, ParseIdError, PopId, RaftId, Region,
     RequestId, ShardId, Territory,
 };
+pub use language::LanguageTag;
 pub use units::{ByteSize, ConfigDuration, ParseUnitError};

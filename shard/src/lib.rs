@@ -52,8 +52,8 @@ pub use index::{
 pub use key::{KeyRange, POINT_END, ShardKey, Space, hash_point};
 pub use listing::{
     Currency, DOCUMENT_BYTES_MAX, Deletion, FieldError, ID_CHARS_MAX, IngestLine, Listing,
-    ListingColumns, ListingType, ListingVersion, Period, Precedence, Price, PropertyType, Status,
-    Word, summary,
+    ListingColumns, ListingType, ListingVersion, Period, Precedence, Price, PropertyType, Shown,
+    Status, Word, summary,
 };
 pub use listings::{
     DeleteItem, DocRef, DocumentStore, FeedCursor, ItemOutcome, ListingRef, ListingsCounts,
@@ -73,7 +73,7 @@ pub use placement::{
 pub use position::LogPosition;
 pub use query::{
     CELLS_DEFAULT, CELLS_MAX, Cursor, FacetMode, FacetName, Filters, HitOrder, LANGUAGES_MAX,
-    LIMIT_DEFAULT, LIMIT_MAX, MapQuery, MapRequest, Place, Problem, ProblemPlace, Query,
+    LIMIT_DEFAULT, LIMIT_MAX, Languages, MapQuery, MapRequest, Place, Problem, ProblemPlace, Query,
     QueryError, QueryErrorKind, RESOLUTION_MAX, RESOLUTION_MIN, SUGGEST_LIMIT_DEFAULT,
     SUGGEST_LIMIT_MAX, SearchRequest, SearchRules, ShardEpoch, Sort, SuggestQuery, SuggestRequest,
 };

@@ -13,7 +13,7 @@ use hexpop_edge_config::{Country, Region, Territory};
 
 pub use self::{
     line::{Deletion, IngestLine},
-    summary::summary,
+    summary::{Shown, summary},
     version::{ListingVersion, Precedence},
     words::{Currency, ListingType, Period, PropertyType, Status, Word},
 };

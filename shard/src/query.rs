@@ -8,6 +8,7 @@ mod base64url;
 mod canonical;
 mod cursor;
 mod error;
+pub(crate) mod language;
 mod node;
 mod query_string;
 mod reader;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     cursor::{Cursor, ShardEpoch},
     error::{Problem, ProblemPlace, QueryError, QueryErrorKind},
+    language::Languages,
     request::{MapRequest, SearchRequest, SearchRules},
     suggestion::SuggestRequest,
 };
@@ -288,6 +290,16 @@ impl Query {
             (Some(near), _) => Some(near),
             (None, Some(Geometry::Radius { center, .. })) => Some(*center),
             (None, _) => None,
+        }
+    }
+
+    /// How well the words match a hit that is ordered by `key`; only searches with words that are
+    /// ordered by relevance know.
+    #[must_use]
+    pub const fn score(&self, key: u64) -> Option<u64> {
+        match (self.sort, &self.filters.words) {
+            (Sort::Relevance, Some(_)) => Some(!key),
+            _ => None,
         }
     }
 }

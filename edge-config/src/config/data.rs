@@ -9,9 +9,11 @@ use super::{
     suggest::closest,
     tree::shorten,
 };
+use crate::LanguageTag;
 
 /// The filters of a search request that may be forbidden, by their names in it.
-pub const FILTERS: [&str; 16] = [
+pub const FILTERS: [&str; 17] = [
+    "ids",
     "query",
     "propertyTypes",
     "currency",
@@ -50,6 +52,26 @@ pub struct Data {
     /// Rising, 1 to 32 of them. Default `[100000, 200000, 350000, 500000]`, which makes five ranges. The
     /// same on all nodes. Since 0.1.
     pub price_ranges: Vec<u64>,
+    /// The languages that titles in search results are offered in. A client's `Accept-Language` is
+    /// reduced to these, so that it has few different answers.
+    ///
+    /// Empty: whatever a client asks for is looked up among the languages of each listing. At most 64.
+    /// Default empty. The same on all nodes. Since 0.1.
+    pub languages: Vec<LanguageTag>,
+    /// The language of titles for those who ask for none, or for none that there is; a listing without
+    /// it is shown in another one of its own.
+    ///
+    /// One of [`languages`](Self::languages), if those are given. Default the first of them, else `en`.
+    /// The same on all nodes. Since 0.1.
+    pub default_language: Option<LanguageTag>,
+}
+
+impl Data {
+    /// [`default_language`](Self::default_language), or what stands in for it; `None` = `en`.
+    #[must_use]
+    pub fn fallback_language(&self) -> Option<&LanguageTag> {
+        self.default_language.as_ref().or_else(|| self.languages.first())
+    }
 }
 
 impl Default for Data {
@@ -59,6 +81,8 @@ impl Default for Data {
             drop_fields: Vec::new(),
             forbidden_filters: Vec::new(),
             price_ranges: vec![100_000, 200_000, 350_000, 500_000],
+            languages: Vec::new(),
+            default_language: None,
         }
     }
 }
@@ -104,6 +128,13 @@ impl Data {
                 .key("price_ranges", "The inner bounds of the price ranges that facets count.")
                 .check(|bounds: &Vec<u64>| check_price_ranges(bounds))
                 .or(default.price_ranges),
+            languages: section
+                .key("languages", "The languages that titles in search results are offered in.")
+                .check(|tags: &Vec<LanguageTag>| at_most(tags.len(), 64).into_iter().collect())
+                .or(default.languages),
+            default_language: section
+                .key("default_language", "The language of titles for those who ask for no other.")
+                .optional(),
         }
     }
 }

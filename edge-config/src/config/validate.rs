@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use super::{
-    Admin, Cache, Chaos, Gossip, Limits, Listen, Mesh, Node, Origin, Problem, ProblemKind, Raft,
-    Role, Source, TerritoryPolicy, ledger::Ledger,
+    Admin, Cache, Chaos, Data, Gossip, Limits, Listen, Mesh, Node, Origin, Problem, ProblemKind,
+    Raft, Role, Source, TerritoryPolicy, ledger::Ledger,
 };
 use crate::ConfigDuration;
 
@@ -14,6 +14,7 @@ pub(super) struct Draft<'d> {
     pub(super) mesh: Option<&'d Mesh>,
     pub(super) listen: Option<&'d Listen>,
     pub(super) admin: &'d Admin,
+    pub(super) data: &'d Data,
     pub(super) origin: &'d Origin,
     pub(super) territories: &'d [TerritoryPolicy],
     pub(super) cache: &'d Cache,
@@ -36,6 +37,7 @@ pub(super) fn validate(draft: &Draft<'_>, ledger: &Ledger) -> Vec<Problem> {
         check_listen(&mut rules, listen);
     }
     check_admin(&mut rules, draft.admin, draft.chaos);
+    check_data(&mut rules, draft.data);
     check_territories(&mut rules, draft.territories);
     check_sizes(&mut rules, draft.cache, draft.limits);
     check_times(&mut rules, draft.origin, draft.gossip);
@@ -137,6 +139,16 @@ fn check_admin(rules: &mut Rules<'_>, admin: &Admin, chaos: &Chaos) {
         admin.loopback_role != Role::Chaos || chaos.enabled,
         || "admin.loopback_role = \"chaos\" needs chaos.enabled = true".to_owned(),
     );
+}
+
+fn check_data(rules: &mut Rules<'_>, data: &Data) {
+    if let Some(default) = &data.default_language {
+        rules.require(
+            &["data.default_language", "data.languages"],
+            data.languages.is_empty() || data.languages.contains(default),
+            || format!("data.default_language ({default}) must be one of data.languages"),
+        );
+    }
 }
 
 fn check_territories(rules: &mut Rules<'_>, territories: &[TerritoryPolicy]) {

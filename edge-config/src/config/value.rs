@@ -14,7 +14,7 @@ use super::{
     Problem, ProblemKind,
     tree::{Raw, RawValue},
 };
-use crate::{ByteSize, ClusterName, ConfigDuration, NodeId, PopId, Territory};
+use crate::{ByteSize, ClusterName, ConfigDuration, LanguageTag, NodeId, PopId, Territory};
 
 /// What reading a value needs besides the value.
 pub(super) struct Context<'c> {
@@ -278,6 +278,11 @@ macro_rules! id_value {
 
 id_value!(PopId, "the name of a PoP such as \"mil\"", "^[a-z0-9]+(-[a-z0-9]+)*$");
 id_value!(ClusterName, "a cluster name such as \"demo\"", "^[a-z0-9]+(-[a-z0-9]+)*$");
+id_value!(
+    LanguageTag,
+    "the tag of a language such as \"it\"",
+    "^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*$"
+);
 id_value!(Territory, "a territory such as \"IT:lombardia\"", "^[A-Z]{2}:[a-z0-9]+(-[a-z0-9]+)*$");
 
 /// A type with a few values that have names.

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod body;
 pub mod data;
 pub mod guard;
+pub(crate) mod language;
 pub mod metrics;
 pub mod problem;
 pub mod server;

@@ -8,29 +8,36 @@ use hexpop_router::{FieldPlace as Place, Problem as ProblemType};
 use hexpop_shard::{
     HitOrder, IndexHit, Listing, LogPosition, MapQuery, MapRequest, PartialHit, PartialSearch,
     ProblemPlace, Query, QueryError, SearchAnswer, SearchRequest, SearchRules, ShardPart,
-    ShardStamp, SuggestRequest, gather_clusters, gather_search, gather_suggestions, summary,
+    ShardStamp, Shown, SuggestRequest, gather_clusters, gather_search, gather_suggestions, summary,
 };
 
 use super::{platform::Platform, reply, request::Request, routes::Outcome, store::Store};
-use crate::http::problem::Problem;
+use crate::http::{
+    language::{accepted_languages, describe_language},
+    problem::Problem,
+};
 
 /// `GET /api/v1/listings?…`
 pub(super) async fn by_query(platform: &Arc<Platform>, request: Request) -> Outcome {
     let query = request.uri().query().unwrap_or_default();
     let understood = SearchRequest::from_query_string(query, &SearchRules::default());
-    search(platform, understood.map_err(refused)?).await
+    let languages = accepted_languages(request.headers());
+    search(platform, understood.map_err(refused)?, &languages).await
 }
 
 /// `POST /api/v1/search`
 pub(super) async fn by_body(platform: &Arc<Platform>, request: Request) -> Outcome {
     request.check_json()?;
+    let languages = accepted_languages(request.headers());
     let body = request.into_body().await?;
     let understood = SearchRequest::from_json(&body, &SearchRules::default());
-    search(platform, understood.map_err(refused)?).await
+    search(platform, understood.map_err(refused)?, &languages).await
 }
 
-async fn search(platform: &Arc<Platform>, request: SearchRequest) -> Outcome {
+async fn search(platform: &Arc<Platform>, mut request: SearchRequest, wanted: &str) -> Outcome {
+    request.accept_language(wanted, &SearchRules::default());
     let mut query = request.query;
+    let languages = query.languages.clone();
     // Hits are ordered by key and id, whoever gave the page before.
     query.after = request.cursor.map(|cursor| cursor.after).or(query.after);
     let answer: SearchAnswer = read(platform, move |store| {
@@ -39,24 +46,31 @@ async fn search(platform: &Arc<Platform>, request: SearchRequest) -> Outcome {
         SearchAnswer { shards: Vec::new(), ..gathered }
     })
     .await?;
-    reply::serialized(&answer)
+    let mut response = reply::serialized(&answer)?;
+    describe_language(response.headers_mut(), &languages);
+    Ok(response)
 }
 
 fn matching(store: &Store, query: &Query) -> PartialSearch {
     let found = store.index().search(query);
     PartialSearch {
-        hits: found.hits.into_iter().filter_map(|hit| shown(store, hit)).collect(),
+        hits: found.hits.into_iter().filter_map(|hit| show(store, query, hit)).collect(),
         total: found.total,
         facets: found.facets,
         missing: Vec::new(),
     }
 }
 
-fn shown(store: &Store, hit: IndexHit) -> Option<PartialHit> {
+fn show(store: &Store, query: &Query, hit: IndexHit) -> Option<PartialHit> {
     let id = store.index().id(hit.row)?;
     let listing = Listing::parse(store.get(id)?.body()).ok()?;
     let order = HitOrder { key: hit.key, id: id.to_string() };
-    Some(PartialHit { order, summary: summary(listing.document.as_bytes(), hit.distance_km) })
+    let shown = Shown {
+        languages: &query.languages,
+        distance_km: hit.distance_km,
+        score: query.score(hit.key),
+    };
+    Some(PartialHit { order, summary: summary(listing.document.as_bytes(), &shown) })
 }
 
 /// `POST /api/v1/search/map`

@@ -14,7 +14,7 @@ use hexpop_raft::{
     wal::{Health, Options as WalOptions, Wal, WriterThread},
 };
 use hexpop_router::{Clear, FeedHandle, Origin, Ports, Router, RouterOptions};
-use hexpop_shard::{PlacementPolicy, SearchRules, SessionLimits};
+use hexpop_shard::{Languages, PlacementPolicy, SearchRules, SessionLimits};
 use tokio::runtime::Runtime;
 
 use super::{NodeError, parts};
@@ -167,6 +167,10 @@ fn data_options(config: &hexpop_edge_config::Config, tokens: Vec<String>) -> Dat
             forbidden_filters: config.data.forbidden_filters.clone(),
             // Bounds are whole amounts far below 2^53.
             price_bounds: config.data.price_ranges.iter().map(|bound| *bound as f64).collect(),
+            languages: Languages {
+                offered: config.data.languages.clone(),
+                fallback: config.data.fallback_language().cloned(),
+            },
         },
         session_limits: SessionLimits {
             sealed_bytes: u32::try_from(limits.session_bytes.bytes())

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{DocRef, DocumentStore, ListingsView};
 use crate::{
     index::{PartialClusters, PartialFacets, PartialSuggestions},
-    listing::summary,
+    listing::{Shown, summary},
     query::{HitOrder, MapQuery, Query, SuggestQuery},
 };
 
@@ -27,7 +27,7 @@ pub struct PartialSearch {
 pub struct PartialHit {
     /// Its place in the order.
     pub order: HitOrder,
-    /// Its summary as JSON text, with `distanceKm` where one was measured.
+    /// Its summary as JSON text, as [`summary`](crate::summary) makes it.
     pub summary: Option<String>,
 }
 
@@ -52,7 +52,12 @@ impl ListingsView {
             .zip(wanted)
             .zip(found.into_iter().chain(std::iter::repeat(None)))
             .map(|((hit, document), bytes)| {
-                let summary = bytes.and_then(|bytes| summary(&bytes, hit.distance_km));
+                let shown = Shown {
+                    languages: &query.languages,
+                    distance_km: hit.distance_km,
+                    score: query.score(hit.key),
+                };
+                let summary = bytes.and_then(|bytes| summary(&bytes, &shown));
                 let order = HitOrder { key: hit.key, id: document.id.clone() };
                 if summary.is_none() {
                     missing.push(document);

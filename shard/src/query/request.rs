@@ -1,8 +1,8 @@
 //! Searches and map views as clients write them.
 
 use super::{
-    CELLS_DEFAULT, CELLS_MAX, Cursor, FacetName, Filters, LIMIT_DEFAULT, LIMIT_MAX, MapQuery,
-    Place, Query, QueryError, QueryErrorKind, RESOLUTION_MAX, RESOLUTION_MIN, Sort,
+    CELLS_DEFAULT, CELLS_MAX, Cursor, FacetName, Filters, LIMIT_DEFAULT, LIMIT_MAX, Languages,
+    MapQuery, Place, Query, QueryError, QueryErrorKind, RESOLUTION_MAX, RESOLUTION_MIN, Sort,
     error::{Problem, ProblemPlace},
     node::Node,
     query_string,
@@ -26,6 +26,8 @@ pub struct SearchRules {
     pub forbidden_filters: Vec<String>,
     /// Where the ranges of the facet `priceRanges` meet, ascending.
     pub price_bounds: Vec<f64>,
+    /// The languages of titles.
+    pub languages: Languages,
 }
 
 impl Default for SearchRules {
@@ -33,6 +35,7 @@ impl Default for SearchRules {
         Self {
             forbidden_filters: Vec::new(),
             price_bounds: vec![100_000.0, 200_000.0, 350_000.0, 500_000.0],
+            languages: Languages::default(),
         }
     }
 }
@@ -61,6 +64,11 @@ impl SearchRequest {
     /// Everything that is wrong with it, at once.
     pub fn from_query_string(query: &str, rules: &SearchRules) -> Result<Self, QueryError> {
         read(Form::QueryString, flat(query)?, |reader, fields| search(reader, fields, rules))
+    }
+
+    /// Shows titles in the languages that the client's `Accept-Language` asks for.
+    pub fn accept_language(&mut self, field: &str, rules: &SearchRules) {
+        self.query.languages = rules.languages.preferred(field);
     }
 }
 
@@ -140,7 +148,7 @@ fn search(reader: &mut Reader, fields: &mut Fields, rules: &SearchRules) -> Opti
         facets,
         facet_mode,
         price_bounds: rules.price_bounds.clone(),
-        languages: Vec::new(),
+        languages: rules.languages.preferred(""),
         after: None,
     };
     if sort == Sort::Distance && query.reference().is_none() && !is_near_given {

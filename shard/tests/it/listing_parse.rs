@@ -1,7 +1,8 @@
 //! What is a listing, what is given back of it, and what is said about one that is none.
 
 use hexpop_shard::{
-    Cell, FieldError, IngestLine, LatLng, Listing, ListingVersion, Period, ShardKey, Space, summary,
+    Cell, FieldError, IngestLine, LatLng, Listing, ListingVersion, Period, ShardKey, Shown, Space,
+    summary,
 };
 use serde_json::{Value, json};
 
@@ -206,15 +207,52 @@ fn a_summary_shows_what_a_list_needs() {
     json["title"] = json!("Loft");
     json["media"] = json!([{"url": "https://img/1.jpg", "w": 5}, "https://img/2.jpg"]);
     let document = parse(&json.to_string()).document;
-    let hit: Value =
-        serde_json::from_str(&summary(document.as_bytes(), Some(1.234_567_890_1)).unwrap())
-            .unwrap();
+    let shown = Shown { distance_km: Some(1.234_567_890_1), score: Some(5), ..Shown::default() };
+    let hit: Value = serde_json::from_str(&summary(document.as_bytes(), &shown).unwrap()).unwrap();
     assert_eq!(hit["thumbnail"], "https://img/1.jpg");
     assert_eq!(hit["distanceKm"], json!(1.234_568));
-    assert_eq!(hit["title"], json!({"und": "Loft"}));
+    assert_eq!(hit["title"], "Loft");
+    assert_eq!(hit["score"], 5);
     assert_eq!(hit["h3Index"].as_str().unwrap().len(), 15);
     for hidden in ["description", "media", "mystery"] {
         assert!(hit.get(hidden).is_none(), "{hidden}");
     }
-    assert!(summary(b"no", None).is_none());
+    assert!(summary(b"no", &Shown::default()).is_none());
+}
+
+#[test]
+fn a_summary_has_one_title() {
+    let title = |titles: Value, languages: &str| {
+        let mut json = sample();
+        json["title"] = titles;
+        let document = parse(&json.to_string()).document;
+        let languages: Vec<String> = languages.split(' ').map(str::to_owned).collect();
+        let shown = Shown { languages: &languages, ..Shown::default() };
+        let hit: Value =
+            serde_json::from_str(&summary(document.as_bytes(), &shown).unwrap()).unwrap();
+        hit.get("title").cloned().unwrap_or_default()
+    };
+    let titles = || json!({"it": "I", "de-AT": "D", "fr": "F", "zh_Hant": "Z", "pt-br": "P"});
+    for (languages, expected) in [
+        ("it en", "I"),
+        ("fr-ca it", "F"),
+        ("es fr", "F"),
+        ("DE-at", "D"),
+        // What was asked for exactly comes before a variety of what was wanted more.
+        ("de fr", "F"),
+        ("pt en", "P"),
+        ("pt-pt de", "D"),
+        ("zh-hant-tw", "Z"),
+        ("de-1996-x-y fr", "F"),
+        // None of them: the first by language.
+        ("en", "D"),
+        ("", "D"),
+    ] {
+        let languages = languages.to_lowercase();
+        assert_eq!(title(titles(), &languages), expected, "{languages}");
+    }
+    assert_eq!(title(json!("plain \"text\""), "it"), "plain \"text\"");
+    assert_eq!(title(json!({}), "it"), Value::Null);
+    assert_eq!(title(Value::Null, "it"), Value::Null);
+    assert_eq!(title(json!({"it": null, "en": "E"}), "it"), "E");
 }

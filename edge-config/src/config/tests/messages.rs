@@ -118,6 +118,14 @@ const CASES: &[(&str, &str)] = &[
         "2:16 data.price_ranges: expected at least one bound, rising, the first above 0",
     ),
     (
+        "[data]\nlanguages = [\"it\",\n \"en_GB\"]",
+        "3:2 data.languages: `en_GB` is not the tag of a language such as it or de-AT",
+    ),
+    (
+        "[data]\nlanguages = [\"it\"]\ndefault_language = \"en\"",
+        "3:20 data.default_language: data.default_language (en) must be one of data.languages",
+    ),
+    (
         "[origin]\nurl = \"ftp://a\"",
         "2:7 origin.url: expected a URL such as \"http://10.0.0.5:3000\": it begins with http:// or \
              https://",

@@ -13,6 +13,7 @@ use super::{
 use crate::http::{
     body::{empty, read_bounded},
     guard::expect_media_type,
+    language::{accepted_languages, describe_language},
     problem::Problem,
 };
 
@@ -64,7 +65,7 @@ impl DataPort {
         let request = SearchRequest::from_query_string(&query, &self.options.search)
             .map_err(RouteError::from)?;
         let question = self.question(exchange, false).await?;
-        self.run_search(&request, &question).await
+        self.run_search(request, &question).await
     }
 
     /// `POST /api/v1/search`.
@@ -72,15 +73,18 @@ impl DataPort {
         let question = self.question(exchange, true).await?;
         let request = SearchRequest::from_json(&question.body, &self.options.search)
             .map_err(RouteError::from)?;
-        self.run_search(&request, &question).await
+        self.run_search(request, &question).await
     }
 
-    async fn run_search(&self, request: &SearchRequest, question: &Question) -> Answer {
-        match self.context.router.search(request, &question.context).await? {
+    async fn run_search(&self, mut request: SearchRequest, question: &Question) -> Answer {
+        request.accept_language(&accepted_languages(&question.headers), &self.options.search);
+        match self.context.router.search(&request, &question.context).await? {
             Routed::Origin(response) => Ok(response),
             Routed::Mesh(answered) => {
                 let partial = answered.value.partial;
-                respond(&answered, question, SEARCH_CACHE_CONTROL, partial)
+                let mut response = respond(&answered, question, SEARCH_CACHE_CONTROL, partial)?;
+                describe_language(response.headers_mut(), &request.query.languages);
+                Ok(response)
             }
         }
     }

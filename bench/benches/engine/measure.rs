@@ -32,11 +32,12 @@ impl Spread {
     }
 }
 
-/// The spread over `queries` queries, each run by its number, without warm-up. Many queries go
+/// The spread over `queries` queries, each run by its number, of the time that this thread works,
+/// without warm-up. Many queries go
 /// round up to three times, and few up to 200 runs, but not beyond `budget` once enough are in.
 pub(crate) fn spread(queries: usize, budget: Duration, mut run: impl FnMut(usize)) -> Spread {
     let started = clock::now();
-    let mut timed = |query: usize| clock::timed(|| run(query)).1.as_secs_f64();
+    let mut timed = |query: usize| clock::worked(|| run(query)).1;
     if queries < QUERIES_FEW {
         let mut seconds = Vec::new();
         while seconds.len() < RUNS && (seconds.len() < RUNS_MIN || within(started, budget)) {

@@ -75,7 +75,7 @@ pub(crate) fn queries(report: &MarketReport) -> String {
         ]);
     }
     text.push_str(&aligned(&rows, 2));
-    text.push_str("times in milliseconds; n = different queries; matches = median of a query\n");
+    text.push_str("milliseconds of one core; n = different queries; matches = median of a query\n");
     text
 }
 
@@ -141,7 +141,7 @@ pub(crate) fn updates(lines: &[UpdatesLine]) -> String {
         ]);
     }
     text.push_str(&aligned(&rows, 2));
-    text.push_str("times in milliseconds; an update's time includes its publication\n");
+    text.push_str("milliseconds that passed; an update's time includes its publication\n");
     text
 }
 
@@ -183,7 +183,7 @@ pub(crate) fn sizes(reports: &[MarketReport]) -> String {
     text.push_str(&aligned(&rows, 2));
     let _ok = writeln!(
         text,
-        "times in milliseconds; growth from the first size to the last, which is {:.0} times as large",
+        "milliseconds of one core; growth from the first size to the last, which is {:.0} times as large",
         last.listings as f64 / first.listings.max(1) as f64
     );
     text

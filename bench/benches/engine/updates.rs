@@ -27,17 +27,14 @@ pub(crate) struct Pace<'a> {
     pub(crate) updates_per_second: f64,
 }
 
-/// What one reader saw.
-struct Seen {
-    spread: Spread,
-    answers: u64,
-    torn: u64,
-}
+/// Turns without and with updates.
+const TURNS: u32 = 10;
 
-/// What became of the updates.
-struct Applied {
-    spread: Spread,
-    per_second: f64,
+/// What one reader saw.
+#[derive(Default)]
+struct Seen {
+    seconds: Vec<f64>,
+    torn: usize,
 }
 
 /// Measures every scheme with every kind of query.
@@ -85,35 +82,48 @@ fn line(
             std::hint::black_box(engine::search(index, query));
         });
     }
-    let quiet = read(publisher, &queries, length);
-    let done = AtomicBool::new(false);
-    let (seen, applied) = std::thread::scope(|scope| {
-        let writer = scope.spawn(|| write(publisher, changes, pace.updates_per_second, &done));
-        let seen = read(publisher, &queries, length);
-        done.store(true, Ordering::Relaxed);
-        (seen, writer.join().expect("the writer does not panic"))
-    });
+    let (mut quiet, mut updated) = (Seen::default(), Seen::default());
+    let mut applied = Vec::new();
+    // In turns, so that whatever else the machine does hits both alike.
+    for _ in 0..TURNS {
+        read(publisher, &queries, length / TURNS, &mut quiet);
+        let done = AtomicBool::new(false);
+        let rate = pace.updates_per_second;
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| write(publisher, changes, rate, &done));
+            read(publisher, &queries, length / TURNS, &mut updated);
+            done.store(true, Ordering::Relaxed);
+            applied.extend(writer.join().expect("the writer does not panic"));
+        });
+    }
+    let updates_per_second = applied.len() as f64 / pace.seconds;
+    let (answers, torn) = (quiet.seconds.len() + updated.seconds.len(), quiet.torn + updated.torn);
+    let [quiet, updated, applied] = [quiet.seconds, updated.seconds, applied].map(Spread::of);
     UpdatesLine {
         publish,
         query,
-        quiet_p50_ms: quiet.spread.p50 * 1e3,
-        quiet_p99_ms: quiet.spread.p99 * 1e3,
-        p50_ms: seen.spread.p50 * 1e3,
-        p99_ms: seen.spread.p99 * 1e3,
-        answers: quiet.answers + seen.answers,
-        torn: quiet.torn + seen.torn,
-        updates_per_second: applied.per_second,
-        update_p50_ms: applied.spread.p50 * 1e3,
-        update_p99_ms: applied.spread.p99 * 1e3,
+        quiet_p50_ms: quiet.p50 * 1e3,
+        quiet_p99_ms: quiet.p99 * 1e3,
+        p50_ms: updated.p50 * 1e3,
+        p99_ms: updated.p99 * 1e3,
+        answers,
+        torn,
+        updates_per_second,
+        update_p50_ms: applied.p50 * 1e3,
+        update_p99_ms: applied.p99 * 1e3,
     }
 }
 
 /// Asks one query after the other. A time is from the wish to read to the ids of the hits, locks
 /// and snapshots included; looking for torn answers is not.
-fn read(publisher: &dyn Publish<ShardIndex>, queries: &[&Query], length: Duration) -> Seen {
+fn read(
+    publisher: &dyn Publish<ShardIndex>,
+    queries: &[&Query],
+    length: Duration,
+    seen: &mut Seen,
+) {
     let started = clock::now();
-    let (mut seconds, mut torn) = (Vec::new(), 0);
-    for query in queries.iter().cycle() {
+    for query in queries.iter().cycle().skip(seen.seconds.len() % queries.len()) {
         let mut answered = None;
         let mut rows_kept = true;
         let ((), time) = clock::timed(|| {
@@ -125,24 +135,22 @@ fn read(publisher: &dyn Publish<ShardIndex>, queries: &[&Query], length: Duratio
                 answered = Some(answer);
             });
         });
-        seconds.push(time.as_secs_f64());
+        seen.seconds.push(time.as_secs_f64());
         let whole = answered.is_some_and(|answer| is_whole(query, &answer));
-        torn += u64::from(!(whole && rows_kept));
+        seen.torn += usize::from(!(whole && rows_kept));
         if started.elapsed() >= length {
             break;
         }
     }
-    let answers = seconds.len() as u64;
-    Seen { spread: Spread::of(seconds), answers, torn }
 }
 
-/// Applies updates as they fall due until it is `done`.
+/// Applies updates as they fall due until it is `done`; gives the seconds that each took.
 fn write(
     publisher: &dyn Publish<ShardIndex>,
     changes: &mut Changes,
     per_second: f64,
     done: &AtomicBool,
-) -> Applied {
+) -> Vec<f64> {
     let started = clock::now();
     let mut seconds = Vec::new();
     while !done.load(Ordering::Relaxed) {
@@ -154,8 +162,7 @@ fn write(
         let ((), time) = clock::timed(|| publisher.update(&mut |index| change.apply(index)));
         seconds.push(time.as_secs_f64());
     }
-    let per_second = seconds.len() as f64 / started.elapsed().as_secs_f64();
-    Applied { spread: Spread::of(seconds), per_second }
+    seconds
 }
 
 /// Whether hits, total and facets can be of one version.

@@ -10,7 +10,7 @@ use super::{Scan, coded::Code, millionths};
 impl Scan {
     /// Answers a map view, as the engine's gathered answer shows it.
     pub(crate) fn clusters(&self, query: &MapQuery) -> Vec<ClusterCell> {
-        let rows = self.matching(&query.filters).rows;
+        let rows = self.matching(&query.filters);
         let (parents, parent_of) = self.parents(query.resolution);
         let groups = self.group.keys().len() + 1;
         let bucket = |row: u32| {

@@ -1,18 +1,14 @@
 //! Which rows match: every filter over every row, a block of rows at a time.
+//!
+//! Narrow columns and latitudes are tested for whole blocks, without branches; wide columns and
+//! exact geometry only for the rows of a block that are left.
 
 use hexpop_shard::{Bounds, Filters, Geometry, LatLng, PropertyType, distance_km};
 
 use super::{Scan, kind_code};
 
-/// Rows whose marks are kept at a time; they stay in the first-level cache.
+/// Rows that are looked at together: their marks and numbers stay in the first-level cache.
 const BLOCK_ROWS: usize = 2048;
-
-/// Rows that match, ascending, and for a radius how far each is from its centre.
-#[derive(Default)]
-pub(super) struct Matches {
-    pub(super) rows: Vec<u32>,
-    pub(super) distances_km: Vec<f64>,
-}
 
 /// The filters in terms of the columns' codes.
 struct Tests<'a> {
@@ -28,24 +24,32 @@ struct Tests<'a> {
 }
 
 impl Scan {
-    /// The rows that match.
-    pub(super) fn matching(&self, filters: &Filters) -> Matches {
-        let mut matches = Matches::default();
+    /// Gives the rows that match, ascending and a block at a time, and for a radius how far each
+    /// is from its centre.
+    pub(super) fn for_each_block(&self, filters: &Filters, mut take: impl FnMut(&[u32], &[f64])) {
         let Some(tests) = self.tests(filters) else {
-            return matches;
+            return;
         };
         let mut marks = [0_u8; BLOCK_ROWS];
-        let mut start = 0;
-        while start < self.len() {
-            let end = (start + BLOCK_ROWS).min(self.len());
-            let marks = &mut marks[..end - start];
+        let mut numbers = [0_u32; BLOCK_ROWS];
+        let mut distances_km = Vec::with_capacity(BLOCK_ROWS);
+        for start in (0..self.len()).step_by(BLOCK_ROWS) {
+            let marks = &mut marks[..BLOCK_ROWS.min(self.len() - start)];
             self.mark(&tests, start, marks);
-            let before = matches.rows.len();
-            collect(marks, start, &mut matches.rows);
-            self.test_exactly(&tests, before, &mut matches);
-            start = end;
+            let count = collect(marks, start, &mut numbers);
+            distances_km.clear();
+            let count = self.test_rows(&tests, &mut numbers[..count], &mut distances_km);
+            if count > 0 {
+                take(&numbers[..count], &distances_km);
+            }
         }
-        matches
+    }
+
+    /// All rows that match.
+    pub(super) fn matching(&self, filters: &Filters) -> Vec<u32> {
+        let mut rows = Vec::new();
+        self.for_each_block(filters, |block, _| rows.extend_from_slice(block));
+        rows
     }
 
     /// `None` when a value asked for does not occur at all.
@@ -81,19 +85,14 @@ impl Scan {
         })
     }
 
-    /// Marks the rows from `start` on that pass everything but the exact geometry.
+    /// Marks the rows from `start` on that pass what is tested for whole blocks.
     fn mark(&self, tests: &Tests<'_>, start: usize, marks: &mut [u8]) {
         let rows = start..start + marks.len();
         for (mark, kind) in marks.iter_mut().zip(&self.kind[rows.clone()]) {
             *mark = u8::from(*kind == tests.kind);
         }
-        if let Some(Bounds { south, north, west, east }) = tests.bounds {
-            assert!(west <= east, "the yardstick's market does not cross the antimeridian");
+        if let Some(Bounds { south, north, .. }) = tests.bounds {
             keep(marks, &self.lat[rows.clone()], |lat| (lat >= south) & (lat <= north));
-            keep(marks, &self.lng[rows.clone()], |lng| (lng >= west) & (lng <= east));
-        }
-        if let Some((min, max)) = tests.price {
-            keep(marks, &self.price[rows.clone()], |price| (price >= min) & (price <= max));
         }
         if let Some(min) = tests.bedrooms_min {
             // Code 0, which stands for a missing number, is below every other.
@@ -103,43 +102,38 @@ impl Scan {
             keep(marks, &self.property.codes()[rows.clone()], |code| bits >> code & 1 == 1);
         }
         if let Some(bits) = tests.energy {
-            keep(marks, &self.energy.codes()[rows.clone()], |code| bits >> code & 1 == 1);
-        }
-        if tests.amenities != 0 {
-            let wanted = tests.amenities;
-            keep(marks, &self.amenities[rows], |bits| bits & wanted == wanted);
+            keep(marks, &self.energy.codes()[rows], |code| bits >> code & 1 == 1);
         }
     }
 
-    /// Leaves of the rows from place `from` on those inside the very area.
-    fn test_exactly(&self, tests: &Tests<'_>, from: usize, matches: &mut Matches) {
-        let place = |row: u32| LatLng { lat: self.lat[row as usize], lng: self.lng[row as usize] };
+    /// Moves the rows that pass everything else to the front and counts them.
+    fn test_rows(&self, tests: &Tests<'_>, rows: &mut [u32], distances_km: &mut Vec<f64>) -> usize {
+        let mut count = rows.len();
+        if let Some(Bounds { west, east, .. }) = tests.bounds {
+            assert!(west <= east, "the yardstick's market does not cross the antimeridian");
+            let inside = |lng: f64| (lng >= west) & (lng <= east);
+            count = retain(&mut rows[..count], |row| inside(self.lng[row]));
+        }
+        if let Some((min, max)) = tests.price {
+            let inside = |price: f64| (price >= min) & (price <= max);
+            count = retain(&mut rows[..count], |row| inside(self.price[row]));
+        }
+        if tests.amenities != 0 {
+            let all = |bits: u64| bits & tests.amenities == tests.amenities;
+            count = retain(&mut rows[..count], |row| all(self.amenities[row]));
+        }
+        let place = |row: usize| LatLng { lat: self.lat[row], lng: self.lng[row] };
         match tests.geometry {
-            Some(Geometry::Radius { center, radius_km }) => {
-                let mut kept = from;
-                for at in from..matches.rows.len() {
-                    let row = matches.rows[at];
-                    let distance = distance_km(*center, place(row));
-                    if distance <= *radius_km {
-                        matches.rows[kept] = row;
-                        matches.distances_km.push(distance);
-                        kept += 1;
-                    }
-                }
-                matches.rows.truncate(kept);
-            }
+            Some(Geometry::Radius { center, radius_km }) => retain(&mut rows[..count], |row| {
+                let distance = distance_km(*center, place(row));
+                let inside = distance <= *radius_km;
+                distances_km.extend(inside.then_some(distance));
+                inside
+            }),
             Some(area @ Geometry::Polygon { .. }) => {
-                let mut kept = from;
-                for at in from..matches.rows.len() {
-                    let row = matches.rows[at];
-                    if area.contains(place(row)) {
-                        matches.rows[kept] = row;
-                        kept += 1;
-                    }
-                }
-                matches.rows.truncate(kept);
+                retain(&mut rows[..count], |row| area.contains(place(row)))
             }
-            Some(Geometry::Bbox { .. }) | None => {}
+            Some(Geometry::Bbox { .. }) | None => count,
         }
     }
 }
@@ -162,22 +156,38 @@ fn keep<T: Copy>(marks: &mut [u8], column: &[T], passes: impl Fn(T) -> bool) {
     }
 }
 
-/// The numbers of marked rows; eight rows without a mark cost one comparison.
-fn collect(marks: &[u8], start: usize, rows: &mut Vec<u32>) {
+/// Writes the numbers of marked rows and counts them; eight rows without a mark cost one
+/// comparison.
+fn collect(marks: &[u8], start: usize, rows: &mut [u32; BLOCK_ROWS]) -> usize {
     const LANES: usize = 8;
-    let mut kept = rows.len();
-    rows.resize(kept + marks.len(), 0);
-    let mut first = u32::try_from(start).unwrap();
+    let mut kept = 0;
+    let mut first = start as u32;
     let (lanes, rest) = marks.as_chunks::<LANES>();
-    for lane in lanes.iter().map(|lane| &lane[..]).chain(std::iter::once(rest)) {
-        if lane.iter().any(|mark| *mark != 0) {
-            for (row, mark) in (first..).zip(lane) {
-                rows[kept] = row;
-                // An unmarked row is overwritten by the next one.
-                kept += usize::from(*mark);
-            }
+    for lane in lanes {
+        if u64::from_ne_bytes(*lane) != 0 {
+            kept = collect_lane(lane, first, rows, kept);
         }
         first += LANES as u32;
     }
-    rows.truncate(kept);
+    collect_lane(rest, first, rows, kept)
+}
+
+fn collect_lane(marks: &[u8], first: u32, rows: &mut [u32; BLOCK_ROWS], mut kept: usize) -> usize {
+    for (row, mark) in (first..).zip(marks) {
+        // An unmarked row is overwritten by the next one.
+        rows[kept % BLOCK_ROWS] = row;
+        kept += usize::from(*mark);
+    }
+    kept
+}
+
+/// Moves the rows that pass to the front and counts them.
+fn retain(rows: &mut [u32], mut passes: impl FnMut(usize) -> bool) -> usize {
+    let mut kept = 0;
+    for at in 0..rows.len() {
+        let row = rows[at];
+        rows[kept] = row;
+        kept += usize::from(passes(row as usize));
+    }
+    kept
 }

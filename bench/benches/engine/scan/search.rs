@@ -2,7 +2,7 @@
 
 use hexpop_shard::{Geometry, PartialFacets, Query, Sort, distance_km};
 
-use super::{Scan, ascending, filter::Matches, text::Scores};
+use super::{Scan, ascending, facets::Counters, text::Scores};
 
 /// The sort key of rows that lack what is ordered by.
 const LACKS_IT: u64 = u64::MAX;
@@ -24,61 +24,66 @@ impl Scan {
     /// Answers a search; the page begins behind `after`. The query's own cursor is the engine's and
     /// is not looked at.
     pub(crate) fn search(&self, query: &Query, after: Option<Place>) -> Found {
-        let (matches, scores) = match &query.filters.words {
-            None => (self.matching(&query.filters), None),
-            Some(words) => {
-                let scores = self.scores(words);
-                let mut matches = self.matching(&query.filters);
-                matches.rows.retain(|row| scores.of(*row) > 0);
-                assert!(matches.distances_km.is_empty(), "no text query here has a radius");
-                (matches, Some(scores))
-            }
+        let scores = query.filters.words.as_ref().map(|words| self.scores(words));
+        let mut best = Best::new(query.limit as usize + 1, after);
+        let mut counters = Counters::new(self, query);
+        let mut total = 0;
+        let mut take = |rows: &[u32], distances_km: &[f64]| {
+            total += rows.len() as u64;
+            self.rank(query.sort, rows, distances_km, scores.as_ref(), &mut best);
+            counters.take(rows);
         };
-        let best = self.best(query, &matches, scores.as_ref(), after);
+        self.for_each_block(&query.filters, |rows, distances_km| match &scores {
+            None => take(rows, distances_km),
+            Some(scores) => {
+                assert!(distances_km.is_empty(), "no text query here has a radius");
+                let scored = rows.iter().copied().filter(|row| scores.of(*row) > 0);
+                take(&scored.collect::<Vec<_>>(), distances_km);
+            }
+        });
         let center = match &query.filters.geometry {
             Some(Geometry::Radius { center, .. }) => Some(*center),
             _ => None,
         };
         let distance = |row: u32| Some(distance_km(center?, self.location(row)?));
         Found {
-            hits: best.into_iter().map(|place| (place, distance(place.1))).collect(),
-            total: matches.rows.len() as u64,
-            facets: self.facets(query, &matches.rows),
+            hits: best.finish().into_iter().map(|place| (place, distance(place.1))).collect(),
+            total,
+            facets: counters.finish(),
         }
     }
 
-    fn best(
+    fn rank(
         &self,
-        query: &Query,
-        matches: &Matches,
+        sort: Sort,
+        rows: &[u32],
+        distances_km: &[f64],
         scores: Option<&Scores>,
-        after: Option<Place>,
-    ) -> Vec<Place> {
-        let mut best = Best::new(query.limit as usize + 1, after);
-        let rows = matches.rows.iter().copied();
+        best: &mut Best,
+    ) {
+        let places = rows.iter().copied();
         let price = |row: u32| {
             let amount = self.price[row as usize];
             (!amount.is_nan()).then(|| ascending(amount))
         };
-        match query.sort {
-            Sort::Relevance => match scores {
-                Some(scores) => best.take(rows.map(|row| (!scores.of(row), row))),
-                None => best.take(rows.map(|row| (LACKS_IT, row))),
-            },
-            Sort::PriceAsc => best.take(rows.map(|row| (price(row).unwrap_or(LACKS_IT), row))),
-            Sort::PriceDesc => {
-                best.take(rows.map(|row| (price(row).map_or(LACKS_IT, |key| !key), row)));
+        match (sort, scores) {
+            (Sort::Relevance, Some(scores)) => best.take(places.map(|row| (!scores.of(row), row))),
+            (Sort::Relevance, None) => best.take(places.map(|row| (LACKS_IT, row))),
+            (Sort::PriceAsc, _) => {
+                best.take(places.map(|row| (price(row).unwrap_or(LACKS_IT), row)));
             }
-            Sort::Newest => best.take(rows.map(|row| {
+            (Sort::PriceDesc, _) => {
+                best.take(places.map(|row| (price(row).map_or(LACKS_IT, |key| !key), row)));
+            }
+            (Sort::Newest, _) => best.take(places.map(|row| {
                 let seconds = self.published[row as usize];
                 (if seconds == 0 { LACKS_IT } else { !u64::from(seconds) }, row)
             })),
-            Sort::Distance => {
-                let keys = matches.distances_km.iter().map(|distance| ascending(*distance));
-                best.take(keys.zip(rows));
+            (Sort::Distance, _) => {
+                let keys = distances_km.iter().map(|distance| ascending(*distance));
+                best.take(keys.zip(places));
             }
         }
-        best.finish()
     }
 }
 

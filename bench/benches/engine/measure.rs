@@ -1,0 +1,70 @@
+//! Times of whole queries.
+
+use std::time::{Duration, Instant};
+
+use crate::clock;
+
+/// Rounds over many queries; the median of a query's rounds is its time.
+const ROUNDS: usize = 3;
+/// With fewer queries than this every single run counts instead.
+const QUERIES_FEW: usize = 100;
+/// Runs altogether when there are few queries.
+const RUNS: usize = 200;
+/// Runs at least, whatever they cost.
+const RUNS_MIN: usize = 15;
+
+/// Seconds at the middle and in the tail.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spread {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+}
+
+impl Spread {
+    /// Of those times; zero of none.
+    pub(crate) fn of(mut seconds: Vec<f64>) -> Self {
+        seconds.sort_unstable_by(f64::total_cmp);
+        let at = |permille: usize| {
+            let rank = (seconds.len() * permille).div_ceil(1000).saturating_sub(1);
+            seconds.get(rank).copied().unwrap_or(0.0)
+        };
+        Self { p50: at(500), p99: at(990) }
+    }
+}
+
+/// The spread over `queries` queries, each run by its number, of the time that this thread works,
+/// without warm-up. Many queries go
+/// round up to three times, and few up to 200 runs, but not beyond `budget` once enough are in.
+pub(crate) fn spread(queries: usize, budget: Duration, mut run: impl FnMut(usize)) -> Spread {
+    let started = clock::now();
+    let mut timed = |query: usize| clock::worked(|| run(query)).1;
+    if queries < QUERIES_FEW {
+        let mut seconds = Vec::new();
+        while seconds.len() < RUNS && (seconds.len() < RUNS_MIN || within(started, budget)) {
+            seconds.extend((0..queries).map(&mut timed));
+        }
+        return Spread::of(seconds);
+    }
+    let mut rounds = vec![Vec::new(); queries];
+    for round in 0..ROUNDS {
+        if round > 0 && !within(started, budget) {
+            break;
+        }
+        for (query, seconds) in rounds.iter_mut().enumerate() {
+            seconds.push(timed(query));
+        }
+    }
+    Spread::of(rounds.into_iter().map(|seconds| Spread::of(seconds).p50).collect())
+}
+
+fn within(started: Instant, budget: Duration) -> bool {
+    started.elapsed() < budget
+}
+
+/// The resident set of this process in bytes.
+pub(crate) fn resident_bytes() -> usize {
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap_or_default();
+    let kib: usize = line.trim().trim_end_matches(" kB").parse().unwrap_or(0);
+    kib << 10
+}

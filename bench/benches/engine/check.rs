@@ -1,6 +1,6 @@
 //! Engine and scan must answer alike before either is timed.
 
-use hexpop_shard::{Query, ShardIndex};
+use hexpop_shard::{IndexView, Query};
 
 use crate::{
     engine,
@@ -13,11 +13,11 @@ use crate::{
 const WORDS_EXACT: bool = true;
 
 /// Asks both every query and panics when they differ; gives the number of matches per query.
-pub(crate) fn same_answers(kind: &Kind, index: &ShardIndex, scan: &Scan) -> Vec<u64> {
+pub(crate) fn same_answers(kind: &Kind, index: &IndexView, scan: &Scan) -> Vec<u64> {
     kind.asks.iter().map(|ask| same_answer(kind.name, ask, index, scan)).collect()
 }
 
-fn same_answer(name: &str, ask: &Ask, index: &ShardIndex, scan: &Scan) -> u64 {
+fn same_answer(name: &str, ask: &Ask, index: &IndexView, scan: &Scan) -> u64 {
     match ask {
         Ask::Search(query, after) => same_search(name, query, *after, index, scan),
         Ask::Clusters(query) => {
@@ -40,7 +40,7 @@ fn same_search(
     name: &str,
     query: &Query,
     after: Option<Place>,
-    index: &ShardIndex,
+    index: &IndexView,
     scan: &Scan,
 ) -> u64 {
     let (answer, expected) = (engine::search(index, query), scan.search(query, after));
@@ -51,7 +51,7 @@ fn same_search(
     assert_eq!(answer.total, expected.total, "{name}: {query:?}");
     assert_eq!(answer.facets, expected.facets, "{name}: {query:?}");
     let hits: Vec<(String, Option<f64>)> =
-        answer.hits.iter().map(|hit| (engine::id(index, hit), hit.distance_km)).collect();
+        answer.hits.iter().map(|hit| (hit.id.to_string(), hit.distance_km)).collect();
     let expected: Vec<(String, Option<f64>)> = (expected.hits.iter())
         .map(|((_, row), distance)| (scan.id(*row).to_owned(), *distance))
         .collect();

@@ -3,7 +3,7 @@
 
 use hexpop_edge_config::{Epoch, ShardId};
 use hexpop_shard::{
-    ClusterCell, HitOrder, IndexAnswer, IndexHit, ListingColumns, LogPosition, MapQuery,
+    ClusterCell, HitOrder, IndexAnswer, IndexHit, IndexView, ListingColumns, LogPosition, MapQuery,
     MapRequest, Query, SearchRequest, SearchRules, ShardIndex, ShardPart, ShardStamp, SuggestQuery,
     SuggestRequest, Suggestion, gather_clusters, gather_suggestions,
 };
@@ -20,40 +20,35 @@ pub(crate) fn remove(index: &mut ShardIndex, id: &str) {
 }
 
 /// Hits, total and facets of one shard.
-pub(crate) fn search(index: &ShardIndex, query: &Query) -> IndexAnswer {
+pub(crate) fn search(index: &IndexView, query: &Query) -> IndexAnswer {
     index.search(query)
 }
 
 /// The cells of a map view with their means and medians, as clients see them.
-pub(crate) fn clusters(index: &ShardIndex, query: &MapQuery) -> Vec<ClusterCell> {
-    gather_clusters(query, vec![part(index.clusters(query))], false).cells
+pub(crate) fn clusters(index: &IndexView, query: &MapQuery) -> Vec<ClusterCell> {
+    gather_clusters(query, vec![part(index.clusters(query))], false)
+        .expect("fewer cells than the limit")
+        .cells
 }
 
 /// The places of a prefix, as clients see them.
-pub(crate) fn suggest(index: &ShardIndex, query: &SuggestQuery) -> Vec<Suggestion> {
+pub(crate) fn suggest(index: &IndexView, query: &SuggestQuery) -> Vec<Suggestion> {
     gather_suggestions(query, vec![part(index.suggest(query))]).suggestions
 }
 
-/// The id of a hit.
-pub(crate) fn id(index: &ShardIndex, hit: &IndexHit) -> String {
-    index.id(hit.row).map(ToString::to_string).expect("a hit has an id")
-}
-
 /// Whether the listing with that id is the row of the hit.
-pub(crate) fn is_row(index: &ShardIndex, id: &str, hit: &IndexHit) -> bool {
+pub(crate) fn is_row(index: &IndexView, id: &str, hit: &IndexHit) -> bool {
     index.row(id) == Some(hit.row)
 }
 
 /// The end of a page, to begin the next one behind it.
-pub(crate) fn order(index: &ShardIndex, hit: &IndexHit) -> HitOrder {
-    HitOrder { key: hit.key, id: id(index, hit) }
+pub(crate) fn order(hit: &IndexHit) -> HitOrder {
+    HitOrder { key: hit.key, id: hit.id.to_string() }
 }
 
-/// Bytes by part of the index; `None` as long as the index does not say.
-///
-/// Becomes `Some(index.memory())`.
-pub(crate) fn memory(_index: &ShardIndex) -> Option<Vec<(&'static str, usize)>> {
-    None
+/// Bytes by part of the index.
+pub(crate) fn memory(index: &IndexView) -> Vec<(&'static str, usize)> {
+    index.memory()
 }
 
 /// The search of a JSON body, as a client would send it.

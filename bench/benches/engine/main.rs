@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         }
     };
     if options.check_only {
-        check_answers(options.seed);
+        check_answers(&options);
         return ExitCode::SUCCESS;
     }
     if let Some(smallest) = options.one_of_sizes {
@@ -153,8 +153,9 @@ fn measure_market(options: &Options, built: &Built, report: &mut Report) {
     report.markets.push(market);
 }
 
-fn check_answers(seed: u64) {
-    let wanted = Wanted { areas: CHECKED_AREAS, only: &[], seed };
+fn check_answers(options: &Options) {
+    let seed = options.seed;
+    let wanted = Wanted { areas: CHECKED_AREAS, ..wanted(options) };
     let markets = [
         Market::plain(seed, CHECKED_LISTINGS),
         Market::plain(seed, CHECKED_LISTINGS).with_texts(),

@@ -1,75 +1,70 @@
 //! How readers see updates.
 
-use hexpop_shard::ShardIndex;
+use hexpop_shard::{IndexView, ShardIndex};
 use parking_lot::{Mutex, RwLock};
 
 /// One writer's updates, and what readers see of them.
-pub(crate) trait Publish<I>: Sync {
+pub(crate) trait Publish: Sync {
     /// Asks one consistent version.
-    fn read(&self, ask: &mut dyn FnMut(&I));
+    fn read(&self, ask: &mut dyn FnMut(&IndexView));
 
     /// Applies one update and makes it visible.
-    fn update(&self, change: &mut dyn FnMut(&mut I));
+    fn update(&self, change: &mut dyn FnMut(&mut ShardIndex));
 
     /// Ends it.
-    fn into_index(self: Box<Self>) -> I;
+    fn into_index(self: Box<Self>) -> ShardIndex;
 }
 
-/// Readers hold a lock while they ask, the writer while it changes.
-pub(crate) struct Locked<I>(RwLock<I>);
+/// Readers hold a lock while they ask, the writer while it changes: nothing is ever copied.
+struct Locked(RwLock<ShardIndex>);
 
-impl<I: Send + Sync> Publish<I> for Locked<I> {
-    fn read(&self, ask: &mut dyn FnMut(&I)) {
-        ask(&self.0.read());
+impl Publish for Locked {
+    fn read(&self, ask: &mut dyn FnMut(&IndexView)) {
+        ask(self.0.read().view());
     }
 
-    fn update(&self, change: &mut dyn FnMut(&mut I)) {
+    fn update(&self, change: &mut dyn FnMut(&mut ShardIndex)) {
         change(&mut self.0.write());
     }
 
-    fn into_index(self: Box<Self>) -> I {
+    fn into_index(self: Box<Self>) -> ShardIndex {
         self.0.into_inner()
     }
 }
 
 /// Readers take a clone of the newest version and ask that, whatever the writer does meanwhile.
-pub(crate) struct Snapshots<I> {
-    head: Mutex<I>,
-    newest: RwLock<I>,
+struct Snapshots {
+    head: Mutex<ShardIndex>,
+    newest: RwLock<IndexView>,
 }
 
-impl<I: Clone> Snapshots<I> {
-    #[expect(dead_code, reason = "the index is no `Clone` yet: see `SCHEMES`")]
-    pub(crate) fn new(index: I) -> Self {
-        Self { newest: RwLock::new(index.clone()), head: Mutex::new(index) }
-    }
-}
-
-impl<I: Clone + Send + Sync> Publish<I> for Snapshots<I> {
-    fn read(&self, ask: &mut dyn FnMut(&I)) {
+impl Publish for Snapshots {
+    fn read(&self, ask: &mut dyn FnMut(&IndexView)) {
         let version = self.newest.read().clone();
         ask(&version);
     }
 
-    fn update(&self, change: &mut dyn FnMut(&mut I)) {
+    fn update(&self, change: &mut dyn FnMut(&mut ShardIndex)) {
         let mut head = self.head.lock();
         change(&mut head);
-        let version = head.clone();
+        let version = head.view().clone();
         // The old version is dropped outside the lock.
         let _old = std::mem::replace(&mut *self.newest.write(), version);
     }
 
-    fn into_index(self: Box<Self>) -> I {
+    fn into_index(self: Box<Self>) -> ShardIndex {
         self.head.into_inner()
     }
 }
 
 /// Makes a publisher of an index.
-pub(crate) type Scheme = fn(ShardIndex) -> Box<dyn Publish<ShardIndex>>;
+pub(crate) type Scheme = fn(ShardIndex) -> Box<dyn Publish>;
 
-/// The schemes that are measured; `None` = the index cannot do it yet.
-///
-/// Snapshots need an index whose `Clone` is cheap. Once it is, `None` becomes
-/// `Some(|index| Box::new(Snapshots::new(index)))`, and the `expect` of [`Snapshots::new`] goes.
-pub(crate) const SCHEMES: [(&str, Option<Scheme>); 2] =
-    [("lock", Some(|index| Box::new(Locked(RwLock::new(index))))), ("snapshot", None)];
+/// The schemes that are measured.
+pub(crate) const SCHEMES: [(&str, Scheme); 2] = [
+    ("lock", |index| Box::new(Locked(RwLock::new(index)))),
+    ("snapshot", |index| {
+        let newest = RwLock::new(index.view().clone());
+        Box::new(Snapshots { head: Mutex::new(index), newest })
+    }),
+];

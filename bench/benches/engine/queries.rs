@@ -1,7 +1,7 @@
 //! What is asked: one row of the table per kind of query.
 
 use hexpop_bench::dataset::Rng;
-use hexpop_shard::{ListingType, MapQuery, PropertyType, Query, ShardIndex, SuggestQuery, Word};
+use hexpop_shard::{IndexView, ListingType, MapQuery, PropertyType, Query, SuggestQuery, Word};
 use serde_json::{Value, json};
 
 use crate::{
@@ -51,7 +51,7 @@ pub(crate) struct Kind {
 /// Makes queries for one market.
 pub(crate) struct Maker<'a> {
     pub(crate) areas: Areas,
-    pub(crate) index: &'a ShardIndex,
+    pub(crate) index: &'a IndexView,
     pub(crate) scan: &'a Scan,
     /// Different areas per kind.
     pub(crate) count: usize,
@@ -237,7 +237,7 @@ impl<'a> Maker<'a> {
             let taken = left.min(WALK_LIMIT);
             before.limit = u32::try_from(taken).unwrap();
             let answer = engine::search(self.index, &before);
-            before.after = Some(engine::order(self.index, answer.hits.get(taken - 1)?));
+            before.after = Some(engine::order(answer.hits.get(taken - 1)?));
             left -= taken;
         }
         page.after = before.after;

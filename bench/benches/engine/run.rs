@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hexpop_shard::ShardIndex;
+use hexpop_shard::{IndexView, ShardIndex};
 
 use crate::{
     areas::Areas,
@@ -57,7 +57,7 @@ impl Built {
     pub(crate) fn maker(&self, wanted: &Wanted<'_>) -> Maker<'_> {
         Maker {
             areas: Areas::new(wanted.seed, self.market.anchors(), &self.scan),
-            index: &self.index,
+            index: self.index.view(),
             scan: &self.scan,
             count: wanted.areas,
         }
@@ -72,7 +72,10 @@ impl Built {
     /// Compares the answers to every kind of query; gives how many there were.
     pub(crate) fn check(&self, wanted: &Wanted<'_>) -> usize {
         let kinds = self.maker(wanted).kinds(self.market.has_texts(), wanted.only);
-        kinds.iter().map(|kind| check::same_answers(kind, &self.index, &self.scan).len()).sum()
+        kinds
+            .iter()
+            .map(|kind| check::same_answers(kind, self.index.view(), &self.scan).len())
+            .sum()
     }
 
     /// `None` when the market has nothing to ask for.
@@ -82,9 +85,9 @@ impl Built {
         }
         eprintln!("  {} {}", kind.name, kind.what);
         // This is also the pass that warms up.
-        let mut matches = check::same_answers(kind, &self.index, &self.scan);
+        let mut matches = check::same_answers(kind, self.index.view(), &self.scan);
         matches.sort_unstable();
-        let engine = self.time(kind, |ask| run_engine(&self.index, ask));
+        let engine = self.time(kind, |ask| run_engine(self.index.view(), ask));
         let scan = self.time(kind, |ask| run_scan(&self.scan, ask));
         Some(QueryLine {
             name: kind.name.to_owned(),
@@ -105,7 +108,7 @@ impl Built {
 
     /// All that is known of it.
     pub(crate) fn report(&self, lines: Vec<QueryLine>) -> MarketReport {
-        let parts = engine::memory(&self.index).unwrap_or_default();
+        let parts = engine::memory(self.index.view());
         let named = parts.into_iter().map(|(name, bytes)| Part { name: name.to_owned(), bytes });
         let listings = self.market.len();
         MarketReport {
@@ -122,7 +125,7 @@ impl Built {
     }
 }
 
-fn run_engine(index: &ShardIndex, ask: &Ask) {
+fn run_engine(index: &IndexView, ask: &Ask) {
     match ask {
         Ask::Search(query, _) => {
             std::hint::black_box(engine::search(index, query));

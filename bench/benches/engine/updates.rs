@@ -49,10 +49,6 @@ pub(crate) fn run(
         if pace.publish.is_some_and(|wanted| wanted != publish) {
             continue;
         }
-        let Some(scheme) = scheme else {
-            eprintln!("publish {publish}: the index cannot do it yet");
-            continue;
-        };
         let publisher = scheme(index);
         for (query, asks) in kinds {
             eprintln!("  publish {publish}: {query} for two times {} s", pace.seconds);
@@ -66,7 +62,7 @@ pub(crate) fn run(
 fn line(
     publish: &'static str,
     query: &'static str,
-    publisher: &dyn Publish<ShardIndex>,
+    publisher: &dyn Publish,
     asks: &[Ask],
     changes: &mut Changes,
     pace: Pace<'_>,
@@ -116,12 +112,7 @@ fn line(
 
 /// Asks one query after the other. A time is from the wish to read to the ids of the hits, locks
 /// and snapshots included; looking for torn answers is not.
-fn read(
-    publisher: &dyn Publish<ShardIndex>,
-    queries: &[&Query],
-    length: Duration,
-    seen: &mut Seen,
-) {
+fn read(publisher: &dyn Publish, queries: &[&Query], length: Duration, seen: &mut Seen) {
     let started = clock::now();
     for query in queries.iter().cycle().skip(seen.seconds.len() % queries.len()) {
         let mut answered = None;
@@ -130,7 +121,7 @@ fn read(
             publisher.read(&mut |index| {
                 let answer = engine::search(index, query);
                 for hit in &answer.hits {
-                    rows_kept &= engine::is_row(index, &engine::id(index, hit), hit);
+                    rows_kept &= engine::is_row(index, &hit.id, hit);
                 }
                 answered = Some(answer);
             });
@@ -146,7 +137,7 @@ fn read(
 
 /// Applies updates as they fall due until it is `done`; gives the seconds that each took.
 fn write(
-    publisher: &dyn Publish<ShardIndex>,
+    publisher: &dyn Publish,
     changes: &mut Changes,
     per_second: f64,
     done: &AtomicBool,
@@ -177,16 +168,29 @@ fn is_whole(query: &Query, answer: &IndexAnswer) -> bool {
     };
     let facets = &answer.facets;
     let sums = [
-        facets.property_types.as_ref().map(|it| it.counts.values().sum::<u64>() + it.missing),
-        facets.bedrooms.as_ref().map(|it| it.counts.values().sum::<u64>() + it.missing),
-        facets.neighborhoods.as_ref().map(|it| it.counts.values().sum::<u64>() + it.missing),
-        facets.energy_ratings.as_ref().map(|it| it.counts.values().sum::<u64>() + it.missing),
+        facets
+            .property_types
+            .as_ref()
+            .map(|it| it.counts.iter().map(|(_, count)| count).sum::<u64>() + it.missing),
+        facets
+            .bedrooms
+            .as_ref()
+            .map(|it| it.counts.iter().map(|(_, count)| count).sum::<u64>() + it.missing),
+        facets
+            .neighborhoods
+            .as_ref()
+            .map(|it| it.counts.iter().map(|(_, count)| count).sum::<u64>() + it.missing),
+        facets
+            .energy_ratings
+            .as_ref()
+            .map(|it| it.counts.iter().map(|(_, count)| count).sum::<u64>() + it.missing),
         facets
             .prices
             .as_ref()
-            .map(|it| it.groups.values().map(|tally| tally.count).sum::<u64>() + it.missing),
+            .map(|it| it.groups.iter().map(|(_, tally)| tally.count).sum::<u64>() + it.missing),
     ];
-    let mut tallies = facets.prices.iter().flat_map(|prices| prices.groups.values());
+    let mut tallies =
+        facets.prices.iter().flat_map(|prices| prices.groups.iter().map(|(_, tally)| tally));
     answer.hits.len() as u64 == answer.total.min(page)
         && hits_ordered
         && inside

@@ -126,6 +126,17 @@ impl Cap {
     }
 
     fn relation(&self, lat: Span, lng: Span) -> Relation {
+        if let Some((near, (least, most))) =
+            self.near.as_ref().and_then(|near| Some((near, near.series.haversines(lat, lng)?)))
+        {
+            return if least > near.outside_above {
+                Relation::Outside
+            } else if most < near.inside_below {
+                Relation::Inside
+            } else {
+                Relation::Border
+            };
+        }
         if nearest_km(self.center, lat, lng) * (1.0 - MARGIN) > self.radius_km {
             return Relation::Outside;
         }
@@ -144,9 +155,146 @@ impl Cap {
     }
 }
 
+/// Decides about distances without trigonometry, where that is certain: what lies within
+/// [`UNDECIDED`] of the limit is left open.
+#[derive(Debug)]
+struct Near {
+    series: Series,
+    inside_below: f64,
+    outside_above: f64,
+}
+
+/// A part of a haversine that is more than the series lack.
+const UNDECIDED: f64 = 1e-6;
+
+impl Near {
+    /// Rows farther away lie beyond what the series hold for.
+    const RADIUS_KM_MAX: f64 = 200.0;
+
+    fn new(center: LatLng, radius_km: f64) -> Option<Self> {
+        if radius_km > Self::RADIUS_KM_MAX {
+            return None;
+        }
+        let half = (radius_km / EARTH_RADIUS_KM / 2.0).sin();
+        let limit = half * half;
+        let inside_below = limit * (1.0 - UNDECIDED);
+        let outside_above = limit * (1.0 + UNDECIDED);
+        Some(Self { series: Series::new(center)?, inside_below, outside_above })
+    }
+
+    fn decides(&self, place: LatLng) -> Option<bool> {
+        let haversine = self.series.haversine(place)?;
+        if haversine < self.inside_below {
+            Some(true)
+        } else if haversine > self.outside_above {
+            Some(false)
+        } else {
+            None
+        }
+    }
+}
+
+/// Haversines of angles to a place, expanded around it in Taylor series whose remainder, below two
+/// degrees of latitude, ten of longitude, and the 75th parallel, is under 10^-8 of the value.
+#[derive(Debug)]
+struct Series {
+    center: LatLng,
+    sin_lat: f64,
+    cos_lat: f64,
+}
+
+impl Series {
+    const LAT_MAX: f64 = 75.0;
+    const LAT_OFF_MAX: f64 = 2.0;
+    const LNG_OFF_MAX: f64 = 10.0;
+
+    fn new(center: LatLng) -> Option<Self> {
+        let (sin_lat, cos_lat) = center.lat.to_radians().sin_cos();
+        (center.lat.abs() <= Self::LAT_MAX).then_some(Self { center, sin_lat, cos_lat })
+    }
+
+    /// The cosine of the latitude that lies an angle off the centre's.
+    fn cos_at(&self, off: f64) -> f64 {
+        let square = off * off;
+        let cos_off = 1.0 - square / 2.0 + square * square / 24.0;
+        let sin_off = off * (1.0 - square / 6.0 + square * square / 120.0);
+        self.cos_lat * cos_off - self.sin_lat * sin_off
+    }
+
+    /// The haversine of the angle to a place, nearly; `None` where the series do not hold.
+    fn haversine(&self, place: LatLng) -> Option<f64> {
+        let (lat_off, lng_off) = (place.lat - self.center.lat, place.lng - self.center.lng);
+        if lng_off.abs() > Self::LNG_OFF_MAX || lat_off.abs() > Self::LAT_OFF_MAX {
+            return None;
+        }
+        let (off, across) = (lat_off.to_radians(), lng_off.to_radians());
+        let parallel = self.cos_lat * self.cos_at(off);
+        Some(sin_square(off / 2.0) + parallel * sin_square(across / 2.0))
+    }
+
+    /// Bounds of the haversines of the angles to all places of a box, nearly.
+    fn haversines(&self, lat: Span, lng: Span) -> Option<(f64, f64)> {
+        let offs = |span: Span, at: f64| {
+            let (low, high) = (span.min - at, span.max - at);
+            (low, high, low.max(-high).max(0.0), high.max(-low))
+        };
+        let (south, north, lat_least, lat_most) = offs(lat, self.center.lat);
+        let (_, _, lng_least, lng_most) = offs(lng, self.center.lng);
+        if lng_most > Self::LNG_OFF_MAX || lat_most > Self::LAT_OFF_MAX {
+            return None;
+        }
+        let ends = [south, north].map(|off| self.cos_at(off.to_radians()));
+        let least = ends[0].min(ends[1]);
+        // On the equator parallels are longest.
+        let most = if lat.min <= 0.0 && lat.max >= 0.0 { 1.0 } else { ends[0].max(ends[1]) };
+        let haversine = |off: f64, parallel: f64, across: f64| {
+            sin_square(off.to_radians() / 2.0)
+                + self.cos_lat * parallel * sin_square(across.to_radians() / 2.0)
+        };
+        Some((haversine(lat_least, least, lng_least), haversine(lat_most, most, lng_most)))
+    }
+}
+
+/// A place that distances are taken from.
+#[derive(Debug)]
+pub(super) struct Reference {
+    place: LatLng,
+    series: Option<Series>,
+}
+
+impl Reference {
+    pub(super) fn new(place: LatLng) -> Self {
+        Self { place, series: Series::new(place) }
+    }
+
+    /// Kilometres to a place.
+    pub(super) fn distance_km(&self, place: LatLng) -> f64 {
+        distance_km(self.place, place)
+    }
+
+    /// No more than the kilometres to any place of a box.
+    pub(super) fn least_km(&self, lat: Span, lng: Span) -> f64 {
+        match self.series.as_ref().and_then(|series| series.haversines(lat, lng)) {
+            Some((least, _)) => at_least_km(least),
+            None => nearest_km(self.place, lat, lng) * (1.0 - MARGIN),
+        }
+    }
+
+    /// No more than the kilometres to a place, without trigonometry.
+    pub(super) fn at_least_km(&self, place: LatLng) -> f64 {
+        let haversine = self.series.as_ref().and_then(|series| series.haversine(place));
+        haversine.map_or(0.0, at_least_km)
+    }
+}
+
+/// The kilometres of a haversine that is nearly known, or less: an arc is longer than its sine.
+fn at_least_km(haversine: f64) -> f64 {
+    2.0 * EARTH_RADIUS_KM * (haversine * (1.0 - UNDECIDED)).sqrt()
+}
+
 /// A lower bound of the distance of a place to a box that does not cross the antimeridian, exact but for
 /// rounding.
-pub(super) fn nearest_km(place: LatLng, lat: Span, lng: Span) -> f64 {
+fn nearest_km(place: LatLng, lat: Span, lng: Span) -> f64 {
     if lng.min <= place.lng && place.lng <= lng.max {
         let off = (lat.min - place.lat).max(place.lat - lat.max).max(0.0);
         return off.to_radians() * EARTH_RADIUS_KM;
@@ -162,64 +310,6 @@ pub(super) fn nearest_km(place: LatLng, lat: Span, lng: Span) -> f64 {
             .fold(f64::INFINITY, f64::min)
     };
     to_meridian(lng.min).min(to_meridian(lng.max))
-}
-
-/// Decides about distances without trigonometry, where that is certain.
-///
-/// The haversine is expanded around the centre in Taylor series, whose remainder below 200 km and 75
-/// degrees is under 10^-9 of the value; what lies within 10^-6 of the limit is left undecided.
-#[derive(Debug)]
-struct Near {
-    center: LatLng,
-    sin_lat: f64,
-    cos_lat: f64,
-    inside_below: f64,
-    outside_above: f64,
-}
-
-impl Near {
-    const RADIUS_KM_MAX: f64 = 200.0;
-    const LAT_MAX: f64 = 75.0;
-    /// Longitudes farther away are left to the exact formula: beyond the antimeridian, say.
-    const LNG_OFF_MAX: f64 = 10.0;
-    const UNDECIDED: f64 = 1e-6;
-
-    fn new(center: LatLng, radius_km: f64) -> Option<Self> {
-        if radius_km > Self::RADIUS_KM_MAX || center.lat.abs() > Self::LAT_MAX {
-            return None;
-        }
-        let (sin_lat, cos_lat) = center.lat.to_radians().sin_cos();
-        let half = (radius_km / EARTH_RADIUS_KM / 2.0).sin();
-        let limit = half * half;
-        let inside_below = limit * (1.0 - Self::UNDECIDED);
-        let outside_above = limit * (1.0 + Self::UNDECIDED);
-        Some(Self { center, sin_lat, cos_lat, inside_below, outside_above })
-    }
-
-    /// The haversine of the angle to a place, nearly; `None` where the series do not hold.
-    fn haversine(&self, place: LatLng) -> Option<f64> {
-        let (lat_off, lng_off) = (place.lat - self.center.lat, place.lng - self.center.lng);
-        if lng_off.abs() > Self::LNG_OFF_MAX || lat_off.abs() > 2.0 {
-            return None;
-        }
-        let (off, across) = (lat_off.to_radians(), lng_off.to_radians());
-        let square = off * off;
-        let cos_off = 1.0 - square / 2.0 + square * square / 24.0;
-        let sin_off = off * (1.0 - square / 6.0 + square * square / 120.0);
-        let cos_place = self.cos_lat * cos_off - self.sin_lat * sin_off;
-        Some(sin_square(off / 2.0) + self.cos_lat * cos_place * sin_square(across / 2.0))
-    }
-
-    fn decides(&self, place: LatLng) -> Option<bool> {
-        let haversine = self.haversine(place)?;
-        if haversine < self.inside_below {
-            Some(true)
-        } else if haversine > self.outside_above {
-            Some(false)
-        } else {
-            None
-        }
-    }
 }
 
 /// The square of the sine of a small angle.
@@ -379,7 +469,11 @@ mod tests {
             from in place(), area in boxed(), at in (0.0..=1.0, 0.0..=1.0),
         ) {
             let near = nearest_km(from, area.0, area.1);
-            let there = distance_km(from, inside_of(area, at));
+            let place = inside_of(area, at);
+            let there = distance_km(from, place);
+            let reference = Reference::new(from);
+            prop_assert!(reference.least_km(area.0, area.1) <= there + 1e-9);
+            prop_assert!(reference.at_least_km(place) <= there + 1e-9);
             prop_assert!(near * (1.0 - MARGIN) <= there + 1e-9, "{} {}", near, there);
         }
 
@@ -421,10 +515,10 @@ mod tests {
                 lat: lat + off * bearing.to_radians().cos(),
                 lng: lng + off * bearing.to_radians().sin() / lat.to_radians().cos(),
             };
-            let near = Near::new(center, 200.0).unwrap();
+            let series = Series::new(center).unwrap();
             let half = (distance_km(center, place) / EARTH_RADIUS_KM / 2.0).sin();
             let exact = half * half;
-            let nearly = near.haversine(place).unwrap();
+            let nearly = series.haversine(place).unwrap();
             prop_assert!((nearly - exact).abs() <= exact * 1e-8, "{} {}", nearly, exact);
         }
     }

@@ -41,6 +41,8 @@ struct Pile {
 #[derive(Debug, Default)]
 struct Piles {
     cell: u64,
+    /// Where the pile of the row before is among those that are open.
+    last: usize,
     /// By code of the price group.
     open: Vec<(Option<u32>, Pile)>,
     closed: Vec<(u64, Option<u32>, Pile)>,
@@ -52,14 +54,14 @@ impl Piles {
             self.close();
             self.cell = cell;
         }
-        let at = match self.open.iter().position(|(it, _)| *it == group) {
-            Some(at) => at,
-            None => {
+        // Mostly the next row is of the group of the row before.
+        if self.open.get(self.last).is_none_or(|(it, _)| *it != group) {
+            self.last = self.open.iter().position(|(it, _)| *it == group).unwrap_or_else(|| {
                 self.open.push((group, Pile::default()));
                 self.open.len() - 1
-            }
-        };
-        if let Some((_, pile)) = self.open.get_mut(at) {
+            });
+        }
+        if let Some((_, pile)) = self.open.get_mut(self.last) {
             pile.count += 1;
             if group.is_some() {
                 pile.sum_millionths = pile.sum_millionths.saturating_add(millionths(amount));

@@ -231,6 +231,25 @@ impl<'a> Filter<'a> {
             };
             column.keep_within(*min, *max, mask);
         }
+        let count = count(mask);
+        if count == 0 || (self.is_cheap() && (inside || self.areas.is_empty())) {
+            return count;
+        }
+        self.keep_rarer(leaf, inside, mask)
+    }
+
+    /// Whether [`keep`](Self::keep) compares all there is to compare in its first part.
+    const fn is_cheap(&self) -> bool {
+        self.codes.is_empty()
+            && self.amenity_bits == 0
+            && self.more_amenities.is_empty()
+            && self.published_from.is_none()
+    }
+
+    fn keep_rarer(&self, leaf: &RowLeaf, inside: bool, mask: &mut [u8]) -> usize {
+        if self.amenity_bits != 0 || !self.more_amenities.is_empty() {
+            leaf.keep_amenities(self.amenity_bits, &self.more_amenities, mask);
+        }
         for (column, set) in &self.codes {
             let column = match column {
                 CodeColumn::Territory => leaf.territories(),
@@ -240,15 +259,19 @@ impl<'a> Filter<'a> {
             };
             column.keep_in(set, mask);
         }
-        if self.amenity_bits != 0 || !self.more_amenities.is_empty() {
-            leaf.keep_amenities(self.amenity_bits, &self.more_amenities, mask);
-        }
         if let Some(from) = self.published_from {
             leaf.published.keep_from(from, mask);
         }
-        if !inside && mask.contains(&1) {
+        if !inside && count(mask) > 0 {
             self.areas.iter().for_each(|area| area.keep(leaf, mask));
         }
-        mask.iter().map(|wanted| usize::from(*wanted)).sum()
+        count(mask)
     }
+}
+
+/// The rows of a mask that are wanted.
+fn count(mask: &[u8]) -> usize {
+    let (eights, rest) = mask.as_chunks::<8>();
+    let of_eights: u32 = eights.iter().map(|eight| u64::from_le_bytes(*eight).count_ones()).sum();
+    of_eights as usize + rest.iter().map(|wanted| usize::from(*wanted)).sum::<usize>()
 }

@@ -231,8 +231,18 @@ impl RowLeaf {
 
     /// Keeps the rows wanted whose property type is in a set of bits, by [`Values::property`].
     pub(super) fn keep_properties(&self, set: u16, mask: &mut [u8]) {
+        if set.count_ones() == 1 {
+            // One is compared with many rows at once.
+            let only = u8::try_from(set.trailing_zeros()).unwrap_or(u8::MAX);
+            for (wanted, value) in mask.iter_mut().zip(&self.properties) {
+                *wanted &= u8::from(*value == only);
+            }
+            return;
+        }
         for (wanted, value) in mask.iter_mut().zip(&self.properties) {
-            *wanted &= u8::from(set >> value & 1 == 1);
+            if *wanted != 0 {
+                *wanted = u8::from(set >> value & 1 == 1);
+            }
         }
     }
 

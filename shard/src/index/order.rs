@@ -9,7 +9,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use super::{
     Row,
-    area::nearest_km,
+    area::Reference,
     column::Times,
     columns::IndexView,
     facets::PartialFacets,
@@ -20,7 +20,7 @@ use super::{
     zone::Zone,
 };
 use crate::{
-    geo::{LatLng, distance_km},
+    geo::distance_km,
     query::{HitOrder, Query, Sort},
 };
 
@@ -29,9 +29,6 @@ pub(super) const LACKS_IT: u64 = u64::MAX;
 
 /// What one step along the ids costs, in rows that are picked from; measured.
 const STEP_COST: u64 = 50;
-
-/// A lower bound of a distance loses this part of itself to rounding.
-const DISTANCE_MARGIN: f64 = 1e-9;
 
 /// What one shard's index answers.
 #[derive(Debug, Clone, PartialEq)]
@@ -148,7 +145,7 @@ impl<'a> Best<'a, '_> {
 struct Order<'a> {
     sort: Sort,
     listing_type: usize,
-    reference: Option<LatLng>,
+    reference: Option<Reference>,
     scores: &'a Scores<'a>,
 }
 
@@ -164,10 +161,8 @@ impl Order<'_> {
             Sort::Newest => {
                 zone.published.get(self.listing_type).map_or(LACKS_IT, |it| latest_first(*it))
             }
-            Sort::Distance => match self.reference {
-                Some(from) if !zone.lat.is_empty() => {
-                    ascending(nearest_km(from, zone.lat, zone.lng) * (1.0 - DISTANCE_MARGIN))
-                }
+            Sort::Distance => match &self.reference {
+                Some(from) if !zone.lat.is_empty() => ascending(from.least_km(zone.lat, zone.lng)),
                 _ => LACKS_IT,
             },
         }
@@ -197,15 +192,13 @@ impl Order<'_> {
 
     fn note_distances<'a>(&self, leaf: &'a RowLeaf, mask: &Mask, best: &mut Best<'a, '_>) {
         for at in mask.places() {
-            let (lat, lng) = (leaf.lat.get(at), leaf.lng.get(at));
-            let Some(from) = self.reference.filter(|_| !lat.is_nan()) else {
+            let (Some(from), Some(place)) = (&self.reference, leaf.location(at)) else {
                 best.note(LACKS_IT, leaf, at);
                 continue;
             };
-            // No place is nearer than its latitude is, and most are ruled out by that alone.
-            let least = (lat - from.lat).abs().to_radians() * crate::geo::EARTH_RADIUS_KM;
-            if ascending(least * (1.0 - DISTANCE_MARGIN)) <= best.key_max {
-                best.note(ascending(distance_km(from, LatLng { lat, lng })), leaf, at);
+            // Most are ruled out by a bound that costs less than the distance.
+            if ascending(from.at_least_km(place)) <= best.key_max {
+                best.note(ascending(from.distance_km(place)), leaf, at);
             }
         }
     }
@@ -266,7 +259,7 @@ impl IndexView {
         let order = Order {
             sort: query.sort,
             listing_type: usize::from(selection.listing_type),
-            reference: query.reference(),
+            reference: query.reference().map(Reference::new),
             scores: &selection.scores,
         };
         let wanted = query.limit as usize + 1;

@@ -26,25 +26,21 @@ impl Mask {
         /// Gathers the lowest bits of eight bytes in the highest byte of the product.
         const GATHER: u64 = 0x0102_0408_1020_4080;
         let mut mask = Self::default();
-        for (at, eight) in bytes.chunks(8).enumerate() {
-            let mut padded = [0; 8];
-            for (to, from) in padded.iter_mut().zip(eight) {
-                *to = *from;
+        for (word, bytes) in mask.0.iter_mut().zip(bytes.chunks(64)) {
+            let (eights, rest) = bytes.as_chunks::<8>();
+            for (at, eight) in eights.iter().enumerate() {
+                *word |= (u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56) << (at * 8);
             }
-            let bits = u64::from_le_bytes(padded).wrapping_mul(GATHER) >> 56;
-            if let Some(word) = mask.0.get_mut(at / 8) {
-                *word |= bits << (at % 8 * 8);
+            for (at, byte) in rest.iter().enumerate() {
+                *word |= u64::from(*byte) << (eights.len() * 8 + at);
             }
         }
         mask
     }
 
     /// The places of the rows, ascending.
-    pub(super) fn places(&self) -> impl Iterator<Item = usize> + use<> {
-        self.0
-            .into_iter()
-            .enumerate()
-            .flat_map(|(word, bits)| Bits(bits).map(move |it| word * 64 + it))
+    pub(super) const fn places(&self) -> Places {
+        Places { words: self.0, first: 0 }
     }
 
     /// The places of the rows as bytes.
@@ -58,19 +54,33 @@ impl Mask {
     }
 }
 
-/// The numbers of the bits that are set, ascending.
-struct Bits(u64);
+/// The places of a mask, ascending.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    /// The current word and those behind it.
+    words: [u64; ROWS_MAX / 64],
+    /// The place of the first bit of the current word.
+    first: usize,
+}
 
-impl Iterator for Bits {
+impl Iterator for Places {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {
-        if self.0 == 0 {
-            return None;
+        loop {
+            let [word, rest @ ..] = &mut self.words;
+            if *word != 0 {
+                let at = word.trailing_zeros() as usize;
+                *word &= *word - 1;
+                return Some(self.first + at);
+            }
+            let [a, b, c] = *rest;
+            if [a, b, c] == [0; 3] {
+                return None;
+            }
+            self.words = [a, b, c, 0];
+            self.first += 64;
         }
-        let at = self.0.trailing_zeros();
-        self.0 &= self.0 - 1;
-        Some(at as usize)
     }
 }
 

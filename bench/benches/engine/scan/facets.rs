@@ -1,6 +1,6 @@
 //! Counts over the rows that match, in arrays by code.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hexpop_shard::{FacetName, PartialFacets, PartialPrices, PriceTally, Query, ValueCounts};
 
@@ -68,8 +68,10 @@ impl<'a> Counters<'a> {
             property_types: self.property.map(|it| values(&scan.property, it, |key| *key)),
             bedrooms: self.bedrooms.map(|it| values(&scan.bedrooms, it, |key| *key)),
             neighborhoods: (self.neighborhood)
-                .map(|it| values(&scan.neighborhood, it, |(name, _)| name.clone())),
-            energy_ratings: self.energy.map(|it| values(&scan.energy, it, Clone::clone)),
+                .map(|it| values(&scan.neighborhood, it, |(name, _)| Arc::from(name.as_str()))),
+            energy_ratings: self
+                .energy
+                .map(|it| values(&scan.energy, it, |name| Arc::from(name.as_str()))),
             prices: self.prices.map(|tallies| PartialPrices {
                 missing: tallies[0].count,
                 groups: (scan.group.keys().iter().copied().zip(tallies.into_iter().skip(1)))
@@ -110,5 +112,5 @@ fn values<K: Ord, C: Code, N: Ord>(
             *counts.entry(name(key)).or_insert(0) += count;
         }
     }
-    ValueCounts { counts, missing }
+    ValueCounts { counts: counts.into_iter().collect(), missing }
 }

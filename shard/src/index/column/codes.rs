@@ -99,9 +99,26 @@ impl Codes {
 
     /// Keeps the rows wanted whose code is in the set.
     pub(in crate::index) fn keep_in(&self, set: &CodeSet, mask: &mut [u8]) {
-        fn keep<T: Copy + Into<u32>>(values: &[T], set: &CodeSet, mask: &mut [u8]) {
+        fn keep<T: Copy + Into<u32> + TryFrom<u32> + PartialEq>(
+            values: &[T],
+            set: &CodeSet,
+            mask: &mut [u8],
+        ) {
+            // A single code is compared with many rows at once.
+            if let Some(only) = set.only {
+                return match T::try_from(only) {
+                    Ok(only) => {
+                        for (wanted, value) in mask.iter_mut().zip(values) {
+                            *wanted &= u8::from(*value == only);
+                        }
+                    }
+                    Err(_wider) => mask.fill(0),
+                };
+            }
             for (wanted, value) in mask.iter_mut().zip(values) {
-                *wanted &= u8::from(set.has_stored((*value).into()));
+                if *wanted != 0 {
+                    *wanted = u8::from(set.has_stored((*value).into()));
+                }
             }
         }
         match self {
@@ -116,14 +133,15 @@ impl Codes {
     /// none, and grows as needed.
     pub(in crate::index) fn count(&self, rows: &[u8], counts: &mut Vec<u32>) {
         fn tally<T: Copy + Into<u32>>(values: &[T], rows: &[u8], counts: &mut Vec<u32>) {
-            let greatest = values.iter().map(|value| (*value).into()).max().unwrap_or(0);
-            if counts.len() <= greatest as usize {
-                counts.resize(greatest as usize + 1, 0);
-            }
             for at in rows {
-                if let Some(value) = values.get(usize::from(*at))
-                    && let Some(count) = counts.get_mut((*value).into() as usize)
-                {
+                let Some(value) = values.get(usize::from(*at)) else {
+                    continue;
+                };
+                let place = (*value).into() as usize;
+                if counts.len() <= place {
+                    counts.resize(place + 1, 0);
+                }
+                if let Some(count) = counts.get_mut(place) {
                     *count += 1;
                 }
             }
@@ -159,6 +177,8 @@ impl Codes {
 pub(in crate::index) struct CodeSet {
     /// By one more than the code; the place of "none" is never set.
     bits: Vec<u64>,
+    /// What stands for the code, if there is but one.
+    only: Option<u32>,
     /// [`bloom`] of the codes.
     pub(in crate::index) bloom: u64,
 }
@@ -176,6 +196,8 @@ impl CodeSet {
             if set.bits.len() <= place / 64 {
                 set.bits.resize(place / 64 + 1, 0);
             }
+            let is_first = set.bloom == 0;
+            set.only = is_first.then(|| stored(Some(code)));
             if let Some(word) = set.bits.get_mut(place / 64) {
                 *word |= 1 << (place % 64);
             }

@@ -46,12 +46,17 @@ fn long(value: f64, scale: f64) -> Option<i32> {
     whole(value, scale, f64::from(i32::MAX)).map(|scaled| scaled as i32)
 }
 
-const fn from_short(value: i16, scale: f64) -> f64 {
-    if value == NO_SHORT { f64::NAN } else { value as f64 / scale }
+/// The number that a whole one stands for; most are whole themselves, and dividing takes time.
+fn unscaled(whole: f64, scale: f64) -> f64 {
+    if scale == 1.0 { whole } else { whole / scale }
 }
 
-const fn from_long(value: i32, scale: f64) -> f64 {
-    if value == NO_LONG { f64::NAN } else { value as f64 / scale }
+fn from_short(value: i16, scale: f64) -> f64 {
+    if value == NO_SHORT { f64::NAN } else { unscaled(f64::from(value), scale) }
+}
+
+fn from_long(value: i32, scale: f64) -> f64 {
+    if value == NO_LONG { f64::NAN } else { unscaled(f64::from(value), scale) }
 }
 
 impl Numbers {

@@ -157,9 +157,8 @@ pub(crate) fn matches(row: &Row, ask: &Value) -> bool {
     let same = |name: &str, value: &Option<String>| {
         text(ask, name).is_none_or(|wanted| value.as_ref() == Some(&wanted))
     };
-    let amenities = ask.get("amenities").and_then(Value::as_array).cloned().unwrap_or_default();
-    let territories = ask.get("territories").and_then(Value::as_array).cloned().unwrap_or_default();
-    let ids = ask.get("ids").and_then(Value::as_array).cloned().unwrap_or_default();
+    let list = |name: &str| ask.get(name).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let (ids, amenities, territories) = (list("ids"), list("amenities"), list("territories"));
     row.active
         && (ids.is_empty() || ids.iter().any(|it| *it == row.id))
         && row.listing_type == ask["listingType"].as_str().unwrap()
@@ -203,6 +202,21 @@ impl Hit<'_> {
     pub(crate) fn place(&self) -> Place {
         Place { key: self.key, id: self.row.id.clone() }
     }
+
+    fn order(&self, other: &Self) -> Ordering {
+        compare((self.key, &self.row.id), (other.key, &other.row.id))
+    }
+}
+
+/// By key, those without one last; then by id.
+fn compare(a: (Option<f64>, &str), b: (Option<f64>, &str)) -> Ordering {
+    let keys = match (a.0, b.0) {
+        (Some(a), Some(b)) => a.partial_cmp(&b).unwrap(),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (None, None) => Ordering::Equal,
+    };
+    keys.then_with(|| a.1.as_bytes().cmp(b.1.as_bytes()))
 }
 
 /// A place in the order of a search.
@@ -214,13 +228,7 @@ pub(crate) struct Place {
 
 impl PartialOrd for Place {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        let keys = match (self.key, other.key) {
-            (Some(a), Some(b)) => a.partial_cmp(&b).unwrap(),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => Ordering::Equal,
-        };
-        Some(keys.then_with(|| self.id.as_bytes().cmp(other.id.as_bytes())))
+        Some(compare((self.key, &self.id), (other.key, &other.id)))
     }
 }
 
@@ -252,7 +260,7 @@ pub(crate) fn search<'a>(rows: &'a [Row], ask: &Value) -> Found<'a> {
         Hit { row, distance, score, key }
     };
     let mut found: Vec<Hit<'a>> = rows.iter().filter(|row| matches(row, ask)).map(hit).collect();
-    found.sort_by(|a, b| a.place().partial_cmp(&b.place()).unwrap());
+    found.sort_by(Hit::order);
     let of_facets: Vec<&Row> = found.iter().map(|hit| hit.row).collect();
     Found { facets: facets::facets(rows, &of_facets, ask), rows: found }
 }

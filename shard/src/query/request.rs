@@ -134,16 +134,16 @@ pub(super) fn read<T>(
 fn search(reader: &mut Reader, fields: &mut Fields, rules: &SearchRules) -> Option<SearchRequest> {
     let filters = filters(reader, fields, rules);
     let sort: Sort = reader.word(fields, "sortBy").unwrap_or(Sort::Relevance);
-    let near = fields.has("near").then(|| lat_lng(reader, fields, "near"));
+    let is_near_given = fields.has("near");
+    let near = lat_lng(reader, fields, "near");
     let limit = page_size(reader, fields);
     let facets: Vec<FacetName> = reader.words(fields, "facets");
     let facet_mode = reader.word(fields, "facetMode").unwrap_or_default();
     let cursor = reader.text(fields, "cursor", CURSOR_CHARS_MAX);
-    let is_near_given = near.is_some();
     let mut query = Query {
         filters: filters?,
         sort,
-        near: near.flatten(),
+        near,
         limit,
         facets,
         facet_mode,
@@ -346,6 +346,7 @@ fn geometry(reader: &mut Reader, fields: &mut Fields) -> Option<Geometry> {
 }
 
 fn radius(reader: &mut Reader, fields: &mut Fields) -> Option<Geometry> {
+    reader.require(fields, "center");
     let center = lat_lng(reader, fields, "center");
     reader.require(fields, "radiusKm");
     let radius_km = reader.number(fields, "radiusKm")?;
@@ -357,6 +358,8 @@ fn radius(reader: &mut Reader, fields: &mut Fields) -> Option<Geometry> {
 }
 
 fn bbox(reader: &mut Reader, fields: &mut Fields) -> Option<Geometry> {
+    reader.require(fields, "topLeft");
+    reader.require(fields, "bottomRight");
     let top_left = lat_lng(reader, fields, "topLeft");
     let bottom_right = lat_lng(reader, fields, "bottomRight");
     let (top_left, bottom_right) = (top_left?, bottom_right?);
@@ -395,7 +398,6 @@ fn polygon(reader: &mut Reader, fields: &mut Fields) -> Option<Geometry> {
 }
 
 fn lat_lng(reader: &mut Reader, fields: &mut Fields, name: &'static str) -> Option<LatLng> {
-    reader.require(fields, name);
     let mut inner = reader.object(fields, name)?;
     let place = coordinates(reader, &mut inner);
     reader.no_more(inner);

@@ -3,9 +3,9 @@
 use hexpop_edge_config::{Epoch, ShardId};
 use hexpop_shard::{
     ClustersAnswer, IngestLine, KeyRange, Listing, ListingsOp, ListingsOutcome, ListingsState,
-    LogPosition, MapRequest, MemoryDocuments, SearchAnswer, SearchRequest, SearchRules, ShardPart,
-    ShardStamp, Space, SuggestRequest, UpsertItem, gather_clusters, gather_search,
-    gather_suggestions,
+    LogPosition, MapRequest, MemoryDocuments, Query, QueryError, SearchAnswer, SearchRequest,
+    SearchRules, ShardPart, ShardStamp, Space, SuggestRequest, UpsertItem, gather_clusters,
+    gather_search, gather_suggestions,
 };
 use serde_json::Value;
 
@@ -68,19 +68,19 @@ pub(crate) fn request(ask: &Value) -> SearchRequest {
 }
 
 pub(crate) fn search(shards: &[Shard], ask: &Value) -> SearchAnswer {
-    let query = request(ask).query;
-    gather_search(
-        &query,
-        parts(shards, |shard| shard.state.view().search(&query, &shard.documents)),
-        false,
-    )
+    answer(shards, &request(ask).query)
 }
 
-pub(crate) fn clusters(shards: &[Shard], ask: &Value) -> ClustersAnswer {
+pub(crate) fn answer(shards: &[Shard], query: &Query) -> SearchAnswer {
+    let parts = parts(shards, |shard| shard.state.view().search(query, &shard.documents));
+    gather_search(query, parts, false)
+}
+
+pub(crate) fn clusters(shards: &[Shard], ask: &Value) -> Result<ClustersAnswer, QueryError> {
     let request =
         MapRequest::from_json(ask.to_string().as_bytes(), &SearchRules::default()).unwrap();
     let parts = parts(shards, |shard| shard.state.view().clusters(&request.query));
-    gather_clusters(&request.query, parts, false).unwrap()
+    gather_clusters(&request.query, parts, false)
 }
 
 pub(crate) fn suggest(shards: &[Shard], prefix: &str) -> Value {
@@ -90,21 +90,16 @@ pub(crate) fn suggest(shards: &[Shard], prefix: &str) -> Value {
     serde_json::to_value(gather_suggestions(&request.query, parts)).unwrap()
 }
 
-/// Follows the cursors of a search to its end, at most `pages` pages; answers ids and distances.
-pub(crate) fn walk(
-    shards: &[Shard],
-    ask: &Value,
-    pages: usize,
-) -> (Vec<(String, Option<f64>)>, Value) {
+/// Follows the cursors of a search to its end, at most `pages` pages; answers the hits, and all of
+/// the first page.
+pub(crate) fn walk(shards: &[Shard], ask: &Value, pages: usize) -> (Vec<Value>, Value) {
     let mut ask = ask.clone();
-    let (mut seen, mut facets) = (Vec::new(), None);
+    let (mut seen, mut first) = (Vec::new(), None);
     for page in 0..pages {
         let answer = serde_json::to_value(search(shards, &ask)).unwrap();
-        for hit in answer["data"].as_array().unwrap() {
-            seen.push((hit["id"].as_str().unwrap().to_owned(), hit["distanceKm"].as_f64()));
-        }
+        seen.extend(answer["data"].as_array().unwrap().iter().cloned());
         if page == 0 {
-            facets = Some(answer.clone());
+            first = Some(answer.clone());
         }
         let cursor = answer["pagination"].get("cursor").cloned();
         assert_eq!(cursor.is_some(), answer["pagination"]["hasMore"].as_bool().unwrap());
@@ -113,5 +108,10 @@ pub(crate) fn walk(
         };
         ask["cursor"] = cursor;
     }
-    (seen, facets.unwrap())
+    (seen, first.unwrap())
+}
+
+/// The ids of hits.
+pub(crate) fn ids(hits: &[Value]) -> Vec<&str> {
+    hits.iter().map(|hit| hit["id"].as_str().unwrap()).collect()
 }

@@ -21,6 +21,11 @@ fn with(name: &str, value: Value) -> (Kind, Vec<String>) {
     (error.kind, error.problems.iter().map(|problem| problem.place.to_string()).collect())
 }
 
+fn is_wrong(name: &str, value: &Value, pointer: &str) {
+    let expected = (Kind::InvalidSearch, vec![pointer.to_owned()]);
+    assert_eq!(with(name, value.clone()), expected, "{name} = {value}");
+}
+
 #[test]
 fn malformed_json_is_its_own_refusal() {
     for body in [
@@ -90,11 +95,7 @@ fn wrong_values_are_named() {
         ("geoFilter", json!({"type": "polygon"}), "#/geoFilter/points"),
     ];
     for (name, value, pointer) in cases {
-        assert_eq!(
-            with(name, value.clone()),
-            (Kind::InvalidSearch, vec![pointer.to_owned()]),
-            "{name} = {value}"
-        );
+        is_wrong(name, &value, pointer);
     }
     let error = refused("{}");
     assert_eq!(error.problems[0].detail, "is required");
@@ -170,6 +171,76 @@ fn areas_that_are_none_are_invalid_geometry() {
 }
 
 #[test]
+fn wrong_values_of_the_platform_s_fields_are_named_too() {
+    for (name, value, pointer) in [
+        ("ids", json!("a"), "#/ids"),
+        ("ids", json!([1]), "#/ids/0"),
+        ("ids", json!(vec!["x"; 101]), "#/ids"),
+        ("ids", json!(["x".repeat(201)]), "#/ids/0"),
+        ("near", json!([1, 2]), "#/near"),
+        ("near", json!({"lat": 1}), "#/near/lng"),
+        ("near", json!({"lat": "1", "lng": 1}), "#/near/lat"),
+        ("facetMode", json!("ExcludeOwn"), "#/facetMode"),
+        ("facetMode", json!(true), "#/facetMode"),
+        ("pageSize", json!(0), "#/pageSize"),
+        ("pageSize", json!(201), "#/pageSize"),
+        ("page", json!(1), "#/page"),
+        ("page", json!(-1), "#/page"),
+        ("page", json!("0"), "#/page"),
+    ] {
+        is_wrong(name, &value, pointer);
+    }
+}
+
+#[test]
+fn a_place_to_measure_from_must_be_on_the_map() {
+    let (kind, places) = with("near", json!({"lat": 90.5, "lng": 181}));
+    assert_eq!(
+        (kind, places),
+        (Kind::InvalidGeometry, vec!["#/near/lat".into(), "#/near/lng".into()])
+    );
+    // One problem, not also that the order lacks a place.
+    let error = refused(r#"{"listingType":"sale","sortBy":"distance","near":{"lat":1,"lng":999}}"#);
+    assert_eq!((error.kind, error.problems.len()), (Kind::InvalidGeometry, 1));
+    let box_ = json!({"type": "bbox", "topLeft": {"lat": 1, "lng": 0}, "bottomRight": {"lat": 0, "lng": 1}});
+    let ask = json!({"listingType": "sale", "sortBy": "distance", "geoFilter": box_, "near": null});
+    let error = refused(&ask.to_string());
+    assert_eq!(error.detail(), "#/sortBy: distance needs near, or a geoFilter of type radius");
+}
+
+#[test]
+fn pages_have_sizes_and_no_numbers() {
+    let rules = SearchRules::default();
+    let limit = |body: Value| {
+        let body = body.to_string();
+        SearchRequest::from_json(body.as_bytes(), &rules).map(|request| request.query.limit)
+    };
+    let sale = |name: &str, value: Value| {
+        let mut ask = json!({"listingType": "sale", "page": 0});
+        ask[name] = value;
+        ask
+    };
+    assert_eq!(limit(sale("page", json!(0))), Ok(20));
+    assert_eq!(limit(sale("page", json!(0.0))), Ok(20));
+    assert_eq!(limit(sale("pageSize", json!(7))), Ok(7));
+    assert_eq!(limit(sale("pageSize", Value::Null)), Ok(20));
+    let mut both = sale("pageSize", json!(7));
+    both["limit"] = json!(7);
+    assert_eq!(limit(both.clone()), Ok(7));
+    both["limit"] = json!(8);
+    let error = refused(&both.to_string());
+    assert_eq!(error.problems.len(), 1);
+    assert_eq!(error.problems[0].place.to_string(), "#/pageSize");
+    let error = refused(r#"{"listingType":"sale","page":2}"#);
+    assert!(error.detail().contains("pagination.cursor"), "{error}");
+    // Of a map view there are no pages.
+    let map =
+        r#"{"listingType":"sale","resolution":5,"page":0,"pageSize":5,"near":{"lat":1,"lng":1}}"#;
+    let error = MapRequest::from_json(map.as_bytes(), &rules).unwrap_err();
+    assert_eq!((error.kind, error.problems.len()), (Kind::UnknownFilter, 3));
+}
+
+#[test]
 fn ranges_the_wrong_way_round_are_refused() {
     let error = refused(
         r#"{"listingType":"sale","priceMin":5,"priceMax":4,"sqMetersMin":9,"sqMetersMax":1}"#,
@@ -198,6 +269,17 @@ fn unknown_fields_are_refused_with_what_was_meant() {
     );
     assert!(details.contains(&("#/wheelchair".into(), "unknown field".into())));
     assert!(details.contains(&("#/a~1b".into(), "unknown field".into())));
+    for (name, meant) in [
+        ("id", "ids"),
+        ("facetmode", "facetMode"),
+        ("facetsMode", "facetMode"),
+        ("pagesize", "pageSize"),
+        ("near_", "near"),
+        ("pages", "page"),
+    ] {
+        let error = refused(&json!({"listingType": "sale", name: 1}).to_string());
+        assert_eq!(error.problems[0].detail, format!("unknown field; did you mean {meant}?"));
+    }
     let nested = json!({"type": "radius", "center": {"lat": 1, "lng": 1, "alt": 5}, "radiusKm": 1, "radius": 5});
     let (kind, places) = with("geoFilter", nested);
     assert_eq!(kind, Kind::UnknownFilter);
@@ -248,6 +330,20 @@ fn query_strings_name_parameters() {
             "geoFilter.points",
             "must be numbered from 0, or repeat in parallel",
         ),
+        ("listingType=sale&near.lat=1&near.lng=x", "near.lng", "must be a number, not `x`"),
+        ("listingType=sale&near=1,2", "near", "must be an object, not `1,2`"),
+        ("listingType=sale&limit=5&limit=6", "limit", "is given 2 times"),
+        (
+            "listingType=sale&limit=5&pageSize=6",
+            "pageSize",
+            "is another name of limit, which is given with another value",
+        ),
+        (
+            "listingType=sale&page=1",
+            "page",
+            "must be 0: pages are not numbered, follow pagination.cursor to the next one",
+        ),
+        ("listingType=sale&facetMode=own", "facetMode", "must be one of all, excludeOwn"),
     ] {
         let error = refused(query);
         assert_eq!(error.problems.len(), 1, "{query}: {error:?}");
@@ -273,6 +369,24 @@ fn map_views_and_suggestions_are_checked_too() {
         (r#"{"listingType":"sale","resolution":10}"#, "#/resolution"),
         (r#"{"listingType":"sale","resolution":5,"minCount":0}"#, "#/minCount"),
         (r#"{"listingType":"sale","resolution":5,"sortBy":"newest"}"#, "#/sortBy"),
+        (r#"{"listingType":"sale","resolution":5,"limit":0}"#, "#/limit"),
+        (r#"{"listingType":"sale","resolution":5,"limit":10001}"#, "#/limit"),
+        (r#"{"listingType":"sale","resolution":5,"bound":1}"#, "#/bound"),
+        (r#"{"listingType":"sale","resolution":5,"bounds":[1]}"#, "#/bounds"),
+        (
+            r#"{"listingType":"sale","resolution":5,"bounds":{"topLeft":{"lat":1,"lng":1}}}"#,
+            "#/bounds/bottomRight",
+        ),
+        (
+            r#"{"listingType":"sale","resolution":5,"bounds":{"topLeft":{"lat":1,"lng":1},
+                "bottomRight":{"lat":2,"lng":2}}}"#,
+            "#/bounds/topLeft/lat",
+        ),
+        (
+            r#"{"listingType":"sale","resolution":5,"bounds":{"type":"bbox",
+                "topLeft":{"lat":1,"lng":1},"bottomRight":{"lat":0,"lng":2}}}"#,
+            "#/bounds/type",
+        ),
     ] {
         let error = MapRequest::from_json(body.as_bytes(), &rules).unwrap_err();
         assert_eq!(error.problems.len(), 1, "{body}: {error:?}");
@@ -311,5 +425,28 @@ fn the_order_and_repetition_of_lists_do_not_matter() {
             r#"{"facets":["propertyTypes","bedrooms","bedrooms"],"priceMin":1000.0,"amenities":["a","b"],"listingType":"sale","limit":20,"query":" "}"#
         )
     );
-    assert_ne!(canonical(r#"{"listingType":"sale"}"#), canonical(r#"{"listingType":"rent"}"#));
+    assert_eq!(
+        canonical(
+            r#"{"listingType":"sale","ids":["b","a","b"],"pageSize":5,"page":0,"near":{"lat":-0.0,"lng":1}}"#
+        ),
+        canonical(
+            r#"{"listingType":"sale","near":{"lng":1.0,"lat":0},"limit":5,"ids":["a","b"],"facetMode":"all"}"#
+        )
+    );
+    let plain = canonical(r#"{"listingType":"sale"}"#);
+    for other in [
+        r#"{"listingType":"rent"}"#,
+        r#"{"listingType":"sale","ids":["a"]}"#,
+        r#"{"listingType":"sale","near":{"lat":0,"lng":0}}"#,
+        r#"{"listingType":"sale","facetMode":"excludeOwn"}"#,
+        r#"{"listingType":"sale","pageSize":5}"#,
+    ] {
+        assert_ne!(plain, canonical(other), "{other}");
+    }
+    let mut request =
+        SearchRequest::from_json(br#"{"listingType":"sale"}"#, &SearchRules::default()).unwrap();
+    let pages = request.query.pages_hash();
+    request.accept_language("it", &SearchRules::default());
+    assert_ne!(plain, request.query.canonical());
+    assert_eq!(pages, request.query.pages_hash());
 }

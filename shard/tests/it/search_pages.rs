@@ -32,7 +32,7 @@ fn pages_neither_overlap_nor_skip_among_ties() {
         let ask = json!({"listingType": "sale", "sortBy": sort, "limit": 199});
         let (seen, first) = market::walk(&shards, &ask, usize::MAX);
         assert_eq!(first["pagination"]["total"], 5_000);
-        let ids: Vec<_> = seen.into_iter().map(|(id, _)| id).collect();
+        let ids = market::ids(&seen);
         let lacks = |number: &usize| number % 1_000 < 3;
         let all = 0..5_000_usize;
         let mut expected: Vec<String> = Vec::new();
@@ -75,14 +75,19 @@ fn a_cursor_belongs_to_its_search() {
         assert_eq!(error.problems[0].place.to_string(), "#/cursor");
         error.kind
     };
-    // Page size and facets may change.
+    // What is shown may change, and where distances are measured from if nothing is ordered by them.
     let mut other = ask.clone();
     other["limit"] = json!(7);
     other["facets"] = json!([]);
+    other["facetMode"] = json!("excludeOwn");
+    other["near"] = json!({"lat": 1, "lng": 1});
     market::request(&other);
-    for (name, value) in
-        [("sortBy", json!("price_desc")), ("priceMin", json!(1)), ("listingType", json!("rent"))]
-    {
+    for (name, value) in [
+        ("sortBy", json!("price_desc")),
+        ("priceMin", json!(1)),
+        ("listingType", json!("rent")),
+        ("ids", json!(["l1"])),
+    ] {
         let mut other = ask.clone();
         other[name] = value;
         assert_eq!(refusal(&other), QueryErrorKind::InvalidCursor, "{name}");
@@ -103,6 +108,34 @@ fn a_cursor_belongs_to_its_search() {
         let mut other = ask.clone();
         other["cursor"] = json!(text);
         assert_eq!(refusal(&other), QueryErrorKind::InvalidCursor, "{text}");
+    }
+}
+
+#[test]
+fn a_cursor_by_distance_belongs_to_its_place() {
+    let mut shard = Shard::new();
+    let listing = |(number, lat): (usize, f64)| {
+        market::parse(
+            &json!({"id": format!("l{number}"), "listingType": "sale", "status": "active",
+            "country": "IT", "region": "lazio", "location": {"lat": lat, "lng": 12.0}}),
+        )
+    };
+    shard.store((0..9).zip([41.0, 41.5, 42.0].into_iter().cycle()).map(listing).collect());
+    let shards = [shard];
+    let area = json!({"type": "radius", "center": {"lat": 41, "lng": 12}, "radiusKm": 500});
+    let mut ask = json!({"listingType": "sale", "sortBy": "distance", "limit": 4,
+        "near": {"lat": 42, "lng": 12}, "geoFilter": area});
+    // The reference is `near`, not the centre.
+    let (seen, _) = market::walk(&shards, &ask, usize::MAX);
+    assert_eq!(market::ids(&seen), ["l2", "l5", "l8", "l1", "l4", "l7", "l0", "l3", "l6"]);
+    assert_eq!(seen[0]["distanceKm"], 0.0);
+    ask["cursor"] = json!(first_cursor(&shards, &ask));
+    for near in [json!({"lat": 42, "lng": 12.1}), Value::Null] {
+        let mut other = ask.clone();
+        other["near"] = near;
+        let body = other.to_string();
+        let error = SearchRequest::from_json(body.as_bytes(), &SearchRules::default()).unwrap_err();
+        assert_eq!(error.kind, QueryErrorKind::InvalidCursor, "{body}");
     }
 }
 
@@ -149,7 +182,8 @@ fn the_answer_has_the_documented_shape() {
     let map = market::clusters(
         std::slice::from_ref(&shard),
         &json!({"listingType": "rent", "resolution": 5}),
-    );
+    )
+    .unwrap();
     let map = serde_json::to_value(map).unwrap();
     assert_eq!(map["cells"][0]["medianPrice"], 100_000);
     assert_eq!(map["cells"][0]["h3"].as_str().unwrap().len(), 15);

@@ -1,309 +1,230 @@
 //! Random listings and random questions of every kind, against a scan of the documents.
 
-use std::collections::BTreeMap;
-
-use hexpop_shard::{DeleteItem, ListingsOp, MapRequest, SearchRequest, SearchRules};
+use hexpop_shard::{Languages, MapRequest, ProblemPlace, SearchRequest, SearchRules};
 use proptest::prelude::*;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::{
-    market::{self, Shard},
-    oracle::{self, Row},
-    seeded::Seeded,
-};
+use crate::{market, oracle, random, seeded::Seeded, world::World};
 
-const TYPES: &[&str] = &["sale", "rent", "auction"];
-const PROPERTIES: &[&str] = &["apartment", "house", "villa", "land"];
-const AMENITIES: &[&str] = &["elevator", "balcony", "wifi", "garden"];
-const NEIGHBORHOODS: &[&str] = &["Brera", "Isola", "São Bento", "Gràcia Nova"];
-const CITIES: &[&str] = &["Milano", "Málaga", "Łódź"];
-const ENERGY: &[&str] = &["A", "B", "A4"];
-const WORDS: &[&str] = &["loft", "Brera", "città", "straße", "view", "vista", "l'été", "LOFTS"];
-const TERRITORIES: &[(&str, &str)] =
-    &[("IT", "lombardia"), ("IT", "lazio"), ("ES", "madrid"), ("FJ", "northern")];
-
-fn sentence(seed: &mut Seeded) -> String {
-    seed.some(WORDS, 4).join(" ")
-}
-
-fn amount(seed: &mut Seeded) -> f64 {
-    *seed.pick(&[99_999.99, 100_000.0, 150_000.5, 200_000.0, 350_000.0, 499_999.0, 500_000.0, 0.0])
-}
-
-fn time(seed: &mut Seeded) -> String {
-    format!("2026-01-{:02}T{:02}:00:00Z", 1 + seed.below(3), seed.below(3))
-}
-
-/// Many listings share coordinates, so that distances tie.
-fn place(seed: &mut Seeded) -> Value {
-    let (lat, lng) =
-        *seed.pick(&[(45.4, 9.1), (40.4, -3.7), (-17.0, 179.9), (-17.0, -179.9), (0.0, 0.0)]);
-    let step = |seed: &mut Seeded| (seed.below(7) as f64 - 3.0) * 0.03;
-    let lng: f64 = lng + step(seed);
-    let lng = lng.clamp(-180.0, 180.0);
-    json!({"lat": lat + step(seed), "lng": lng})
-}
-
-fn listing(seed: &mut Seeded, id: &str) -> Value {
-    let kind = *seed.pick(TYPES);
-    let (country, region) = *seed.pick(TERRITORIES);
-    let mut listing = json!({"id": id, "listingType": kind, "country": country, "region": region,
-        "status": if seed.chance(80) { "active" } else { *seed.pick(&["sold", "draft", "under_offer"]) }});
-    let mut price = json!({"amount": amount(seed), "currency": *seed.pick(&["EUR", "PLN"])});
-    if kind == "rent" && seed.chance(80) {
-        price["period"] = json!(seed.pick(&["night", "month", "2_nights"]));
-    }
-    let optional: Vec<(&str, Value)> = vec![
-        ("price", price),
-        ("location", place(seed)),
-        ("propertyType", json!(seed.pick(PROPERTIES))),
-        ("neighborhood", json!(seed.pick(NEIGHBORHOODS))),
-        ("city", json!(seed.pick(CITIES))),
-        ("energyRating", json!(seed.pick(ENERGY))),
-        ("sqMeters", json!(seed.below(5) as f64 * 12.5)),
-        ("bedrooms", json!(*seed.pick(&[0.0, 1.0, 2.0, 2.5]))),
-        ("bathrooms", json!(*seed.pick(&[1.0, 2.25]))),
-        ("publishedAt", json!(time(seed))),
-        (
-            "title",
-            if seed.chance(50) {
-                json!(sentence(seed))
-            } else {
-                json!({"it": sentence(seed), "en": sentence(seed)})
-            },
-        ),
-        ("description", json!({"de": sentence(seed)})),
-        ("amenities", json!(seed.some(AMENITIES, 3))),
-    ];
-    for (name, value) in optional {
-        match seed.below(10) {
-            0..=7 => listing[name] = value,
-            8 => listing[name] = Value::Null,
-            _ => {}
-        }
-    }
-    listing
-}
-
-fn area(seed: &mut Seeded) -> Value {
-    let center = place(seed);
-    let (lat, lng) = (center["lat"].as_f64().unwrap(), center["lng"].as_f64().unwrap());
-    match seed.below(3) {
-        0 => json!({"type": "radius", "center": center,
-            "radiusKm": *seed.pick(&[0.001, 3.0, 7.5, 40.0, 15_000.0, 20_040.0])}),
-        1 => {
-            let turn = |lng: f64| {
-                if lng > 180.0 {
-                    lng - 360.0
-                } else if lng < -180.0 {
-                    lng + 360.0
-                } else {
-                    lng
-                }
-            };
-            let (height, width) =
-                (seed.pick(&[0.0, 0.03, 0.2]), seed.pick(&[0.0, 0.06, 0.5, 100.0]));
-            json!({"type": "bbox", "topLeft": {"lat": lat + height, "lng": turn(lng - width)},
-                "bottomRight": {"lat": lat - height, "lng": turn(lng + width)}})
-        }
-        // Corners on the grid that the listings stand on, so that borders and corners are hit.
-        _ => {
-            let corners = [(0.06, -0.06), (0.0, 0.09), (-0.06, -0.06), (0.0, -0.03)];
-            let clamp = |lng: f64| lng.clamp(-180.0, 180.0);
-            let points: Vec<Value> = corners
-                .iter()
-                .map(|(dy, dx)| json!({"lat": lat + dy, "lng": clamp(lng.clamp(-179.8, 179.8) + dx)}))
-                .collect();
-            json!({"type": "polygon", "points": points})
-        }
-    }
-}
-
-fn filters(seed: &mut Seeded) -> Value {
-    let mut ask = json!({"listingType": seed.pick(TYPES)});
-    let options: Vec<(&str, usize, Value)> = vec![
-        ("geoFilter", 40, area(seed)),
-        ("propertyTypes", 15, json!(seed.some(PROPERTIES, 3))),
-        ("currency", 15, json!("EUR")),
-        ("period", 5, json!("night")),
-        ("priceMin", 15, json!(100_000)),
-        ("priceMax", 15, json!(350_000.0)),
-        ("sqMetersMin", 10, json!(12.5)),
-        ("sqMetersMax", 10, json!(37.5)),
-        ("bedroomsMin", 10, json!(2)),
-        ("bathroomsMin", 10, json!(2)),
-        ("amenities", 15, json!(seed.some(AMENITIES, 2))),
-        ("energyRatings", 10, json!(seed.some(ENERGY, 2))),
-        ("neighborhoods", 10, json!(seed.some(NEIGHBORHOODS, 2))),
-        ("publishedAfter", 10, json!(time(seed))),
-        ("territories", 20, json!(seed.some(&["IT", "ES:madrid", "FJ", "IT:lazio"], 2))),
-        (
-            "query",
-            30,
-            json!(seed.pick(&[
-                "lof",
-                "loft brer",
-                "Citta",
-                "STRASSE v",
-                "été",
-                "nothing",
-                "  ",
-                "milano l"
-            ])),
-        ),
-    ];
-    for (name, percent, value) in options {
-        if seed.chance(percent) {
-            ask[name] = value;
-        }
-    }
-    ask
-}
-
-fn question(seed: &mut Seeded) -> Value {
-    let mut ask = filters(seed);
-    let radius = ask.get("geoFilter").is_some_and(|area| area["type"] == "radius");
-    let sorts = ["relevance", "price_asc", "price_desc", "newest", "distance"];
-    if seed.chance(80) {
-        ask["sortBy"] = json!(sorts[seed.below(if radius { 5 } else { 4 })]);
-    }
-    ask["limit"] = json!(*seed.pick(&[1, 3, 7, 200]));
-    let facets = [
-        "propertyTypes",
-        "bedrooms",
-        "priceRanges",
-        "priceStats",
-        "neighborhoods",
-        "energyRatings",
-    ];
-    if seed.chance(70) {
-        ask["facets"] = json!(seed.some(&facets, 6));
-    }
-    ask
-}
-
-/// Shards that went through updates, deletions and repetitions, and what must remain.
-fn market(seed: &mut Seeded) -> (Vec<Shard>, Vec<Row>) {
-    let mut shards: Vec<Shard> = (0..1 + seed.below(3)).map(|_| Shard::new()).collect();
-    let mut remaining: BTreeMap<String, Value> = BTreeMap::new();
-    for number in 0..seed.below(60) {
-        let id = format!("{}{number}", seed.pick(&["l-", "L-", "é-", "l_"]));
-        let at = number % shards.len();
-        for version in 1..=1 + seed.below(3) as u64 {
-            let mut json = listing(seed, &id);
-            json["version"] = json!(version);
-            shards[at].store(vec![market::parse(&json)]);
-            if seed.chance(30) {
-                shards[at].store(vec![market::parse(&json)]);
-            }
-            remaining.insert(id.clone(), json);
-        }
-        if seed.chance(15) {
-            let listing = market::parse(&remaining[&id]);
-            let item = DeleteItem { key: listing.key, id: id.clone(), version: listing.version };
-            shards[at].apply(2, &ListingsOp::Delete { items: vec![item] });
-            remaining.remove(&id);
-        }
-    }
-    let rows = remaining.into_values().map(|json| Row::new(without_nulls(json))).collect();
-    (shards, rows)
-}
-
-fn without_nulls(json: Value) -> Value {
-    let Value::Object(members) = json else {
-        return json;
+/// The resolution that the refusal of a map view must suggest.
+fn coarser(rows: &[oracle::Row], ask: &Value, limit: usize) -> Option<u64> {
+    let fits = |resolution: &u64| {
+        let mut ask = ask.clone();
+        ask["resolution"] = json!(resolution);
+        oracle::clusters(rows, &ask).len() <= limit
     };
-    Value::Object(members.into_iter().filter(|(_, value)| !value.is_null()).collect::<Map<_, _>>())
+    (3..ask["resolution"].as_u64().unwrap()).rev().find(fits)
 }
 
-/// The flat form of a question.
-fn flat(ask: &Value) -> String {
-    fn add(name: &str, value: &Value, out: &mut Vec<String>) {
-        match value {
-            Value::Object(members) => {
-                members.iter().for_each(|(key, value)| add(&format!("{name}.{key}"), value, out));
-            }
-            Value::Array(items) if items.iter().any(Value::is_object) => items
-                .iter()
-                .enumerate()
-                .for_each(|(at, value)| add(&format!("{name}.{at}"), value, out)),
-            Value::Array(items) => items.iter().for_each(|value| add(name, value, out)),
-            Value::String(text) => {
-                let text: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
-                out.push(format!("{name}={text}"));
-            }
-            other => out.push(format!("{name}={other}")),
+fn check_search(world: &World, rows: &[oracle::Row], ask: &Value) -> Result<(), TestCaseError> {
+    let expected = oracle::search(rows, ask);
+    let (seen, first) = market::walk(&world.shards, ask, usize::MAX);
+    let wanted: Vec<_> = expected.rows.iter().map(|hit| hit.row.id.as_str()).collect();
+    prop_assert_eq!(market::ids(&seen), wanted, "{}", ask);
+    prop_assert_eq!(&first["pagination"]["total"], &json!(expected.rows.len()));
+    prop_assert!(
+        oracle::close(&first["facets"], &expected.facets),
+        "{}\n{}\n{}",
+        ask,
+        first["facets"],
+        expected.facets
+    );
+    for (hit, wanted) in seen.iter().zip(&expected.rows) {
+        let distance = hit.get("distanceKm").and_then(Value::as_f64);
+        prop_assert_eq!(distance.is_some(), wanted.distance.is_some(), "{}", ask);
+        prop_assert!((distance.unwrap_or(0.0) - wanted.distance.unwrap_or(0.0)).abs() < 1e-6);
+        prop_assert_eq!(hit.get("score").cloned(), wanted.score.map(|score| json!(score)));
+    }
+    Ok(())
+}
+
+fn check_map(world: &World, rows: &[oracle::Row], ask: &Value) -> Result<(), TestCaseError> {
+    let expected = oracle::clusters(rows, ask);
+    let limit = ask.get("limit").and_then(Value::as_u64).unwrap_or(2_000) as usize;
+    let answer = match market::clusters(&world.shards, ask) {
+        Ok(answer) => answer,
+        Err(error) => {
+            prop_assert!(expected.len() > limit, "{}: {:?}", ask, error);
+            prop_assert_eq!(error.kind.status(), 422);
+            prop_assert_eq!(
+                &error.problems[0].place,
+                &ProblemPlace::Pointer("#/resolution".into())
+            );
+            let hint = match coarser(rows, ask, limit) {
+                Some(resolution) => format!("ask for resolution {resolution},"),
+                None => "ask for a smaller area,".to_owned(),
+            };
+            prop_assert!(error.detail().contains(&hint), "{}: {:?}, not {}", ask, error, hint);
+            return Ok(());
         }
+    };
+    let answer = serde_json::to_value(answer).unwrap();
+    let cells = answer["cells"].as_array().unwrap();
+    prop_assert_eq!(cells.len(), expected.len(), "{}", ask);
+    prop_assert!(cells.len() <= limit, "{}", ask);
+    for cell in cells {
+        let word = |name: &str| cell.get(name).map(|it| it.as_str().unwrap().to_owned());
+        let key = (word("h3").unwrap(), word("currency"), word("period"));
+        let (count, avg, median) = expected[&key];
+        let of = |name: &str| cell.get(name).cloned().unwrap_or_default();
+        prop_assert_eq!(&cell["count"], &json!(count));
+        prop_assert!(oracle::close(&json!(avg), &of("avgPrice")), "{} {:?}", cell, avg);
+        prop_assert!(oracle::close(&json!(median), &of("medianPrice")), "{} {:?}", cell, median);
     }
-    let mut out = Vec::new();
-    for (name, value) in ask.as_object().unwrap() {
-        add(name, value, &mut out);
+    let counts: Vec<_> = cells.iter().map(|cell| cell["count"].as_u64().unwrap()).collect();
+    prop_assert!(counts.is_sorted_by(|a, b| a >= b));
+    Ok(())
+}
+
+fn check_suggestions(world: &World, rows: &[oracle::Row]) -> Result<(), TestCaseError> {
+    for prefix in ["m", "mala", "LOD", "gracia n", "sao", "lo", "x"] {
+        let answer = market::suggest(&world.shards, prefix);
+        let expected: Vec<Value> = oracle::suggest(rows, prefix)
+            .into_iter()
+            .map(|(text, kind, territory, count, center)| {
+                let mut it =
+                    json!({"text": text, "kind": kind, "territory": territory, "count": count});
+                if let Some((lat, lng)) = center {
+                    it["center"] = json!({"lat": lat, "lng": lng});
+                }
+                it
+            })
+            .collect();
+        let same = oracle::close(&answer["suggestions"], &json!(expected));
+        prop_assert!(same, "{} {:?}", answer, expected);
     }
-    out.join("&")
+    Ok(())
+}
+
+/// 200 cases, or as many as `PROPTEST_CASES` says.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig {
+        cases: cases.unwrap_or(200),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
-    fn searches_equal_a_scan(seed: u64) {
+    fn searches_equal_a_scan_while_listings_change(seed: u64) {
         let mut seed = Seeded(seed);
-        let (shards, rows) = market(&mut seed);
+        let mut world = World::new(&mut seed, 70);
         for _ in 0..12 {
-            let ask = question(&mut seed);
-            let expected = oracle::search(&rows, &ask);
-            let (seen, first) = market::walk(&shards, &ask, usize::MAX);
-            let ids: Vec<_> = seen.iter().map(|(id, _)| id.as_str()).collect();
-            let wanted: Vec<_> = expected.rows.iter().map(|(row, _)| row.id.as_str()).collect();
-            prop_assert_eq!(ids, wanted, "{}", ask);
-            prop_assert_eq!(&first["pagination"]["total"], &json!(expected.rows.len()));
-            prop_assert!(oracle::close(&first["facets"], &expected.facets),
-                "{}\n{}\n{}", ask, first["facets"], expected.facets);
-            for ((_, distance), (_, wanted)) in seen.iter().zip(&expected.rows) {
-                prop_assert_eq!(distance.is_some(), wanted.is_some());
-                prop_assert!((distance.unwrap_or(0.0) - wanted.unwrap_or(0.0)).abs() < 1e-6);
+            let (rows, ids) = (world.rows(), world.ids());
+            check_search(&world, &rows, &random::question(&mut seed, &ids))?;
+            for _ in 0..seed.below(6) {
+                world.step(&mut seed);
             }
         }
     }
 
     #[test]
-    fn maps_and_suggestions_equal_a_scan(seed: u64) {
+    fn maps_and_suggestions_equal_a_scan_while_listings_change(seed: u64) {
         let mut seed = Seeded(seed);
-        let (shards, rows) = market(&mut seed);
+        let mut world = World::new(&mut seed, 70);
         for _ in 0..6 {
-            let mut ask = filters(&mut seed);
-            ask["resolution"] = json!(3 + seed.below(7));
-            if seed.chance(50) {
-                ask["minCount"] = json!(1 + seed.below(3));
+            let (rows, ids) = (world.rows(), world.ids());
+            let mut ask = random::map(&mut seed, &ids);
+            if seed.chance(40) {
+                ask["limit"] = json!(1 + seed.below(8));
             }
-            let answer = serde_json::to_value(market::clusters(&shards, &ask)).unwrap();
-            let expected = oracle::clusters(&rows, &ask);
-            let cells = answer["cells"].as_array().unwrap();
-            prop_assert_eq!(cells.len(), expected.len(), "{}", ask);
-            for cell in cells {
-                let word = |name: &str| cell.get(name).map(|it| it.as_str().unwrap().to_owned());
-                let key = (word("h3").unwrap(), word("currency"), word("period"));
-                let (count, avg, median) = expected[&key];
-                prop_assert_eq!(&cell["count"], &json!(count));
-                prop_assert!(oracle::close(&json!(avg), cell.get("avgPrice").unwrap_or(&Value::Null)));
-                prop_assert!(oracle::close(&json!(median), cell.get("medianPrice").unwrap_or(&Value::Null)));
+            check_map(&world, &rows, &ask)?;
+            for _ in 0..seed.below(10) {
+                world.step(&mut seed);
             }
-            let counts: Vec<_> = cells.iter().map(|cell| cell["count"].as_u64().unwrap()).collect();
-            prop_assert!(counts.is_sorted_by(|a, b| a >= b));
         }
-        for prefix in ["m", "mala", "LOD", "gracia n", "sao", "lo", "x"] {
-            let answer = market::suggest(&shards, prefix);
-            let expected: Vec<Value> = oracle::suggest(&rows, prefix)
-                .into_iter()
-                .map(|(text, kind, territory, count, center)| {
-                    let mut it = json!({"text": text, "kind": kind, "territory": territory, "count": count});
-                    if let Some((lat, lng)) = center {
-                        it["center"] = json!({"lat": lat, "lng": lng});
-                    }
-                    it
-                })
+        check_suggestions(&world, &world.rows())?;
+    }
+
+    /// While listings come and go, those that stay as they are come once each, and every page is
+    /// what a scan finds behind the page before.
+    #[test]
+    fn a_walk_over_changing_listings_neither_overlaps_nor_skips(seed: u64) {
+        let mut seed = Seeded(seed);
+        let mut world = World::new(&mut seed, 120);
+        let mut ask = random::question(&mut seed, &world.ids());
+        if seed.chance(70) {
+            // Nothing but the type, so that there is something to walk over.
+            for name in ["ids", "geoFilter", "propertyTypes", "query", "priceMin", "territories"] {
+                ask.as_object_mut().unwrap().remove(name);
+            }
+            if ask["sortBy"] == "distance" {
+                ask["near"] = random::place(&mut seed);
+            }
+        }
+        for name in ["pageSize", "page"] {
+            ask.as_object_mut().unwrap().remove(name);
+        }
+        let size = 1 + seed.below(4);
+        ask["limit"] = json!(size);
+        let rows = world.rows();
+        let at_first: Vec<String> =
+            oracle::search(&rows, &ask).rows.iter().map(|hit| hit.row.id.clone()).collect();
+        world.forget_touched();
+        let (mut seen, mut last): (Vec<String>, Option<oracle::Place>) = (Vec::new(), None);
+        // Changes keep ahead of no walk for ever.
+        for page in 0.. {
+            let rows = world.rows();
+            let found = oracle::search(&rows, &ask);
+            let behind: Vec<_> = found
+                .rows
+                .iter()
+                .filter(|hit| last.as_ref().is_none_or(|last| hit.place() > *last))
                 .collect();
-            prop_assert!(oracle::close(&answer["suggestions"], &json!(expected)), "{} {:?}", answer, expected);
+            let answer = serde_json::to_value(market::search(&world.shards, &ask)).unwrap();
+            let ids = market::ids(answer["data"].as_array().unwrap());
+            let wanted: Vec<_> =
+                behind.iter().take(size).map(|hit| hit.row.id.as_str()).collect();
+            prop_assert_eq!(&ids, &wanted, "{}", ask);
+            prop_assert_eq!(&answer["pagination"]["total"], &json!(found.rows.len()));
+            prop_assert!(oracle::close(&answer["facets"], &found.facets), "{}", ask);
+            seen.extend(ids.into_iter().map(str::to_owned));
+            last = behind.get(size - 1).map(|hit| hit.place());
+            let Some(cursor) = answer["pagination"].get("cursor") else {
+                prop_assert!(behind.len() <= size);
+                break;
+            };
+            ask["cursor"] = cursor.clone();
+            for _ in 0..if page < 40 { seed.below(5) } else { 0 } {
+                world.step(&mut seed);
+            }
+        }
+        let stayed = |ids: &[String]| -> Vec<String> {
+            ids.iter().filter(|id| !world.is_touched(id)).cloned().collect()
+        };
+        prop_assert_eq!(stayed(&seen), stayed(&at_first), "{}", ask);
+    }
+
+    #[test]
+    fn titles_come_in_the_language_of_the_client(seed: u64) {
+        let mut seed = Seeded(seed);
+        let world = World::new(&mut seed, 40);
+        let rows = world.rows();
+        for _ in 0..6 {
+            let offered = seed.some(&["it", "en", "de-AT", "pt-BR", "zh-Hant"], 4);
+            let offered = if seed.chance(40) { Vec::new() } else { offered };
+            let fallback = *seed.pick(&["en", "it", "und"]);
+            let languages = Languages {
+                offered: offered.iter().map(|tag| tag.parse().unwrap()).collect(),
+                fallback: fallback.parse().ok(),
+            };
+            let rules = SearchRules { languages, ..SearchRules::default() };
+            let wanted = random::languages(&mut seed);
+            let mut request = market::request(&json!({"listingType": "rent", "limit": 200}));
+            request.accept_language(&random::accept(&mut seed, &wanted), &rules);
+            let preferred = oracle::preferred(&wanted, &offered, fallback);
+            prop_assert_eq!(&request.query.languages, &preferred);
+            let answer = market::answer(&world.shards, &request.query);
+            for hit in answer.data {
+                let hit: Value = serde_json::from_str(hit.get()).unwrap();
+                let row = rows.iter().find(|row| hit["id"] == row.id.as_str()).unwrap();
+                let title = oracle::title(&row.json, &preferred);
+                prop_assert_eq!(hit.get("title").cloned(), title.map(Value::from), "{:?}", wanted);
+            }
         }
     }
 
@@ -311,17 +232,20 @@ proptest! {
     fn both_forms_of_a_question_are_one(seed: u64) {
         let mut seed = Seeded(seed);
         let rules = SearchRules::default();
+        let known = ["l-1".to_owned(), "é &=%".to_owned()];
         for _ in 0..20 {
-            let ask = question(&mut seed);
-            let flat_form = SearchRequest::from_query_string(&flat(&ask), &rules).unwrap();
+            let ask = random::question(&mut seed, &known);
+            let flat_form = SearchRequest::from_query_string(&random::flat(&ask), &rules).unwrap();
             prop_assert_eq!(&flat_form, &market::request(&ask));
             let bytes = hexpop_edge_config::codec::encode(&flat_form.query).unwrap();
             let back: hexpop_shard::Query = hexpop_edge_config::codec::decode(&bytes).unwrap();
             prop_assert_eq!(back.canonical(), flat_form.query.canonical());
             prop_assert_eq!(back, flat_form.query);
-            let mut map = filters(&mut seed);
-            map["resolution"] = json!(7);
-            let flat_map = MapRequest::from_query_string(&flat(&map), &rules).unwrap();
+            let mut map = random::map(&mut seed, &known);
+            if seed.chance(50) {
+                map["limit"] = json!(1 + seed.below(10_000));
+            }
+            let flat_map = MapRequest::from_query_string(&random::flat(&map), &rules).unwrap();
             prop_assert_eq!(flat_map, MapRequest::from_json(map.to_string().as_bytes(), &rules).unwrap());
         }
     }

@@ -97,8 +97,17 @@ fn question(seed: &mut Seeded, rows: &[Row], kind: usize) -> Value {
     let mut ask = json!({"listingType": row.json["listingType"], "geoFilter": area(seed, kind, row.place.unwrap()),
         "limit": *seed.pick(&[5, 20, 200]),
         "facets": ["propertyTypes", "bedrooms", "priceRanges", "priceStats", "neighborhoods", "energyRatings"]});
+    let near = seed.chance(20);
+    if near {
+        let (lat, lng) = row.place.unwrap();
+        ask["near"] =
+            json!({"lat": lat + seed.within(-0.3, 0.3), "lng": lng + seed.within(-0.3, 0.3)});
+    }
+    if seed.chance(30) {
+        ask["facetMode"] = json!("excludeOwn");
+    }
     let sorts = ["relevance", "price_asc", "price_desc", "newest", "distance"];
-    ask["sortBy"] = json!(sorts[seed.below(if kind == 0 { 5 } else { 4 })]);
+    ask["sortBy"] = json!(sorts[seed.below(if kind == 0 || near { 5 } else { 4 })]);
     let amount = row.json["price"]["amount"].as_f64().unwrap();
     let mut options: Vec<(&str, usize, Value)> = vec![
         ("priceMin", 30, json!(amount * seed.within(0.3, 1.0))),
@@ -124,6 +133,8 @@ fn question(seed: &mut Seeded, rows: &[Row], kind: usize) -> Value {
     }
     let words = ["apartment", "loft cent", "room", "city", "milano", "studio near", "garden"];
     options.push(("query", 15, json!(seed.pick(&words))));
+    let ids: Vec<_> = (0..60).map(|_| seed.pick(rows).id.clone()).collect();
+    options.push(("ids", 4, json!(ids)));
     for (name, percent, value) in options {
         if seed.chance(percent) {
             ask[name] = value;
@@ -159,8 +170,8 @@ fn searches_of_real_listings_equal_a_scan() {
         );
         let (seen, _) = market::walk(&shards, &ask, 3);
         let wanted = expected.rows.iter().take(seen.len());
-        let ids: Vec<_> = seen.iter().map(|(id, _)| id.as_str()).collect();
-        assert_eq!(ids, wanted.map(|(row, _)| row.id.as_str()).collect::<Vec<_>>(), "{ask}");
+        let wanted: Vec<_> = wanted.map(|hit| hit.row.id.as_str()).collect();
+        assert_eq!(market::ids(&seen), wanted, "{ask}");
         let whole = expected.rows.len().min(3 * ask["limit"].as_u64().unwrap() as usize);
         assert_eq!(seen.len(), whole);
     }
@@ -175,11 +186,12 @@ fn searches_of_real_listings_equal_a_scan() {
 fn maps_and_suggestions(shards: &[Shard], rows: &[Row], seed: &mut Seeded) {
     for number in 0..12 {
         let mut ask = question(seed, rows, number % 3);
-        for name in ["limit", "facets", "sortBy"] {
+        for name in ["limit", "facets", "sortBy", "near", "facetMode"] {
             ask.as_object_mut().unwrap().remove(name);
         }
         ask["resolution"] = json!(3 + number % 7);
-        let answer = serde_json::to_value(market::clusters(shards, &ask)).unwrap();
+        ask["limit"] = json!(10_000);
+        let answer = serde_json::to_value(market::clusters(shards, &ask).unwrap()).unwrap();
         let expected = oracle::clusters(rows, &ask);
         assert_eq!(answer["cells"].as_array().unwrap().len(), expected.len());
         for cell in answer["cells"].as_array().unwrap() {
@@ -260,8 +272,9 @@ fn one_shard_with_everything_answers_the_broadest_questions() {
         time(name, &|| assert!(market::search(&shards, &ask).pagination.total > 0));
     }
     for resolution in [5, 9] {
-        let ask = json!({"listingType": "rent", "resolution": resolution});
-        let cells = market::clusters(&shards, &ask).cells.len();
+        let ask = json!({"listingType": "rent", "resolution": resolution, "limit": 10_000});
+        let cells = market::clusters(&shards, &ask).map(|answer| answer.cells.len());
+        let cells = cells.map_or_else(|_| "too many".to_owned(), |cells| cells.to_string());
         time(&format!("map of all rents, resolution {resolution}, {cells} cells"), &|| {
             drop(market::clusters(&shards, &ask));
         });

@@ -55,6 +55,13 @@ pub struct NodeRow {
     pub meta: bool,
     /// Seconds since its start.
     pub uptime_s: Option<u64>,
+    /// Its clock less that of the node that answers, milliseconds; only in `GET /admin/v1/nodes`, and
+    /// absent for the node itself and where it is not known.
+    #[serde(default)]
+    pub clock_offset_ms: Option<f64>,
+    /// How much of the offset the way there and back may account for.
+    #[serde(default)]
+    pub clock_uncertainty_ms: Option<f64>,
 }
 
 /// `GET /admin/v1/shards`.
@@ -170,6 +177,9 @@ pub struct StatusReport {
     pub cache: CacheSummary,
     /// Fault rules active on this node.
     pub faults: u64,
+    /// Until when the certificate that it runs with is valid; absent if not known.
+    #[serde(default)]
+    pub certificate_expires: Option<String>,
     /// Members, as in `GET /admin/v1/nodes`.
     pub nodes: Vec<NodeRow>,
 }

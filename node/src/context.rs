@@ -15,18 +15,21 @@ use futures::{FutureExt as _, future::BoxFuture};
 use hexpop_chaos::Registry;
 use hexpop_edge_config::{NodeId, PopId, codec};
 use hexpop_raft::{ReplicaState, wal::Health};
-use hexpop_router::Router;
+use hexpop_router::{Clock, Router};
 use openraft_rt_tokio::TokioRuntime;
 use serde_json::Value;
 
 use crate::{
-    adapters::local::{HostShards, NodeHost},
+    adapters::{
+        local::{HostShards, NodeHost},
+        transport::SystemClock,
+    },
     admin_api::{CacheSummary, OriginHealth},
     control::{AdminAnswer, AdminCalls, AdminRequest, NodeReport},
     http::admin::change_faults,
     members::Members,
     mesh::{Class, Mesh},
-    view::{self, MemberView, Own, Reports},
+    view::{self, Clocks, MemberView, Own, Reports},
 };
 
 /// The router of a node.
@@ -69,6 +72,8 @@ pub struct Context {
     pub heartbeat_ms: AtomicU64,
     /// Bytes of one ingest at most.
     pub ingest_bytes_max: usize,
+    /// Until when the node's certificate is valid, as RFC 3339.
+    pub certificate_expires: Option<String>,
     /// What was counted of HTTP.
     pub http_metrics: crate::http::metrics::HttpMetrics,
 }
@@ -95,6 +100,11 @@ impl Context {
     /// What the members that answer know of themselves.
     pub async fn reports(&self, members: &[MemberView]) -> Reports {
         view::gather(&self.mesh, members).await
+    }
+
+    /// How far the clocks of the members that answer are off this node's.
+    pub async fn clocks(&self, members: &[MemberView]) -> Clocks {
+        view::gather_clocks(&self.mesh, members, || Clock::wall_ms(&SystemClock)).await
     }
 
     /// What this node knows of itself.
@@ -138,6 +148,7 @@ impl Context {
                 bytes_max: cache.bytes_max,
             },
             faults: self.faults.list(Instant::now()).len() as u64,
+            certificate_expires: self.certificate_expires.clone(),
         }
     }
 
@@ -237,6 +248,7 @@ impl AdminCalls for Calls {
         async move {
             match request {
                 AdminRequest::Report => AdminAnswer::Report(context.report()),
+                AdminRequest::Clock => AdminAnswer::Clock(Clock::wall_ms(&SystemClock)),
                 AdminRequest::TransferLeader { shard, to } => {
                     match context.host.transfer_leader(shard, to, CALL_DEADLINE).await {
                         Ok(()) => AdminAnswer::Done,

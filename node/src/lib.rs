@@ -15,6 +15,7 @@ pub mod certs;
 pub mod cli;
 pub mod context;
 pub mod control;
+pub mod doctor;
 pub mod http;
 pub mod members;
 pub mod mesh;

@@ -115,6 +115,7 @@ impl Node {
             was_ready: AtomicBool::new(false),
             heartbeat_ms: std::sync::atomic::AtomicU64::new(0),
             ingest_bytes_max: config.limits.ingest_bytes.as_usize(),
+            certificate_expires: parts::certificate_expires(&config.mesh.cert),
         });
         dispatch.serve_admin(Arc::new(Calls(Arc::clone(&context))));
         let mut feed = None;

@@ -55,6 +55,12 @@ fn token(file: &Path) -> Result<String, NodeError> {
     Ok(token.to_owned())
 }
 
+/// Until when the certificate in `file` is valid, as RFC 3339.
+pub(super) fn certificate_expires(file: &Path) -> Option<String> {
+    let ends = crate::certs::show(file).ok()?.first()?.valid_until_unix_s;
+    jiff::Timestamp::from_second(ends).ok().map(|ends| ends.to_string())
+}
+
 /// Who may use the admin port.
 pub(super) fn guard(admin: &config::Admin) -> Result<Guard, NodeError> {
     let tokens = admin

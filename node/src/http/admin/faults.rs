@@ -153,7 +153,7 @@ async fn everywhere(context: &Context, method: &Method, body: &Value, own: Value
                 Ok(AdminAnswer::Failed(why)) | Err(why) => {
                     json!({"id": member.node, "state": "failed", "error": why})
                 }
-                Ok(AdminAnswer::Done | AdminAnswer::Report(_)) => {
+                Ok(AdminAnswer::Done | AdminAnswer::Report(_) | AdminAnswer::Clock(_)) => {
                     json!({"id": member.node, "state": "confirmed"})
                 }
             }

@@ -109,8 +109,9 @@ impl AdminPort {
             }
             ["admin", "v1", "nodes"] => {
                 let members = context.members();
-                let reports = context.reports(&members).await;
-                json(&view::nodes_report(context.node(), &members, &reports))
+                let (reports, clocks) =
+                    tokio::join!(context.reports(&members), context.clocks(&members));
+                json(&view::nodes_report(context.node(), &members, &reports, &clocks))
             }
             ["admin", "v1", "shards"] => shards::list(context, &query).await,
             ["admin", "v1", "shards", id, "transfer-leader"] => {

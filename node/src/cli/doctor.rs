@@ -15,7 +15,7 @@ use super::{
     mesh::parse_duration,
     output::{Format, OutputArgs, print, print_json},
 };
-use crate::doctor::{Check, Outcome, Report, Topic, before, probe, running};
+use crate::doctor::{Check, Outcome, Report, Topic, before, counted, probe, running};
 
 /// The pause between two looks with `--wait`.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -65,8 +65,7 @@ pub(super) async fn run(args: DoctorArgs) -> CliResult {
     }
     match report.count(Outcome::Error) {
         0 => Ok(()),
-        1 => Err(CliError::missed("1 check failed")),
-        failed => Err(CliError::missed(format!("{failed} checks failed"))),
+        failed => Err(CliError::missed(format!("{} failed", counted(failed, "check")))),
     }
 }
 

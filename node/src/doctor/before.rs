@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use hexpop_edge_config::{ByteSize, NodeId};
 
 use super::{Check, Topic, expiry_check, millis};
+use crate::mesh::NoHandshake;
 
 /// A flush that takes longer than this on an idle disk makes every write slow.
 const FLUSH_SLOW: Duration = Duration::from_millis(20);
@@ -83,15 +84,13 @@ pub struct Certificates {
 }
 
 /// Who is there and how far, or why there was no handshake.
-pub type Handshake = Result<(NodeId, Duration), String>;
+pub type Handshake = Result<(NodeId, Duration), NoHandshake>;
 
 /// What the seeds answered.
 #[derive(Debug, Clone)]
 pub struct Seeds {
     /// Whether this node founds the cluster, so that it may start with nobody there.
     pub is_founder: bool,
-    /// How long each had.
-    pub deadline: Duration,
     /// Which seed is which node and how far, or why it gave no answer.
     pub asked: Vec<(SocketAddr, Handshake)>,
 }
@@ -259,7 +258,10 @@ fn seeds_check(seeds: &Seeds) -> Check {
     let answered = all - silent.len();
     let found = format!("mesh.seeds: {answered} of {all} addresses answer");
     let help = "open UDP towards them, start them, or remove them from mesh.seeds";
-    if answered == 0 && seeds.is_founder {
+    let is_silence = |(_address, answer): &(SocketAddr, Handshake)| {
+        matches!(answer, Err(NoHandshake::Silence(_)))
+    };
+    if seeds.is_founder && seeds.asked.iter().all(is_silence) {
         return Check::warning(found).because(silent.join("\n")).hint(
             "nothing is wrong if this is the first node to start; else open UDP towards them",
         );
@@ -345,18 +347,19 @@ mod tests {
     fn seeds_that_are_silent_are_named() {
         let at = |last: u8| SocketAddr::from(([10, 0, 3, last], 7080));
         let far = Ok((NodeId(2), Duration::from_millis(3)));
-        let silent = Err("no handshake within 2 s".to_owned());
-        let ask = |is_founder, asked| {
-            seeds_check(&Seeds { is_founder, deadline: Duration::from_secs(2), asked })
-        };
+        let silent = Err(NoHandshake::Silence(Duration::from_secs(2)));
+        let ask = |is_founder, asked| seeds_check(&Seeds { is_founder, asked });
         assert_eq!(ask(false, vec![(at(1), far.clone()), (at(2), far.clone())]).result, Success);
         let some = ask(true, vec![(at(1), far), (at(7), silent.clone())]);
         assert_eq!(some.result, Error);
         assert_eq!(some.description, "mesh.seeds: 1 of 2 addresses answer");
-        assert_eq!(some.error.as_deref(), Some("10.0.3.7:7080: no handshake within 2 s"));
+        assert_eq!(some.error.as_deref(), Some("10.0.3.7:7080: no QUIC handshake within 2 s"));
         // The first of a cluster finds nobody; whoever joins has to.
         assert_eq!(ask(true, vec![(at(7), silent.clone())]).result, Warning);
         assert_eq!(ask(false, vec![(at(7), silent)]).result, Error);
+        // Somebody who is there and refuses is no empty place.
+        let refused = Err(NoHandshake::Because("not of this authority".into()));
+        assert_eq!(ask(true, vec![(at(7), refused)]).result, Error);
         assert_eq!(ask(true, Vec::new()).result, Success);
     }
 

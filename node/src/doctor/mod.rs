@@ -26,10 +26,16 @@ fn expiry_check(what: &str, expires_unix_s: i64, now_unix_s: i64, help: &str) ->
     if expires_unix_s <= now_unix_s {
         Check::error(format!("{what} has expired"), format!("it was valid until {at}")).hint(help)
     } else if days < CERTIFICATE_DAYS_MIN {
-        Check::warning(format!("{what} expires in {days} days ({at})")).hint(help)
+        Check::warning(format!("{what} expires within {} days ({at})", days + 1)).hint(help)
     } else {
         Check::ok(format!("{what} is valid for {days} more days"))
     }
+}
+
+/// `1 shard`, `2 shards`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 /// Milliseconds as people read them.

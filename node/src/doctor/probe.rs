@@ -22,7 +22,12 @@ use super::{
     Topic,
     before::{Certificates, Disk, Facts, OpenFiles, Origin, Port, Seeds},
 };
-use crate::{adapters::origin::HttpOrigin, certs, http::body::empty, mesh::Probe};
+use crate::{
+    adapters::origin::HttpOrigin,
+    certs,
+    http::body::empty,
+    mesh::{NoHandshake, Probe},
+};
 
 /// How long a seed may take for its handshake.
 const SEED_DEADLINE: Duration = Duration::from_secs(2);
@@ -181,14 +186,16 @@ async fn seeds(config: &Config, probe: Option<Probe>) -> Seeds {
         async move {
             let answer = match probe {
                 Some(probe) => probe.handshake(seed, SEED_DEADLINE).await,
-                None => Err("not asked: the certificates do not do".to_owned()),
+                None => {
+                    let why = "not asked: the certificates do not do".to_owned();
+                    Err(NoHandshake::Because(why))
+                }
             };
             (seed, answer)
         }
     });
     Seeds {
         is_founder: mesh.bootstrap.contains(&config.node.id),
-        deadline: SEED_DEADLINE,
         asked: futures::future::join_all(handshakes).await,
     }
 }

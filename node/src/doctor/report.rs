@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::counted;
+
 /// What checks are about, in the order of printing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Topic {
@@ -162,17 +164,13 @@ impl Report {
     /// The verdict in words.
     #[must_use]
     pub fn verdict(&self) -> String {
-        let plural = |count: usize, noun: &str| match count {
-            1 => format!("1 {noun}"),
-            _ => format!("{count} {noun}s"),
-        };
         let warnings = self.count(Outcome::Warning);
         match (self.count(Outcome::Error), warnings) {
             (0, 0) => "ok".to_owned(),
-            (0, _) => format!("ok ({})", plural(warnings, "warning")),
-            (errors, 0) => format!("failed ({})", plural(errors, "error")),
+            (0, _) => format!("ok ({})", counted(warnings, "warning")),
+            (errors, 0) => format!("failed ({})", counted(errors, "error")),
             (errors, _) => {
-                format!("failed ({}, {})", plural(errors, "error"), plural(warnings, "warning"))
+                format!("failed ({}, {})", counted(errors, "error"), counted(warnings, "warning"))
             }
         }
     }

@@ -51,7 +51,7 @@ pub use hook::{HookSlot, LinkAction, LinkHook, Traffic};
 pub use metrics::{MeshCounters, MeshMetrics};
 pub use options::{BytesMax, MeshOptions};
 pub use peer::PeerStatus;
-pub use probe::Probe;
+pub use probe::{NoHandshake, Probe};
 
 /// What a request is about: it decides the connection, the limits and the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -18,6 +18,17 @@ use crate::certs::CertError;
 /// later at least it is believed to be content.
 const VERDICT_MIN: Duration = Duration::from_millis(50);
 
+/// Why there was no handshake.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoHandshake {
+    /// Nobody answered in time.
+    #[error("no QUIC handshake within {} s", .0.as_secs_f32())]
+    Silence(Duration),
+    /// It could not be asked, or somebody is there and this is what is in the way.
+    #[error("{0}")]
+    Because(String),
+}
+
 /// The credentials of a node whose mesh is not open, to try them.
 #[derive(Debug)]
 pub struct Probe {
@@ -39,7 +50,7 @@ impl Probe {
     /// if it runs, are not touched. Answers who it is, and the round trip.
     ///
     /// # Errors
-    /// Why there was no handshake within `deadline`, in words.
+    /// [`NoHandshake`] when there was none within `deadline`.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
@@ -47,10 +58,11 @@ impl Probe {
         &self,
         address: SocketAddr,
         deadline: Duration,
-    ) -> Result<(NodeId, Duration), String> {
-        tokio::time::timeout(deadline, self.try_handshake(address)).await.unwrap_or_else(
-            |_elapsed| Err(format!("no QUIC handshake within {} s", deadline.as_secs_f32())),
-        )
+    ) -> Result<(NodeId, Duration), NoHandshake> {
+        match tokio::time::timeout(deadline, self.try_handshake(address)).await {
+            Ok(outcome) => outcome.map_err(NoHandshake::Because),
+            Err(_elapsed) => Err(NoHandshake::Silence(deadline)),
+        }
     }
 
     async fn try_handshake(&self, address: SocketAddr) -> Result<(NodeId, Duration), String> {

@@ -95,14 +95,17 @@ impl Data {
             drop_fields: section
                 .key("drop_fields", "Fields of a listing that never leave the edge.")
                 .check(|fields: &Vec<String>| check_each(fields, 64, check_field))
+                .reloads()
                 .or(default.drop_fields),
             forbidden_filters: section
                 .key("forbidden_filters", "Filters that a search may not use.")
                 .check(|names: &Vec<String>| check_each(names, FILTERS.len(), check_filter))
+                .reloads()
                 .or(default.forbidden_filters),
             price_ranges: section
                 .key("price_ranges", "The inner bounds of the price ranges that facets count.")
                 .check(|bounds: &Vec<u64>| check_price_ranges(bounds))
+                .reloads()
                 .or(default.price_ranges),
         }
     }

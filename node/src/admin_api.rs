@@ -180,8 +180,21 @@ pub struct StatusReport {
     /// Until when the certificate that it runs with is valid; absent if not known.
     #[serde(default)]
     pub certificate_expires: Option<String>,
+    /// Whether its configuration is that of its file; absent if not known.
+    #[serde(default)]
+    pub config: Option<ConfigState>,
     /// Members, as in `GET /admin/v1/nodes`.
     pub nodes: Vec<NodeRow>,
+}
+
+/// How the configuration in force and the file stand to each other.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigState {
+    /// Whether the last reading of the file was taken.
+    pub last_reload_successful: bool,
+    /// Keys that differ in the file and need a restart.
+    pub restart_pending: Vec<String>,
 }
 
 /// Counts over the members.

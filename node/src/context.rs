@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use hexpop_chaos::Registry;
@@ -24,9 +25,10 @@ use crate::{
         local::{HostShards, NodeHost},
         transport::SystemClock,
     },
-    admin_api::{CacheSummary, OriginHealth},
+    admin_api::{CacheSummary, ConfigState, OriginHealth},
     control::{AdminAnswer, AdminCalls, AdminRequest, NodeReport},
     http::admin::change_faults,
+    live::Live,
     members::Members,
     mesh::{Class, Mesh},
     view::{self, Clocks, MemberView, Own, Reports},
@@ -54,12 +56,12 @@ pub struct Context {
     pub members: Arc<Members>,
     /// Fault rules.
     pub faults: Arc<Registry>,
-    /// Whether fault rules may be made here.
-    pub chaos_enabled: bool,
+    /// What may change while the node runs; see [`live`](Self::live).
+    pub live: ArcSwap<Live>,
+    /// Whether the last reading of the configuration was refused.
+    pub reload_failed: AtomicBool,
     /// All metrics of the process.
     pub registry: prometheus::Registry,
-    /// The effective configuration, for operators.
-    pub config_json: Value,
     /// The origin's address.
     pub origin_url: Option<String>,
     /// When the process started.
@@ -70,8 +72,6 @@ pub struct Context {
     pub was_ready: AtomicBool,
     /// Milliseconds after the start when the control plane moved last.
     pub heartbeat_ms: AtomicU64,
-    /// Bytes of one ingest at most.
-    pub ingest_bytes_max: usize,
     /// Until when the node's certificate is valid, as RFC 3339.
     pub certificate_expires: Option<String>,
     /// What was counted of HTTP.
@@ -89,6 +89,22 @@ impl Context {
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.mesh.node()
+    }
+
+    /// What the configuration in force says, where it may change while the node runs.
+    #[must_use]
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Puts another configuration in force.
+    pub fn set_live(&self, live: Live) {
+        self.live.store(Arc::new(live));
+    }
+
+    /// Notes whether a reading of the configuration was taken.
+    pub fn note_reload(&self, taken: bool) {
+        self.reload_failed.store(!taken, Ordering::Relaxed);
     }
 
     /// All members as gossip sees them, by id.
@@ -149,6 +165,10 @@ impl Context {
             },
             faults: self.faults.list(Instant::now()).len() as u64,
             certificate_expires: self.certificate_expires.clone(),
+            config: ConfigState {
+                last_reload_successful: !self.reload_failed.load(Ordering::Relaxed),
+                restart_pending: self.live().restart_pending.clone(),
+            },
         }
     }
 
@@ -256,7 +276,7 @@ impl AdminCalls for Calls {
                     }
                 }
                 AdminRequest::Faults { method, body } => {
-                    if !context.chaos_enabled {
+                    if !context.live().chaos_enabled {
                         let why = "fault rules are switched off there (chaos.enabled)";
                         return AdminAnswer::Failed(why.to_owned());
                     }

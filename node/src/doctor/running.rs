@@ -8,9 +8,10 @@ use std::{
 use hexpop_edge_config::ConfigDuration;
 use serde_json::Value;
 
-use super::{Check, Topic, expiry_check, millis};
+use super::{Check, Topic, counted, expiry_check, millis};
 use crate::admin_api::{
-    BreakersReport, NodeRow, NodesReport, ReadyReport, ShardRow, ShardsReport, StatusReport,
+    BreakersReport, ConfigState, NodeRow, NodesReport, ReadyReport, ShardRow, ShardsReport,
+    StatusReport,
 };
 
 /// Clocks further apart than this are close to where leaders hand over.
@@ -51,6 +52,7 @@ pub fn checks(facts: &Facts) -> Vec<(Topic, Check)> {
         facts.nodes.nodes.iter().filter(|node| node.state != "left").collect();
     let answered = format!("node {} ({}) answers at {}", status.node, status.pop, facts.admin);
     let mut checks = vec![
+        (Topic::Config, config_check(status.config.as_ref())),
         (Topic::Net, Check::ok(format!("{answered} ({})", millis(facts.took)))),
         (Topic::Disk, log_check(&facts.ready)),
         (Topic::Time, clock_check(&nodes, status.node)),
@@ -78,6 +80,29 @@ fn named<T: ToString>(names: &[T]) -> String {
     match names.len().saturating_sub(NAMED_MAX) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+fn config_check(config: Option<&ConfigState>) -> Check {
+    match config {
+        None => Check::warning("configuration: unknown, the node does not tell"),
+        Some(config) if !config.last_reload_successful => Check::error(
+            "the configuration file was changed and is not valid",
+            "the configuration before it stays in force",
+        )
+        .hint("`hexpop config check` names what is wrong; the node would not start with it"),
+        Some(config) if config.restart_pending.is_empty() => {
+            Check::ok("the configuration in force is that of the file")
+        }
+        Some(config) => {
+            let keys = &config.restart_pending;
+            Check::warning(format!(
+                "{} to be taken at a restart: {}",
+                counted(keys.len(), "key"),
+                named(keys)
+            ))
+            .hint("restart the node to take them")
+        }
     }
 }
 
@@ -166,7 +191,7 @@ fn replicas_check(shards: &[ShardRow]) -> Check {
         lines.push(format!("under-replicated: shard {}", named(&under)));
     }
     lines.extend(faults);
-    Check::error(format!("{} shards are under-replicated", under.len()), lines.join("\n"))
+    Check::error(format!("{} under-replicated", counted(under.len(), "shard")), lines.join("\n"))
         .hint("one more failure may take their quorum: bring the missing nodes back")
 }
 
@@ -180,7 +205,7 @@ fn breakers_check(breakers: &BreakersReport) -> Check {
     if open.is_empty() {
         Check::ok("no breaker is open")
     } else {
-        Check::warning(format!("{} breakers are not closed: {}", open.len(), named(&open)))
+        Check::warning(format!("{} not closed: {}", counted(open.len(), "breaker"), named(&open)))
             .hint("`hexpop breakers` says since when")
     }
 }
@@ -188,7 +213,7 @@ fn breakers_check(breakers: &BreakersReport) -> Check {
 fn faults_check(active: u64) -> Check {
     match active {
         0 => Check::ok("no fault rule is active on this node"),
-        _ => Check::warning(format!("{active} fault rules are active on this node"))
+        _ => Check::warning(format!("fault rules active on this node: {active}"))
             .hint("`hexpop faults list` shows them, `hexpop faults clear` ends them"),
     }
 }
@@ -272,9 +297,10 @@ fn clock_check(nodes: &[&NodeRow], own: u32) -> Check {
         (Some((node, sure, off)), _) if sure > CLOCK_WARN_MS => {
             Check::warning(format!("clock is {off:.0} ms off node {node}'s")).hint(help)
         }
-        (Some((_node, _sure, off)), []) => {
-            Check::ok(format!("clock offset to {} peers at most {off:.1} ms", peers.len()))
-        }
+        (Some((_node, _sure, off)), []) => Check::ok(format!(
+            "clock offset to {} at most {off:.1} ms",
+            counted(peers.len(), "peer")
+        )),
         (_, unknown) => Check::warning(format!("clock offset to node {}: unknown", named(unknown)))
             .hint("it did not tell its time; is it of an older version?"),
     }

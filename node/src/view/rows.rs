@@ -8,8 +8,8 @@ use hexpop_shard::{KeyRange, ReplicaRole, ShardDescriptor, ShardKey, ShardMap};
 
 use super::{Clocks, MemberView, Reports};
 use crate::admin_api::{
-    CacheSummary, ListingCounts, MeshSummary, NodeRow, NodesReport, OriginHealth, RangeRow,
-    ReplicaRow, ShardRow, ShardSummary, ShardsReport, StatusReport,
+    CacheSummary, ConfigState, ListingCounts, MeshSummary, NodeRow, NodesReport, OriginHealth,
+    RangeRow, ReplicaRow, ShardRow, ShardSummary, ShardsReport, StatusReport,
 };
 
 /// `GET /admin/v1/nodes`.
@@ -214,6 +214,8 @@ pub struct Own {
     pub faults: u64,
     /// Until when its certificate is valid.
     pub certificate_expires: Option<String>,
+    /// Whether its configuration is that of its file.
+    pub config: ConfigState,
 }
 
 /// `GET /admin/v1/status`.
@@ -269,6 +271,7 @@ pub fn status_report(
         cache: own.cache,
         faults: own.faults,
         certificate_expires: own.certificate_expires,
+        config: Some(own.config),
         nodes: members.iter().map(|member| node_row(member, reports.get(&member.node))).collect(),
     }
 }

@@ -10,6 +10,7 @@
 mod bad_input;
 mod client;
 mod demo;
+mod doctor;
 mod failover;
 mod listings;
 mod mesh;

@@ -40,6 +40,7 @@ fn facts() -> Facts {
             "origin": {"url": "http://o", "state": "up", "breaker": "closed"},
             "cache": {"entries": 0, "bytes": 0, "bytesMax": 0}, "faults": 0, "nodes": [],
             "certificateExpires": "2024-03-01T00:00:00Z",
+            "config": {"lastReloadSuccessful": true, "restartPending": []},
         }))
         .unwrap(),
         nodes: NodesReport {
@@ -97,7 +98,7 @@ fn shards_are_judged_by_leaders_and_voters() {
     assert_eq!((check.result, &*check.description), (Error, "1 of 2 shards have a leader"));
     assert_eq!(check.error.as_deref(), Some("without a leader: shard 2"));
     let check = odd(|facts| facts.shards.shards[0].state = "under-replicated".into());
-    assert_eq!((check.result, &*check.description), (Error, "1 shards are under-replicated"));
+    assert_eq!((check.result, &*check.description), (Error, "1 shard under-replicated"));
     let check = odd(|facts| facts.shards.shards.clear());
     assert_eq!(check.description, "no shards");
     let check = odd(|facts| facts.status.shards.meta_leader = None);
@@ -129,7 +130,7 @@ fn what_disturbs_without_breaking_is_a_warning() {
     let check = odd(|facts| facts.status.faults = 2);
     assert_eq!(
         (check.result, &*check.description),
-        (Warning, "2 fault rules are active on this node")
+        (Warning, "fault rules active on this node: 2")
     );
     let check = odd(|facts| facts.nodes.nodes[0].version = Some("0.2.0".into()));
     assert_eq!(check.description, "2 versions: 0.1.0 on 2, 3; 0.2.0 on 1");
@@ -139,6 +140,23 @@ fn what_disturbs_without_breaking_is_a_warning() {
     assert!(check.description.contains("unknown"), "{check:?}");
     let check = odd(|facts| facts.config = json!({}));
     assert!(check.description.contains("unknown"), "{check:?}");
+}
+
+#[test]
+fn the_file_and_what_is_in_force_are_compared() {
+    let state = |taken, keys: &[&str]| {
+        Some(ConfigState {
+            last_reload_successful: taken,
+            restart_pending: keys.iter().map(ToString::to_string).collect(),
+        })
+    };
+    let check = odd(|facts| facts.status.config = state(true, &["cache.bytes"]));
+    assert_eq!(
+        (check.result, &*check.description),
+        (Warning, "1 key to be taken at a restart: cache.bytes")
+    );
+    assert_eq!(odd(|facts| facts.status.config = state(false, &[])).result, Error);
+    assert_eq!(odd(|facts| facts.status.config = None).result, Warning);
 }
 
 #[test]

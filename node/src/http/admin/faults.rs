@@ -30,7 +30,7 @@ pub(super) async fn answer(
     if method == Method::GET {
         return list(registry, id);
     }
-    if !context.chaos_enabled {
+    if !context.live().chaos_enabled {
         return Err(Problem::new(
             ProblemType::Forbidden,
             "fault rules are switched off here (chaos.enabled)",

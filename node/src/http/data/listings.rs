@@ -1,5 +1,7 @@
 //! `/api/v1/listings`, `/api/v1/search` and what belongs to them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hexpop_router::{Answer as Answered, Context as Ask, Fallback, Level, RouteError, Routed};
 use hexpop_shard::{MapRequest, SearchRequest, SuggestRequest};
@@ -10,10 +12,13 @@ use super::{
     Answer, DataPort, Exchange, client_of,
     headers::{ask, describe, json, json_bytes, none_match_hits, set},
 };
-use crate::http::{
-    body::{empty, read_bounded},
-    guard::expect_media_type,
-    problem::Problem,
+use crate::{
+    http::{
+        body::{empty, read_bounded},
+        guard::expect_media_type,
+        problem::Problem,
+    },
+    live::Live,
 };
 
 /// For how long clients and caches may keep answers without asking again.
@@ -29,6 +34,7 @@ struct Question {
     context: Ask,
     headers: HeaderMap,
     body: Bytes,
+    live: Arc<Live>,
 }
 
 impl DataPort {
@@ -61,7 +67,7 @@ impl DataPort {
     /// `GET /api/v1/listings?…`.
     pub(super) async fn search_by_query(&self, exchange: Exchange) -> Answer {
         let query = exchange.query.clone().unwrap_or_default();
-        let request = SearchRequest::from_query_string(&query, &self.options.search)
+        let request = SearchRequest::from_query_string(&query, &exchange.live.data.search)
             .map_err(RouteError::from)?;
         let question = self.question(exchange, false).await?;
         self.run_search(&request, &question).await
@@ -70,7 +76,7 @@ impl DataPort {
     /// `POST /api/v1/search`.
     pub(super) async fn search(&self, exchange: Exchange) -> Answer {
         let question = self.question(exchange, true).await?;
-        let request = SearchRequest::from_json(&question.body, &self.options.search)
+        let request = SearchRequest::from_json(&question.body, &question.live.data.search)
             .map_err(RouteError::from)?;
         self.run_search(&request, &question).await
     }
@@ -88,7 +94,7 @@ impl DataPort {
     /// `POST /api/v1/search/map`.
     pub(super) async fn map(&self, exchange: Exchange) -> Answer {
         let question = self.question(exchange, true).await?;
-        let request = MapRequest::from_json(&question.body, &self.options.search)
+        let request = MapRequest::from_json(&question.body, &question.live.data.search)
             .map_err(RouteError::from)?;
         match self.context.router.map_clusters(&request, &question.context).await? {
             Routed::Origin(response) => Ok(response),
@@ -122,7 +128,8 @@ impl DataPort {
         let client = client_of(exchange.peer, exchange.authority.as_deref(), &exchange.headers)?;
         let body = if with_body {
             expect_media_type(&exchange.headers, "application/json")?;
-            read_bounded(exchange.body, self.options.body_bytes_max, self.options.body_idle).await?
+            let options = &exchange.live.data;
+            read_bounded(exchange.body, options.body_bytes_max, options.body_idle).await?
         } else {
             Bytes::new()
         };
@@ -137,7 +144,7 @@ impl DataPort {
             body: body.clone(),
             client,
         });
-        Ok(Question { context, headers: exchange.headers, body })
+        Ok(Question { context, headers: exchange.headers, body, live: exchange.live })
     }
 }
 

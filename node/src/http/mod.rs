@@ -7,5 +7,6 @@ pub mod guard;
 pub mod metrics;
 pub mod problem;
 pub mod server;
+pub mod shard_metrics;
 pub mod target;
 pub mod trace;

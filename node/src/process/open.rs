@@ -29,7 +29,7 @@ use crate::{
     },
     context::{Calls, Context},
     control::Dispatch,
-    http::{admin::AdminPort, data::DataPort, metrics::HttpMetrics},
+    http::{admin::AdminPort, data::DataPort, metrics::HttpMetrics, shard_metrics},
     live::Live,
     members::Members,
     mesh::{AddressBook, HookSlot, Mesh, MeshOptions, gossip_loop::GossipHandle},
@@ -86,6 +86,9 @@ impl Node {
         let members = Members::new(gossip.clone());
         let host = open_host(config, &storage, &mesh, &members, &registry).await?;
         dispatch.serve_host(host.clone());
+        let labels_max = usize::try_from(config.telemetry.shard_labels_max).unwrap_or(usize::MAX);
+        shard_metrics::register(&registry, host.clone(), labels_max)
+            .map_err(|error| NodeError::open("metrics of shards")(&error))?;
         parts::exchange_map_versions(&host, &gossip);
 
         let origin = open_origin(config, &faults)?;

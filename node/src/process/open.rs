@@ -63,7 +63,6 @@ impl Node {
     /// Opens everything; on an error what is open already is closed by being dropped.
     pub(super) async fn open(loaded: &Loaded, data: &Runtime) -> Result<Self, NodeError> {
         let config = &loaded.config;
-        parts::refuse_what_is_not_built(config)?;
         let started = Instant::now();
         let registry = prometheus::Registry::new();
         let faults = Arc::new(Faults::new(config.chaos.max_ttl));

@@ -20,21 +20,6 @@ use crate::{
     },
 };
 
-/// Refuses to start with a promise that this version does not keep: a field that is listed here and
-/// leaves the edge all the same would be worse than a node that does not run.
-pub(super) fn refuse_what_is_not_built(config: &Config) -> Result<(), NodeError> {
-    if config.data.drop_fields.is_empty() {
-        return Ok(());
-    }
-    Err(NodeError::Open {
-        what: "data.drop_fields".to_owned(),
-        cause:
-            "this version gives every field of a listing back; drop the fields before they come \
-                in, and leave the key out"
-                .to_owned(),
-    })
-}
-
 /// Until when the certificate in `file` is valid, as RFC 3339.
 pub(super) fn certificate_expires(file: &Path) -> Option<String> {
     let ends = crate::certs::show(file).ok()?.first()?.valid_until_unix_s;

@@ -16,6 +16,7 @@ mod listings;
 mod mesh;
 mod oracle;
 mod origin;
+mod reload;
 mod searches;
 mod sessions;
 mod wait;

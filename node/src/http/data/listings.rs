@@ -3,18 +3,22 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hexpop_router::{Answer as Answered, Context as Ask, Fallback, Level, RouteError, Routed};
-use hexpop_shard::{MapRequest, SearchRequest, SuggestRequest};
+use hexpop_router::{
+    Answer as Answered, Context as Ask, Fallback, Level, ListingDocument, Problem as ProblemType,
+    RouteError, Routed,
+};
+use hexpop_shard::{MapRequest, SearchRequest, SuggestRequest, hash_point};
 use http::{HeaderMap, Method, Response, StatusCode};
 use serde::Serialize;
 
 use super::{
     Answer, DataPort, Exchange, client_of,
+    fields::{Shape, ask_for_plain, hits_without, origin_without, without},
     headers::{ask, describe, json, json_bytes, none_match_hits, set},
 };
 use crate::{
     http::{
-        body::{empty, read_bounded},
+        body::{Body, empty, read_bounded},
         guard::expect_media_type,
         problem::Problem,
     },
@@ -42,10 +46,10 @@ impl DataPort {
     pub(super) async fn listing(&self, exchange: Exchange, id: &str) -> Answer {
         let question = self.question(exchange, false).await?;
         let answered = match self.context.router.get_listing(id, &question.context).await? {
-            Routed::Origin(response) => return Ok(response),
+            Routed::Origin(response) => return question.of_origin(response, Shape::Listing).await,
             Routed::Mesh(answered) => answered,
         };
-        let document = answered.value;
+        let document = question.shown(answered.value)?;
         let mut response = if none_match_hits(&question.headers, &document.etag) {
             let mut response = Response::new(empty());
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -83,8 +87,13 @@ impl DataPort {
 
     async fn run_search(&self, request: &SearchRequest, question: &Question) -> Answer {
         match self.context.router.search(request, &question.context).await? {
-            Routed::Origin(response) => Ok(response),
-            Routed::Mesh(answered) => {
+            Routed::Origin(response) => question.of_origin(response, Shape::Hits).await,
+            Routed::Mesh(mut answered) => {
+                let drop = &question.live.data.drop_fields;
+                if !drop.is_empty() {
+                    answered.value.data = hits_without(&answered.value.data, drop)
+                        .map_err(|error| unreadable(&error))?;
+                }
                 let partial = answered.value.partial;
                 respond(&answered, question, SEARCH_CACHE_CONTROL, partial)
             }
@@ -137,15 +146,38 @@ impl DataPort {
             Some(query) => format!("{}?{query}", exchange.path),
             None => exchange.path,
         };
-        context.fallback = Some(Fallback {
-            method: exchange.method,
-            target,
-            headers: exchange.headers.clone(),
-            body: body.clone(),
-            client,
-        });
+        let mut headers = exchange.headers.clone();
+        if !exchange.live.data.drop_fields.is_empty() {
+            ask_for_plain(&mut headers);
+        }
+        context.fallback =
+            Some(Fallback { method: exchange.method, target, headers, body: body.clone(), client });
         Ok(Question { context, headers: exchange.headers, body, live: exchange.live })
     }
+}
+
+impl Question {
+    /// A listing as the public sees it.
+    fn shown(&self, document: ListingDocument) -> Result<ListingDocument, Problem> {
+        let drop = &self.live.data.drop_fields;
+        if drop.is_empty() {
+            return Ok(document);
+        }
+        let json = without(&document.json, drop).map_err(|error| unreadable(&error))?;
+        // Another content is another entity.
+        let etag = format!("\"{:016x}\"", hash_point(json.as_bytes()));
+        Ok(ListingDocument { json: json.into(), etag })
+    }
+
+    /// The origin's answer in the mesh's place, as the public sees it.
+    async fn of_origin(&self, response: Response<Body>, shape: Shape) -> Answer {
+        origin_without(response, shape, &self.live.data.drop_fields).await
+    }
+}
+
+/// What the mesh holds is JSON; if it were not, nothing of it may leave unread.
+fn unreadable(error: &serde_json::Error) -> Problem {
+    Problem::new(ProblemType::Internal, format!("a stored listing cannot be read: {error}"))
 }
 
 fn respond<T: Serialize>(

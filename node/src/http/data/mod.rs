@@ -2,6 +2,7 @@
 //! cache.
 
 mod admission;
+mod fields;
 mod headers;
 mod listings;
 mod sessions;

@@ -38,7 +38,7 @@ pub enum RegistryError {
 pub struct Registry {
     /// Whether any rule may be active: the one load that a hook costs otherwise.
     armed: AtomicBool,
-    ttl_max: Duration,
+    ttl_max: Mutex<Duration>,
     rules: Mutex<Rules>,
 }
 
@@ -67,7 +67,20 @@ impl Registry {
     /// A registry without rules; none may live longer than `ttl_max`.
     #[must_use]
     pub fn new(ttl_max: Duration) -> Self {
-        Self { armed: AtomicBool::new(false), ttl_max, rules: Mutex::default() }
+        Self {
+            armed: AtomicBool::new(false),
+            ttl_max: Mutex::new(ttl_max),
+            rules: Mutex::default(),
+        }
+    }
+
+    /// Lets new and renewed rules live at most `ttl_max` from now on; others end as they would have.
+    pub fn set_ttl_max(&self, ttl_max: Duration) {
+        *self.ttl_max.lock() = ttl_max;
+    }
+
+    fn ttl_max(&self) -> Duration {
+        *self.ttl_max.lock()
     }
 
     /// Adds a rule; answers its number.
@@ -75,8 +88,9 @@ impl Registry {
     /// # Errors
     /// [`RegistryError`]; nothing has changed then.
     pub fn add(&self, rule: Rule, now: Instant) -> Result<u64, RegistryError> {
-        let ttl =
-            rule.check(self.ttl_max).map_err(|errors| RegistryError::Invalid(vec![(0, errors)]))?;
+        let ttl = rule
+            .check(self.ttl_max())
+            .map_err(|errors| RegistryError::Invalid(vec![(0, errors)]))?;
         let mut rules = self.rules.lock();
         rules.expire(now);
         if rules.active.len() >= RULES_MAX {
@@ -98,7 +112,7 @@ impl Registry {
         let mut invalid = Vec::new();
         let mut checked = Vec::with_capacity(new.len());
         for (index, rule) in new.into_iter().enumerate() {
-            match rule.check(self.ttl_max) {
+            match rule.check(self.ttl_max()) {
                 Ok(ttl) => checked.push((rule, now + ttl)),
                 Err(errors) => invalid.push((index, errors)),
             }
@@ -118,7 +132,7 @@ impl Registry {
         let mut rules = self.rules.lock();
         rules.expire(now);
         let Some(state) = rules.active.get_mut(&id) else { return false };
-        let Ok(ttl) = state.rule.check(self.ttl_max) else { return false };
+        let Ok(ttl) = state.rule.check(self.ttl_max()) else { return false };
         state.ends = now + ttl;
         true
     }

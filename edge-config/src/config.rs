@@ -51,7 +51,7 @@ pub use node::Node;
 pub use origin::{Origin, OriginBreaker, OriginHost};
 pub use placement::Placement;
 pub use raft::Raft;
-pub use reload::reloadable_changes;
+pub use reload::Changes;
 pub use schema::schema;
 pub use setting::Setting;
 pub use source::Source;

@@ -5,7 +5,7 @@
 //!
 //! **It is not** a place for shared helpers: a type lives in the crate that owns its meaning. It does no
 //! IO besides reading the configuration file it is given, and it watches nothing: when to read again is
-//! decided elsewhere; [`config::reloadable_changes`] says what a new reading may change.
+//! decided elsewhere; [`config::Loaded::take_live`] takes over what a running node can change.
 //!
 //! ```text
 //! defaults < file < HEXPOP__SECTION__KEY < flags ──> tree with places ──> sections ──> rules ──> Config

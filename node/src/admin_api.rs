@@ -55,6 +55,13 @@ pub struct NodeRow {
     pub meta: bool,
     /// Seconds since its start.
     pub uptime_s: Option<u64>,
+    /// Its clock less that of the node that answers, milliseconds; only in `GET /admin/v1/nodes`, and
+    /// absent for the node itself and where it is not known.
+    #[serde(default)]
+    pub clock_offset_ms: Option<f64>,
+    /// How much of the offset the way there and back may account for.
+    #[serde(default)]
+    pub clock_uncertainty_ms: Option<f64>,
 }
 
 /// `GET /admin/v1/shards`.
@@ -170,8 +177,24 @@ pub struct StatusReport {
     pub cache: CacheSummary,
     /// Fault rules active on this node.
     pub faults: u64,
+    /// Until when the certificate that it runs with is valid; absent if not known.
+    #[serde(default)]
+    pub certificate_expires: Option<String>,
+    /// Whether its configuration is that of its file; absent if not known.
+    #[serde(default)]
+    pub config: Option<ConfigState>,
     /// Members, as in `GET /admin/v1/nodes`.
     pub nodes: Vec<NodeRow>,
+}
+
+/// How the configuration in force and the file stand to each other.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigState {
+    /// Whether the last reading of the file was taken.
+    pub last_reload_successful: bool,
+    /// Keys that differ in the file and need a restart.
+    pub restart_pending: Vec<String>,
 }
 
 /// Counts over the members.

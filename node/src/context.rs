@@ -10,23 +10,28 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use hexpop_chaos::Registry;
 use hexpop_edge_config::{NodeId, PopId, codec};
 use hexpop_raft::{ReplicaState, wal::Health};
-use hexpop_router::Router;
+use hexpop_router::{Clock, Router};
 use openraft_rt_tokio::TokioRuntime;
 use serde_json::Value;
 
 use crate::{
-    adapters::local::{HostShards, NodeHost},
-    admin_api::{CacheSummary, OriginHealth},
+    adapters::{
+        local::{HostShards, NodeHost},
+        transport::SystemClock,
+    },
+    admin_api::{CacheSummary, ConfigState, OriginHealth},
     control::{AdminAnswer, AdminCalls, AdminRequest, NodeReport},
     http::admin::change_faults,
+    live::Live,
     members::Members,
     mesh::{Class, Mesh},
-    view::{self, MemberView, Own, Reports},
+    view::{self, Clocks, MemberView, Own, Reports},
 };
 
 /// The router of a node.
@@ -51,12 +56,12 @@ pub struct Context {
     pub members: Arc<Members>,
     /// Fault rules.
     pub faults: Arc<Registry>,
-    /// Whether fault rules may be made here.
-    pub chaos_enabled: bool,
+    /// What may change while the node runs; see [`live`](Self::live).
+    pub live: ArcSwap<Live>,
+    /// Whether the last reading of the configuration was refused.
+    pub reload_failed: AtomicBool,
     /// All metrics of the process.
     pub registry: prometheus::Registry,
-    /// The effective configuration, for operators.
-    pub config_json: Value,
     /// The origin's address.
     pub origin_url: Option<String>,
     /// When the process started.
@@ -67,8 +72,8 @@ pub struct Context {
     pub was_ready: AtomicBool,
     /// Milliseconds after the start when the control plane moved last.
     pub heartbeat_ms: AtomicU64,
-    /// Bytes of one ingest at most.
-    pub ingest_bytes_max: usize,
+    /// Until when the node's certificate is valid, as RFC 3339.
+    pub certificate_expires: Option<String>,
     /// What was counted of HTTP.
     pub http_metrics: crate::http::metrics::HttpMetrics,
 }
@@ -86,6 +91,22 @@ impl Context {
         self.mesh.node()
     }
 
+    /// What the configuration in force says, where it may change while the node runs.
+    #[must_use]
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Puts another configuration in force.
+    pub fn set_live(&self, live: Live) {
+        self.live.store(Arc::new(live));
+    }
+
+    /// Notes whether a reading of the configuration was taken.
+    pub fn note_reload(&self, taken: bool) {
+        self.reload_failed.store(!taken, Ordering::Relaxed);
+    }
+
     /// All members as gossip sees them, by id.
     #[must_use]
     pub fn members(&self) -> Vec<MemberView> {
@@ -95,6 +116,11 @@ impl Context {
     /// What the members that answer know of themselves.
     pub async fn reports(&self, members: &[MemberView]) -> Reports {
         view::gather(&self.mesh, members).await
+    }
+
+    /// How far the clocks of the members that answer are off this node's.
+    pub async fn clocks(&self, members: &[MemberView]) -> Clocks {
+        view::gather_clocks(&self.mesh, members, || Clock::wall_ms(&SystemClock)).await
     }
 
     /// What this node knows of itself.
@@ -138,6 +164,11 @@ impl Context {
                 bytes_max: cache.bytes_max,
             },
             faults: self.faults.list(Instant::now()).len() as u64,
+            certificate_expires: self.certificate_expires.clone(),
+            config: ConfigState {
+                last_reload_successful: !self.reload_failed.load(Ordering::Relaxed),
+                restart_pending: self.live().restart_pending.clone(),
+            },
         }
     }
 
@@ -237,6 +268,7 @@ impl AdminCalls for Calls {
         async move {
             match request {
                 AdminRequest::Report => AdminAnswer::Report(context.report()),
+                AdminRequest::Clock => AdminAnswer::Clock(Clock::wall_ms(&SystemClock)),
                 AdminRequest::TransferLeader { shard, to } => {
                     match context.host.transfer_leader(shard, to, CALL_DEADLINE).await {
                         Ok(()) => AdminAnswer::Done,
@@ -244,7 +276,7 @@ impl AdminCalls for Calls {
                     }
                 }
                 AdminRequest::Faults { method, body } => {
-                    if !context.chaos_enabled {
+                    if !context.live().chaos_enabled {
                         let why = "fault rules are switched off there (chaos.enabled)";
                         return AdminAnswer::Failed(why.to_owned());
                     }

@@ -36,6 +36,8 @@ pub enum AdminRequest {
         /// The body.
         body: String,
     },
+    /// What time it is there.
+    Clock,
 }
 
 /// The answer to an [`AdminRequest`].
@@ -47,6 +49,8 @@ pub enum AdminAnswer {
     Done,
     /// Not done, and why.
     Failed(String),
+    /// What time it is there, in milliseconds since 1970.
+    Clock(u64),
 }
 
 /// What a node knows of itself.

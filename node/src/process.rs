@@ -12,17 +12,25 @@
 
 mod open;
 mod parts;
+mod reload;
 mod signals;
 
-use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use hexpop_edge_config::config::Loaded;
 use hexpop_gossip::NodeState;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use self::{open::Node, signals::Signals};
-use crate::http::server::{self, ServerLimits};
+use self::{open::Node, reload::Reloader, signals::Signals};
+use crate::{
+    http::server::{self, ServerLimits},
+    telemetry::LogFilter,
+};
 
 /// How long requests under way may take to finish after the stop began.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -62,15 +70,15 @@ impl NodeError {
     }
 }
 
-/// Runs a node until it is told to stop.
+/// Runs a node until it is told to stop; `log` follows the configuration when it is read again.
 ///
 /// # Errors
 /// [`NodeError`] when a part of it cannot be opened.
-pub fn run(loaded: &Loaded) -> Result<(), NodeError> {
+pub fn run(loaded: &Loaded, log: LogFilter) -> Result<(), NodeError> {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let control = runtime("control", cores.min(2))?;
     let data = runtime("data", cores)?;
-    let outcome = control.block_on(serve(loaded, &data));
+    let outcome = control.block_on(serve(loaded, log, &data));
     data.shutdown_timeout(Duration::from_secs(1));
     control.shutdown_timeout(Duration::from_secs(1));
     outcome
@@ -85,7 +93,7 @@ fn runtime(name: &str, threads: usize) -> Result<Runtime, NodeError> {
         .map_err(|error| NodeError::open(format!("the {name} runtime"))(&error))
 }
 
-async fn serve(loaded: &Loaded, data: &Runtime) -> Result<(), NodeError> {
+async fn serve(loaded: &Loaded, log: LogFilter, data: &Runtime) -> Result<(), NodeError> {
     let mut signals = Signals::install().map_err(|error| NodeError::open("signals")(&error))?;
     let config = &loaded.config;
     let node = Node::open(loaded, data).await?;
@@ -97,6 +105,10 @@ async fn serve(loaded: &Loaded, data: &Runtime) -> Result<(), NodeError> {
         drain: DRAIN,
     };
     let stop = CancellationToken::new();
+    let reloader = Reloader::new(Arc::clone(&node.context), log, loaded.clone())?;
+    if let Some(hangup) = signals.take_hangup() {
+        data.spawn(reloader.run(hangup, stop.clone()));
+    }
     let http = listen(config.listen.http, data)?;
     let admin = listen(config.listen.admin, data)?;
     let data_port = data.spawn(server::serve(http, limits, node.data_port(), stop.clone()));

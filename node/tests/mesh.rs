@@ -194,6 +194,25 @@ async fn requests_of_every_class_are_answered_both_ways() {
     assert_eq!(closed, Err(MeshError::Closed));
 }
 
+#[tokio::test]
+async fn a_peer_that_hangs_costs_no_more_than_the_request_timeout() {
+    let certs = certificates();
+    let timeout = Duration::from_secs(1);
+    let a = bind(MeshOptions { request_timeout: timeout, ..options(certs.path(), A) }).unwrap();
+    let b = bind(options(certs.path(), B)).unwrap();
+    introduce(&[&a, &b]);
+    for (to, class) in [(B, Class::Query), (B, Class::Admin), (A, Class::Query)] {
+        let begin = Instant::now();
+        let answer = a.mesh.call(to, class, Bytes::from_static(b"never"), LONG).await;
+        assert!(answer.is_err(), "{answer:?}");
+        assert!(begin.elapsed() < LONG / 2, "{:?}", begin.elapsed());
+    }
+    assert_eq!(a.mesh.call(B, Class::Query, Bytes::new(), LONG).await, Ok(Bytes::new()));
+    // Consensus has times of its own.
+    let raft = a.mesh.call(B, Class::Raft, Bytes::from_static(b"never"), timeout * 2);
+    assert!(tokio::time::timeout(timeout + timeout / 2, raft).await.is_err());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn raft_requests_arrive_in_the_order_of_the_calls() {
     let (_certs, a, b) = pair();

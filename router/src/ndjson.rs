@@ -12,8 +12,11 @@ use crate::port::{Body, BodyError};
 pub(crate) enum Line {
     /// Its bytes.
     Whole(Bytes),
-    /// It was longer than the bound and was skipped.
-    TooLong,
+    /// It was longer than the bound, and was skipped.
+    TooLong {
+        /// The bound.
+        bytes_max: usize,
+    },
 }
 
 /// Reads lines. Blank lines are counted but not given.
@@ -120,7 +123,8 @@ impl LineReader {
             line.truncate(line.len() - 1);
         }
         if too_long || line.len() > self.line_bytes_max {
-            self.ready.push_back((self.number, Line::TooLong));
+            let bytes_max = self.line_bytes_max;
+            self.ready.push_back((self.number, Line::TooLong { bytes_max }));
         } else if !line.trim_ascii().is_empty() {
             self.ready.push_back((self.number, Line::Whole(line)));
         }
@@ -145,7 +149,7 @@ mod tests {
         while let Some((number, line)) = reader.next().await.unwrap() {
             let text = match line {
                 Line::Whole(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
-                Line::TooLong => "too long".to_owned(),
+                Line::TooLong { .. } => "too long".to_owned(),
             };
             found.push((number, text));
         }

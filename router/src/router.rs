@@ -178,6 +178,11 @@ impl<R: AsyncRuntime> Router<R> {
         self.breakers.list(self.uptime.now(), self.ports.clock.wall_ms())
     }
 
+    /// Changes [`CacheOptions::stale_max`](crate::CacheOptions::stale_max) from now on.
+    pub fn set_stale_max(&self, stale_max: Duration) {
+        self.cache.set_stale_max(stale_max);
+    }
+
     /// How full the HTTP cache is. Brings its gauges up to date: call it before metrics are read.
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
@@ -276,7 +281,7 @@ mod tests {
             is_send(Some(&erase));
             let export = router.export_user("x", context);
             is_send(Some(&export));
-            let ingest = router.ingest(crate::cache::empty(), context);
+            let ingest = router.ingest(crate::cache::empty(), 1 << 10, context);
             is_send(Some(&ingest));
             let complete = router.mark_complete(context);
             is_send(Some(&complete));

@@ -66,6 +66,7 @@ impl Admin {
                 .or(default.allowed_hosts),
             loopback_role: section
                 .key("loopback_role", "The role of whoever comes from loopback without a token.")
+                .reloads()
                 .or(default.loopback_role),
         }
     }

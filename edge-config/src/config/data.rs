@@ -37,9 +37,12 @@ pub const FILTERS: [&str; 17] = [
 pub struct Data {
     /// Who may use sessions and users' data.
     pub auth: DataAuth,
-    /// Fields of a listing that never leave the edge, by their JSON names, such as view counters.
+    /// Top-level fields of a listing that are left out of every answer, by their JSON names, such as
+    /// view counters: of listings by id and of the hits of searches, also where the origin answers in the
+    /// mesh's place. What is proxied besides is passed on as the origin gives it.
     ///
-    /// Default none; at most 64. Fields that the edge itself works with cannot be dropped. Since 0.1.
+    /// Default none; at most 64. Fields that the edge itself works with cannot be dropped. The same on
+    /// all nodes, else entity tags depend on the node asked. Since 0.1.
     pub drop_fields: Vec<String>,
     /// Filters of [`FILTERS`] that a search may not use (fair-housing rules forbid some); a search with
     /// one is refused with 422.
@@ -117,16 +120,22 @@ impl Data {
         Self {
             auth: section.section("auth", DataAuth::read),
             drop_fields: section
-                .key("drop_fields", "Fields of a listing that never leave the edge.")
+                .key(
+                    "drop_fields",
+                    "Top-level fields of a listing that are left out of every answer.",
+                )
                 .check(|fields: &Vec<String>| check_each(fields, 64, check_field))
+                .reloads()
                 .or(default.drop_fields),
             forbidden_filters: section
                 .key("forbidden_filters", "Filters that a search may not use.")
                 .check(|names: &Vec<String>| check_each(names, FILTERS.len(), check_filter))
+                .reloads()
                 .or(default.forbidden_filters),
             price_ranges: section
                 .key("price_ranges", "The inner bounds of the price ranges that facets count.")
                 .check(|bounds: &Vec<u64>| check_price_ranges(bounds))
+                .reloads()
                 .or(default.price_ranges),
             languages: section
                 .key("languages", "The languages that titles in search results are offered in.")

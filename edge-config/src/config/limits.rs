@@ -40,8 +40,10 @@ pub struct Limits {
     /// Too low: an import has to send many requests. Too high: one request occupies the node for minutes.
     /// Default 256 MiB, from 1 MiB. Since 0.1.
     pub ingest_bytes: ByteSize,
-    /// The longest line of an ingest request; a longer one is rejected alone.
+    /// The longest line of an ingest request; a longer one is rejected alone, and never held. A listing
+    /// itself has at most 256 KiB, whatever stands here.
     ///
+    /// Too low: listings with long texts are rejected. Too high: memory per ingest request.
     /// At most [`ingest_bytes`](Self::ingest_bytes). Default 1 MiB, 4 KiB to 16 MiB. Since 0.1.
     pub ingest_line_bytes: ByteSize,
     /// The most client connections at once; more wait to be accepted.
@@ -96,6 +98,7 @@ impl Limits {
             body_idle_timeout: section
                 .key("body_idle_timeout", "How long the body of a request may pause.")
                 .between(shortest, longest)
+                .reloads()
                 .or(default.body_idle_timeout),
             header_bytes: section
                 .key("header_bytes", "The most bytes of all header fields of a request.")
@@ -108,18 +111,22 @@ impl Limits {
             target_bytes: section
                 .key("target_bytes", "The longest request target (path and query).")
                 .between(ByteSize::new(256), kib(64))
+                .reloads()
                 .or(default.target_bytes),
             body_bytes: section
                 .key("body_bytes", "The largest body of a search or a session request.")
                 .between(kib(1), mib(64))
+                .reloads()
                 .or(default.body_bytes),
             ingest_bytes: section
                 .key("ingest_bytes", "The most bytes of one ingest request after unpacking.")
                 .between(mib(1), ByteSize::gib(1024))
+                .reloads()
                 .or(default.ingest_bytes),
             ingest_line_bytes: section
                 .key("ingest_line_bytes", "The longest line of an ingest request.")
                 .between(kib(4), mib(16))
+                .reloads()
                 .or(default.ingest_line_bytes),
             connections: section
                 .key("connections", "The most client connections at once.")
@@ -128,14 +135,17 @@ impl Limits {
             requests_in_flight: section
                 .key("requests_in_flight", "The most requests worked on at once.")
                 .between(1, 65_536)
+                .reloads()
                 .or(default.requests_in_flight),
             session_bytes: section
                 .key("session_bytes", "The largest value of a session.")
                 .between(kib(1), mib(1))
+                .reloads()
                 .or(default.session_bytes),
             sessions_per_user: section
                 .key("sessions_per_user", "The most sessions of one user in one territory.")
                 .between(1, 1_000_000)
+                .reloads()
                 .or(default.sessions_per_user),
         }
     }

@@ -44,7 +44,8 @@ pub struct Mesh {
     ///
     /// Required. Since 0.1.
     pub key: PathBuf,
-    /// How long an exchange with a peer may take when its caller set no shorter deadline.
+    /// How long a query, a forwarded write or an operator's call may take at a peer, if its caller would
+    /// not give up earlier. Consensus has times of its own, see section `raft`.
     ///
     /// Too low: answers across the ocean are given up and asked again elsewhere. Too high: a request waits
     /// this long for a peer that hangs. Default 5 s, 100 ms to 60 s. Since 0.1.
@@ -124,7 +125,10 @@ impl Mesh {
         let cert = section.key("cert", "The certificate of this node (PEM).").required();
         let key = section.key("key", "The private key of this node (PEM).").required();
         let request_timeout = section
-            .key("request_timeout", "How long an exchange with a peer may take.")
+            .key(
+                "request_timeout",
+                "How long a query, a forwarded write or an operator's call may take at a peer.",
+            )
             .between(millis(100), secs(60))
             .or(secs(5));
         let max_inflight = section.section("max_inflight", MaxInflight::read);

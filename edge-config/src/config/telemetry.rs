@@ -23,10 +23,11 @@ pub struct Telemetry {
     ///
     /// Default `text`. Since 0.1.
     pub format: LogFormat,
-    /// How many shards get a metric line of their own; with more, shards are counted together.
+    /// How many replicas of a node get metric lines of their own; with more, all of them are counted
+    /// together under `shard="all"`.
     ///
     /// Too low: no curve per shard. Too high: the metrics of a large node become megabytes. Default 128,
-    /// 0 to 4096. Since 0.1.
+    /// 0 to 4096. Since 0.1. Watch `hexpop_replica_staleness_seconds`, `hexpop_shard_keys`.
     pub shard_labels_max: u32,
 }
 
@@ -54,7 +55,10 @@ impl Telemetry {
                 .or(default.log),
             format: section.key("format", "How a log line is written.").or(default.format),
             shard_labels_max: section
-                .key("shard_labels_max", "How many shards get a metric line of their own.")
+                .key(
+                    "shard_labels_max",
+                    "How many replicas of a node get metric lines of their own.",
+                )
                 .between(0, 4096)
                 .or(default.shard_labels_max),
         }

@@ -125,6 +125,20 @@ impl Client {
         })
     }
 
+    /// `GET` of a JSON document that is there with any status.
+    pub(super) async fn get_whatever_status<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> CliResult<T> {
+        let accept = [("accept", "application/json")];
+        let answer =
+            self.send(Method::GET, path, &accept, Bytes::new(), Duration::from_secs(15)).await?;
+        match serde_json::from_slice(&answer.body) {
+            Ok(document) => Ok(document),
+            Err(_another) => Err(answer.problem()),
+        }
+    }
+
     /// `GET` of a JSON document.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> CliResult<T> {
         self.send(Method::GET, path, &[], Bytes::new(), Duration::from_secs(15)).await?.json()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use hexpop_edge_config::{
     Config,
-    config::{self, Loaded},
+    config::{self, ConfigErrors, Loaded},
 };
 
 use super::{
@@ -48,12 +48,17 @@ enum ConfigCommand {
 
 /// Reads a configuration with the environment over it.
 pub(super) fn load(path: &Path) -> CliResult<Loaded> {
+    try_load(path).map_err(|errors| {
+        CliError::failed(format!("{} is not valid", path.display())).cause(format!("\n{errors}"))
+    })
+}
+
+/// The same, with everything that is wrong as it is.
+pub(super) fn try_load(path: &Path) -> Result<Loaded, ConfigErrors> {
     // Names and values that are not UTF-8 cannot be ours.
     let env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Config::load(path, env).map_err(|errors| {
-        CliError::failed(format!("{} is not valid", path.display())).cause(format!("\n{errors}"))
-    })
+    Config::load(path, env)
 }
 
 pub(super) fn run(args: &ConfigArgs) -> CliResult {

@@ -8,6 +8,7 @@ mod certs;
 mod client;
 mod config;
 mod demo;
+mod doctor;
 mod error;
 mod explain;
 mod faults;
@@ -65,6 +66,8 @@ enum Command {
     Config(config::ConfigArgs),
     /// The cluster's certificates.
     Certs(certs::CertsArgs),
+    /// What is wrong with a node, before its start or while it runs, and what to do about it.
+    Doctor(doctor::DoctorArgs),
     /// What an error means and what to do about it.
     Explain(explain::ExplainArgs),
     /// A completion script for a shell.
@@ -108,6 +111,7 @@ fn run(command: Command) -> CliResult {
         Command::Certs(args) => certs::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Completions { shell } => completions(shell),
+        Command::Doctor(args) => block_on(doctor::run(args)),
         Command::Status(args) => block_on(mesh::status(args)),
         Command::Nodes(args) => block_on(mesh::nodes(args)),
         Command::Shards(args) => block_on(mesh::shards(args)),

@@ -6,9 +6,9 @@ use clap::Args;
 use hexpop_edge_config::config::LogFormat;
 use rustix::process::{Pid, Signal as OsSignal, getppid, set_parent_process_death_signal};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use super::error::{CliError, CliResult};
+use crate::telemetry::LogFilter;
 
 #[derive(Debug, Args)]
 #[command(
@@ -56,31 +56,14 @@ pub(super) fn run(args: &NodeArgs) -> CliResult {
         return super::output::println(&format!("{} is valid", args.config.display()));
     }
     let telemetry = &loaded.config.telemetry;
-    log(&telemetry.log, telemetry.format == LogFormat::Json);
-    crate::process::run(&loaded)
+    let log = LogFilter::install(&telemetry.log, telemetry.format == LogFormat::Json);
+    crate::process::run(&loaded, log)
         .map_err(|error| CliError::failed("the node stopped").caused_by(&error))
 }
 
 /// Logs of a command without a configuration.
 pub(super) fn log_to_stderr() {
-    log("info", false);
-}
-
-fn log(filter: &str, json: bool) {
-    // openraft tells each step of each group at `info`; what is asked for explicitly wins.
-    let filter = format!("openraft=warn,{filter}");
-    let filter =
-        EnvFilter::try_from_env("HEXPOP_LOG").unwrap_or_else(|_unset| EnvFilter::new(filter));
-    let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    // A second call in one process keeps the first subscriber.
-    let _installed = if json {
-        registry.with(layer.json().flatten_event(true)).try_init()
-    } else {
-        let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr())
-            && std::env::var_os("NO_COLOR").is_none();
-        registry.with(layer.with_ansi(ansi).with_target(false)).try_init()
-    };
+    let _never_changed = LogFilter::install("info", false);
 }
 
 /// Ready when this process is asked to end (SIGINT, SIGTERM).

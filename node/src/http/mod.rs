@@ -8,5 +8,6 @@ pub(crate) mod language;
 pub mod metrics;
 pub mod problem;
 pub mod server;
+pub mod shard_metrics;
 pub mod target;
 pub mod trace;

@@ -171,7 +171,8 @@ impl Mesh {
         &self.core.addresses
     }
 
-    /// Sends `payload` to `to` and waits for the answer, at most `deadline`.
+    /// Sends `payload` to `to` and waits for the answer, at most `deadline`, nor longer than
+    /// [`MeshOptions::deadline_of`] allows.
     ///
     /// Requests of [`Class::Raft`] are queued in this call, not when the future is first polled, so
     /// that those of one task reach the peer in the order of the calls. A request to this node
@@ -196,6 +197,7 @@ impl Mesh {
             let error = MeshError::TooLarge { class, bytes: payload.len(), bytes_max };
             return futures::future::ready(Err(error)).boxed();
         }
+        let deadline = core.options.deadline_of(class, deadline);
         if to == core.options.node {
             return call_self(core, class, payload, deadline);
         }

@@ -33,6 +33,7 @@ mod hook;
 mod metrics;
 mod options;
 mod peer;
+mod probe;
 mod refusals;
 mod server;
 mod tls;
@@ -50,6 +51,7 @@ pub use hook::{HookSlot, LinkAction, LinkHook, Traffic};
 pub use metrics::{MeshCounters, MeshMetrics};
 pub use options::{BytesMax, MeshOptions};
 pub use peer::PeerStatus;
+pub use probe::{NoHandshake, Probe};
 
 /// What a request is about: it decides the connection, the limits and the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

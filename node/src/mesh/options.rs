@@ -26,6 +26,9 @@ pub struct MeshOptions {
     pub key: PathBuf,
     /// How long an attempt to connect may take, handshake and greeting together. Default 3 s.
     pub connect_timeout: Duration,
+    /// How long a request may take at most, whatever its caller asks for; Raft messages and snapshots
+    /// have times of their own. Default 5 s.
+    pub request_timeout: Duration,
     /// How often a quiet connection sends something. Default 2 s.
     pub keep_alive: Duration,
     /// How long a connection lives without hearing from the peer. Default 6 s.
@@ -106,6 +109,7 @@ impl MeshOptions {
             cert: certs.join(format!("node-{node}.pem")),
             key: certs.join(format!("node-{node}.key")),
             connect_timeout: Duration::from_secs(3),
+            request_timeout: Duration::from_secs(5),
             keep_alive: Duration::from_secs(2),
             idle_timeout: Duration::from_secs(6),
             backoff_min: Duration::from_millis(50),
@@ -125,11 +129,22 @@ impl MeshOptions {
             ca: mesh.ca.clone(),
             cert: mesh.cert.clone(),
             key: mesh.key.clone(),
+            request_timeout: mesh.request_timeout,
             keep_alive: mesh.keep_alive,
             idle_timeout: mesh.idle_timeout,
             in_flight_max: mesh.max_inflight.clone(),
             gso: mesh.gso,
             ..Self::new(mesh.listen, node, raft, mesh.cluster.clone(), std::path::Path::new(""))
+        }
+    }
+
+    /// How long a request of `class` may take whose caller waits for `asked`.
+    #[must_use]
+    pub fn deadline_of(&self, class: Class, asked: Duration) -> Duration {
+        match class {
+            Class::Query | Class::Cache | Class::Admin => asked.min(self.request_timeout),
+            // Loading a large state takes minutes, and elections know their own times.
+            Class::Raft | Class::Snapshot => asked,
         }
     }
 

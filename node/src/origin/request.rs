@@ -1,6 +1,6 @@
 //! Reading requests: decoded path, query parameters, JSON bodies, conditions.
 
-use std::{borrow::Cow, str::FromStr, time::Duration};
+use std::{str::FromStr, time::Duration};
 
 use bytes::Bytes;
 use hexpop_router::{FieldPlace as Place, Problem as ProblemType};
@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, header, request::Parts};
 use hyper::body::Incoming;
 use serde_json::{Map, Value};
 
-use crate::http::{body::read_bounded, problem::Problem};
+use crate::http::{body::read_bounded, problem::Problem, target::decode_strictly};
 
 /// The largest request body, in bytes.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -179,7 +179,7 @@ pub(super) fn names(condition: &HeaderValue, etag: &HeaderValue, comparison: Com
 fn path_segments(uri: &Uri) -> Option<Vec<String>> {
     let path = uri.path();
     let path = path.strip_prefix('/').unwrap_or(path);
-    path.split('/').map(|segment| decode(segment).map(Cow::into_owned)).collect()
+    path.split('/').map(|segment| decode_strictly(segment, false)).collect()
 }
 
 fn query_pairs(uri: &Uri) -> Option<Vec<(String, String)>> {
@@ -189,40 +189,9 @@ fn query_pairs(uri: &Uri) -> Option<Vec<(String, String)>> {
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = decode(&name.replace('+', " "))?.into_owned();
-            let value = decode(&value.replace('+', " "))?.into_owned();
-            Some((name, value))
+            Some((decode_strictly(name, true)?, decode_strictly(value, true)?))
         })
         .collect()
-}
-
-/// Percent-decoding (RFC 3986 §2.1); `None` for what is not well-formed, or not UTF-8.
-fn decode(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [byte, tail @ ..] = rest {
-        if *byte == b'%' {
-            let [high, low, tail @ ..] = tail else { return None };
-            decoded.push((hex(*high)? << 4) | hex(*low)?);
-            rest = tail;
-        } else {
-            decoded.push(*byte);
-            rest = tail;
-        }
-    }
-    String::from_utf8(decoded).ok().map(Cow::Owned)
-}
-
-const fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use hexpop_chaos::{FaultyDisk, FaultyOrigin, Registry as Faults};
 use hexpop_edge_config::{ClusterId, config::Loaded};
 use hexpop_gossip::NodeState;
@@ -14,7 +15,7 @@ use hexpop_raft::{
     wal::{Health, Options as WalOptions, Wal, WriterThread},
 };
 use hexpop_router::{Clear, FeedHandle, Origin, Ports, Router, RouterOptions};
-use hexpop_shard::{Languages, PlacementPolicy, SearchRules, SessionLimits};
+use hexpop_shard::PlacementPolicy;
 use tokio::runtime::Runtime;
 
 use super::{NodeError, parts};
@@ -28,11 +29,8 @@ use crate::{
     },
     context::{Calls, Context},
     control::Dispatch,
-    http::{
-        admin::AdminPort,
-        data::{DataOptions, DataPort},
-        metrics::HttpMetrics,
-    },
+    http::{admin::AdminPort, data::DataPort, metrics::HttpMetrics, shard_metrics},
+    live::Live,
     members::Members,
     mesh::{AddressBook, HookSlot, Mesh, MeshOptions, gossip_loop::GossipHandle},
 };
@@ -43,8 +41,6 @@ pub(super) struct Node {
     gossip: GossipHandle,
     _feed: Option<FeedHandle>,
     wal: WriterThread,
-    data_options: DataOptions,
-    guard: crate::http::guard::Guard,
     process: u64,
 }
 
@@ -67,12 +63,10 @@ impl Node {
     /// Opens everything; on an error what is open already is closed by being dropped.
     pub(super) async fn open(loaded: &Loaded, data: &Runtime) -> Result<Self, NodeError> {
         let config = &loaded.config;
-        parts::refuse_what_is_not_built(config)?;
         let started = Instant::now();
         let registry = prometheus::Registry::new();
         let faults = Arc::new(Faults::new(config.chaos.max_ttl));
-        let guard = parts::guard(&config.admin)?;
-        let tokens = parts::tokens(&config.data.auth.tokens)?;
+        let live = Live::read(loaded, Vec::new())?;
         let storage = open_storage(loaded, &faults)?;
 
         let dispatch = Arc::new(Dispatch::default());
@@ -91,6 +85,9 @@ impl Node {
         let members = Members::new(gossip.clone());
         let host = open_host(config, &storage, &mesh, &members, &registry).await?;
         dispatch.serve_host(host.clone());
+        let labels_max = usize::try_from(config.telemetry.shard_labels_max).unwrap_or(usize::MAX);
+        shard_metrics::register(&registry, host.clone(), labels_max)
+            .map_err(|error| NodeError::open("metrics of shards")(&error))?;
         parts::exchange_map_versions(&host, &gossip);
 
         let origin = open_origin(config, &faults)?;
@@ -104,17 +101,17 @@ impl Node {
             mesh,
             members,
             faults,
-            chaos_enabled: config.chaos.enabled,
+            live: ArcSwap::from_pointee(live),
+            reload_failed: AtomicBool::new(false),
             http_metrics: HttpMetrics::register(&registry)
                 .map_err(|error| NodeError::open("metrics")(&error))?,
             registry,
-            config_json: loaded.to_json(),
             origin_url: config.origin.url.clone(),
             started,
             draining: AtomicBool::new(false),
             was_ready: AtomicBool::new(false),
             heartbeat_ms: std::sync::atomic::AtomicU64::new(0),
-            ingest_bytes_max: config.limits.ingest_bytes.as_usize(),
+            certificate_expires: parts::certificate_expires(&config.mesh.cert),
         });
         dispatch.serve_admin(Arc::new(Calls(Arc::clone(&context))));
         let mut feed = None;
@@ -122,18 +119,15 @@ impl Node {
             let _entered = data.enter();
             feed = Some(context.router.follow_feeds());
         }
-        let data_options = data_options(config, tokens);
-        Ok(Self { context, gossip, _feed: feed, wal: storage.wal, data_options, guard, process })
+        Ok(Self { context, gossip, _feed: feed, wal: storage.wal, process })
     }
 
     pub(super) fn data_port(&self) -> Arc<DataPort> {
-        let options = self.data_options.clone();
-        Arc::new(DataPort::new(Arc::clone(&self.context), options, self.process))
+        Arc::new(DataPort::new(Arc::clone(&self.context), self.process))
     }
 
     pub(super) fn admin_port(&self) -> Arc<AdminPort> {
-        let guard = self.guard.clone();
-        Arc::new(AdminPort::new(Arc::clone(&self.context), guard, self.process.rotate_left(32)))
+        Arc::new(AdminPort::new(Arc::clone(&self.context), self.process.rotate_left(32)))
     }
 
     /// Tells the members what this node is doing.
@@ -151,33 +145,6 @@ impl Node {
         }
         // Closes the log and waits for its last flush.
         drop(self.wal);
-    }
-}
-
-fn data_options(config: &hexpop_edge_config::Config, tokens: Vec<String>) -> DataOptions {
-    let limits = &config.limits;
-    DataOptions {
-        body_bytes_max: limits.body_bytes.as_usize(),
-        body_idle: limits.body_idle_timeout,
-        target_bytes_max: limits.target_bytes.as_usize(),
-        header_bytes_max: limits.header_bytes.as_usize(),
-        requests_max: usize::try_from(limits.requests_in_flight).unwrap_or(usize::MAX),
-        tokens,
-        search: SearchRules {
-            forbidden_filters: config.data.forbidden_filters.clone(),
-            // Bounds are whole amounts far below 2^53.
-            price_bounds: config.data.price_ranges.iter().map(|bound| *bound as f64).collect(),
-            languages: Languages {
-                offered: config.data.languages.clone(),
-                fallback: config.data.fallback_language().cloned(),
-            },
-        },
-        session_limits: SessionLimits {
-            sealed_bytes: u32::try_from(limits.session_bytes.bytes())
-                .unwrap_or(u32::MAX)
-                .saturating_add(SessionLimits::SEAL_OVERHEAD),
-            per_user: limits.sessions_per_user,
-        },
     }
 }
 

@@ -1,15 +1,12 @@
-//! Smaller parts of a node: its tokens, its incarnation, its gossip, what its router is told.
+//! Smaller parts of a node: its incarnation, its gossip, what its router is told.
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use hexpop_edge_config::{
-    ClusterId, Config, RaftId,
-    config::{self, OriginHost},
-};
+use hexpop_edge_config::{ClusterId, Config, RaftId, config::OriginHost};
 use hexpop_gossip::{Event, Gossip, Identity, Metrics, NodeInfo, NodeState, Options};
 use hexpop_router::{OriginHost as CacheHost, RouterOptions};
 
@@ -17,56 +14,16 @@ use super::NodeError;
 use crate::{
     adapters::local::NodeHost,
     control::Dispatch,
-    http::guard::Guard,
     mesh::{
         Mesh,
         gossip_loop::{GossipHandle, GossipLoop},
     },
 };
 
-/// Refuses to start with a promise that this version does not keep: a field that is listed here and
-/// leaves the edge all the same would be worse than a node that does not run.
-pub(super) fn refuse_what_is_not_built(config: &Config) -> Result<(), NodeError> {
-    if config.data.drop_fields.is_empty() {
-        return Ok(());
-    }
-    Err(NodeError::Open {
-        what: "data.drop_fields".to_owned(),
-        cause:
-            "this version gives every field of a listing back; drop the fields before they come \
-                in, and leave the key out"
-                .to_owned(),
-    })
-}
-
-/// Reads bearer tokens, one per file.
-pub(super) fn tokens(files: &[PathBuf]) -> Result<Vec<String>, NodeError> {
-    files.iter().map(|file| token(file)).collect()
-}
-
-fn token(file: &Path) -> Result<String, NodeError> {
-    let what = || format!("the token in {}", file.display());
-    let text = fs::read_to_string(file).map_err(|error| NodeError::open(what())(&error))?;
-    let token = text.trim();
-    if token.len() < 16 {
-        let cause = "a token has at least 16 characters".to_owned();
-        return Err(NodeError::Open { what: what(), cause });
-    }
-    Ok(token.to_owned())
-}
-
-/// Who may use the admin port.
-pub(super) fn guard(admin: &config::Admin) -> Result<Guard, NodeError> {
-    let tokens = admin
-        .tokens
-        .iter()
-        .map(|entry| Ok((token(&entry.file)?, entry.role)))
-        .collect::<Result<_, NodeError>>()?;
-    Ok(Guard {
-        tokens,
-        loopback: Some(admin.loopback_role),
-        hosts: admin.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
-    })
+/// Until when the certificate in `file` is valid, as RFC 3339.
+pub(super) fn certificate_expires(file: &Path) -> Option<String> {
+    let ends = crate::certs::show(file).ok()?.first()?.valid_until_unix_s;
+    jiff::Timestamp::from_second(ends).ok().map(|ends| ends.to_string())
 }
 
 fn wall_ms() -> u64 {
@@ -195,15 +152,5 @@ mod tests {
         fs::write(&file, u64::MAX.saturating_sub(10).to_string()).unwrap();
         assert_eq!(next_incarnation(&file).unwrap(), u64::MAX - 9);
         assert_eq!(next_incarnation(&file).unwrap(), u64::MAX - 8);
-    }
-
-    #[test]
-    fn short_tokens_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("token");
-        fs::write(&file, "short\n").unwrap();
-        assert!(tokens(std::slice::from_ref(&file)).is_err());
-        fs::write(&file, "long-enough-for-a-token\n").unwrap();
-        assert_eq!(tokens(&[file]).unwrap(), ["long-enough-for-a-token"]);
     }
 }

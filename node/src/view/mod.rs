@@ -4,7 +4,7 @@
 mod gather;
 mod rows;
 
-pub use gather::{Reports, gather};
+pub use gather::{ClockReading, Clocks, Reports, gather, gather_clocks};
 pub use rows::{Own, nodes_report, shards_report, status_report};
 
 use std::time::Duration;

@@ -6,19 +6,32 @@ use hexpop_edge_config::{NodeId, ShardId};
 use hexpop_raft::{ReplicaState, ReplicaStatus};
 use hexpop_shard::{KeyRange, ReplicaRole, ShardDescriptor, ShardKey, ShardMap};
 
-use super::{MemberView, Reports};
+use super::{Clocks, MemberView, Reports};
 use crate::admin_api::{
-    CacheSummary, ListingCounts, MeshSummary, NodeRow, NodesReport, OriginHealth, RangeRow,
-    ReplicaRow, ShardRow, ShardSummary, ShardsReport, StatusReport,
+    CacheSummary, ConfigState, ListingCounts, MeshSummary, NodeRow, NodesReport, OriginHealth,
+    RangeRow, ReplicaRow, ShardRow, ShardSummary, ShardsReport, StatusReport,
 };
 
 /// `GET /admin/v1/nodes`.
 #[must_use]
-pub fn nodes_report(own: NodeId, members: &[MemberView], reports: &Reports) -> NodesReport {
+pub fn nodes_report(
+    own: NodeId,
+    members: &[MemberView],
+    reports: &Reports,
+    clocks: &Clocks,
+) -> NodesReport {
+    let row = |member: &MemberView| {
+        let clock = clocks.get(&member.node);
+        NodeRow {
+            clock_offset_ms: clock.map(|clock| clock.offset_ms),
+            clock_uncertainty_ms: clock.map(|clock| clock.uncertainty_ms),
+            ..node_row(member, reports.get(&member.node))
+        }
+    };
     NodesReport {
         schema: "hexpop.nodes/1".to_owned(),
         seen_from: own.0,
-        nodes: members.iter().map(|member| node_row(member, reports.get(&member.node))).collect(),
+        nodes: members.iter().map(row).collect(),
     }
 }
 
@@ -46,6 +59,8 @@ fn node_row(member: &MemberView, report: Option<&crate::control::NodeReport>) ->
             report.replicas.iter().any(|one| one.shard == ShardId::META && leads(one))
         }),
         uptime_s: report.map(|report| report.uptime_s),
+        clock_offset_ms: None,
+        clock_uncertainty_ms: None,
     }
 }
 
@@ -197,6 +212,10 @@ pub struct Own {
     pub cache: CacheSummary,
     /// Active fault rules.
     pub faults: u64,
+    /// Until when its certificate is valid.
+    pub certificate_expires: Option<String>,
+    /// Whether its configuration is that of its file.
+    pub config: ConfigState,
 }
 
 /// `GET /admin/v1/status`.
@@ -251,6 +270,8 @@ pub fn status_report(
         origin: own.origin,
         cache: own.cache,
         faults: own.faults,
+        certificate_expires: own.certificate_expires,
+        config: Some(own.config),
         nodes: members.iter().map(|member| node_row(member, reports.get(&member.node))).collect(),
     }
 }

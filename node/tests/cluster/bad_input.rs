@@ -260,9 +260,15 @@ fn bodies_of_another_kind_or_size_are_refused() {
     if let Ok(answer) = client::send("POST", &url, &[("content-type", JSON)], huge) {
         answer.problem(413);
     }
-    let data = "x".repeat(1 << 20);
-    let session = json!({"territory": "IT:lazio", "userId": "u", "data": data});
-    node.post(SESSIONS, &session).problem(413);
+    let session = |data_bytes: usize| {
+        json!({"territory": "IT:lazio", "userId": "u", "data": "x".repeat(data_bytes)}).to_string()
+    };
+    // More than a session may hold, and less than a body may have: it is read, and refused.
+    send(SESSIONS, JSON, &session(70_000)).problem(413);
+    let url = format!("{}{SESSIONS}", node.http);
+    if let Ok(answer) = client::send("POST", &url, &[("content-type", JSON)], session(1 << 20)) {
+        answer.problem(413);
+    }
 
     let head = "host: 127.0.0.1\r\nconnection: close\r\n";
     let long = format!("GET /{} HTTP/1.1\r\n{head}\r\n", "x".repeat(20_000));

@@ -10,11 +10,13 @@
 mod bad_input;
 mod client;
 mod demo;
+mod doctor;
 mod failover;
 mod listings;
 mod mesh;
 mod oracle;
 mod origin;
+mod reload;
 mod searches;
 mod sessions;
 mod wait;

@@ -1,6 +1,12 @@
 //! The way of a proxied request through the cache.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{HeaderName, Method, Request, Response, header};
 use moka::sync::Cache;
@@ -35,6 +41,10 @@ use crate::{
 /// forgotten, which costs waiting or, at worst, one stale entry until it expires.
 const REMEMBERED_MAX: u64 = 10_000;
 
+fn in_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// How full the HTTP cache is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct CacheStats {
@@ -50,6 +60,8 @@ pub struct CacheStats {
 /// The cache and what it fetches with.
 pub(crate) struct HttpCache<R: AsyncRuntime> {
     pub(super) options: CacheOptions,
+    /// `stale_max` in milliseconds: an operator may change it at any time.
+    stale_max_ms: AtomicU64,
     pub(super) name: String,
     pub(super) store: Store,
     pub(super) origin: OriginClient<R>,
@@ -93,7 +105,9 @@ impl<R: AsyncRuntime> HttpCache<R> {
     ) -> Self {
         let limits =
             FlightLimits { flights_max: options.flights_max, waiters_max: options.waiters_max };
+        let stale_max_ms = AtomicU64::new(in_millis(options.stale_max));
         Self {
+            stale_max_ms,
             store: Store::new(options.bytes_max),
             flights: Flights::new(limits),
             uncacheable: Cache::new(REMEMBERED_MAX),
@@ -105,6 +119,11 @@ impl<R: AsyncRuntime> HttpCache<R> {
             uptime,
             metrics,
         }
+    }
+
+    /// Changes how long stale responses may be used when the origin fails.
+    pub(crate) fn set_stale_max(&self, stale_max: Duration) {
+        self.stale_max_ms.store(in_millis(stale_max), Ordering::Relaxed);
     }
 
     /// How full it is; also brings the gauges up to date.
@@ -312,7 +331,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
         let stand_in = |status: Option<u16>| {
             let stale = stale.filter(|stale| {
                 let resident = stale.resident(self.uptime.now());
-                let stale_max = self.options.stale_max;
+                let stale_max = Duration::from_millis(self.stale_max_ms.load(Ordering::Relaxed));
                 stale.freshness.usable_if_error(&exchange.headers, resident, stale_max)
             })?;
             Some(self.answer(exchange, stale, Source::StaleIfError { status }))

@@ -288,7 +288,7 @@ impl<R: AsyncRuntime> Router<R> {
         while let Some((number, content)) = line {
             let bytes = match content {
                 Line::Whole(bytes) => bytes,
-                Line::TooLong => {
+                Line::TooLong { .. } => {
                     return Err(FeedError::Malformed("it is too long".to_owned()));
                 }
             };

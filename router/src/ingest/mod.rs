@@ -115,17 +115,23 @@ impl Window {
 }
 
 impl<R: AsyncRuntime> Router<R> {
-    /// Takes in NDJSON: listings and deletions, one a line. A bad line does not stop the others.
+    /// Takes in NDJSON: listings and deletions, one a line. A bad line does not stop the others; one of
+    /// more than `line_bytes_max` bytes is not even held.
     ///
     /// # Errors
     /// 503 while the node has no shard map; 400 when the body breaks off, after what came before
     /// was taken in.
-    pub async fn ingest(&self, body: Body, context: &Context) -> Result<IngestReport, RouteError> {
+    pub async fn ingest(
+        &self,
+        body: Body,
+        line_bytes_max: usize,
+        context: &Context,
+    ) -> Result<IngestReport, RouteError> {
         let map = self.asker.map();
         if map.is_empty() {
             return Err(RouteError::no_shard(&map));
         }
-        let mut lines = LineReader::new(body, hexpop_shard::DOCUMENT_BYTES_MAX);
+        let mut lines = LineReader::new(body, line_bytes_max);
         let mut report = IngestReport::default();
         let mut window = Window::default();
         loop {
@@ -172,9 +178,8 @@ impl<R: AsyncRuntime> Router<R> {
         line: Line,
     ) -> Option<Window> {
         let item = match line {
-            Line::TooLong => {
-                let max = hexpop_shard::DOCUMENT_BYTES_MAX;
-                report.reject(number, format!("the line is longer than {max} bytes"), false);
+            Line::TooLong { bytes_max } => {
+                report.reject(number, format!("the line is longer than {bytes_max} bytes"), false);
                 return None;
             }
             Line::Whole(bytes) => match parse(number, &bytes) {

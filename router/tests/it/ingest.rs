@@ -4,7 +4,7 @@ use hexpop_router::{Context, IngestReport, full};
 use proptest::prelude::*;
 
 use crate::{
-    mesh::{Fault, FaultPlan, Mesh, TestRouter, listing},
+    mesh::{Fault, FaultPlan, LINE_BYTES_MAX, Mesh, TestRouter, listing},
     origin::{TestOrigin, port},
 };
 
@@ -18,7 +18,7 @@ fn mesh() -> (Arc<Mesh>, Arc<TestRouter>) {
 }
 
 async fn ingest(router: &TestRouter, lines: &[String]) -> IngestReport {
-    router.ingest(full(lines.join("\n").into()), &Context::default()).await.unwrap()
+    router.ingest(full(lines.join("\n").into()), LINE_BYTES_MAX, &Context::default()).await.unwrap()
 }
 
 fn counts(report: &IngestReport) -> (u64, u64, u64) {
@@ -37,6 +37,18 @@ async fn lines_are_taken_in_once_however_often_they_come() {
     assert_eq!(mesh.found().len(), 3000);
     assert_eq!(counts(&ingest(&router, &lines).await), (0, 3000, 0));
     assert_eq!((mesh.found().len(), mesh.doubles()), (3000, Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_decides_how_long_a_line_may_be() {
+    let (_mesh, router) = mesh();
+    let lines = [listing("a", "IT:lazio", 1, 1), format!("{{\"id\":\"{}\"}}", "b".repeat(5_000))];
+    let body = || full(lines.join("\n").into());
+    let report = router.ingest(body(), 4_096, &Context::default()).await.unwrap();
+    assert_eq!(counts(&report), (1, 0, 1));
+    assert_eq!(report.rejected[0].error, "the line is longer than 4096 bytes");
+    let report = router.ingest(body(), 8_192, &Context::default()).await.unwrap();
+    assert_ne!(report.rejected[0].error, "the line is longer than 8192 bytes");
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,7 +20,10 @@ fn context(level: Option<Level>) -> Context {
 }
 
 async fn ingest(router: &TestRouter, line: String) {
-    router.ingest(full(line.into()), &Context::default()).await.unwrap();
+    router
+        .ingest(full(line.into()), crate::mesh::LINE_BYTES_MAX, &Context::default())
+        .await
+        .unwrap();
 }
 
 async fn json(router: &TestRouter, id: &str, level: Option<Level>) -> Result<String, u16> {

@@ -23,6 +23,9 @@ use openraft_rt_tokio::TokioRuntime;
 use parking_lot::Mutex;
 use prometheus::Registry;
 
+/// Lines of ingests, as the configuration's default has them.
+pub(crate) const LINE_BYTES_MAX: usize = 1 << 20;
+
 pub(crate) type TestRouter = Router<TokioRuntime>;
 
 /// What a node does with a request.

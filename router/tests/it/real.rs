@@ -40,11 +40,17 @@ async fn real_listings_are_taken_in_and_a_second_time_change_nothing() {
     let router = mesh.router(1, port(&TestOrigin::none()));
     let body = lines.join("\n");
     let rows = lines.len() as u64;
-    let first = router.ingest(full(body.clone().into()), &Context::default()).await.unwrap();
+    let first = router
+        .ingest(full(body.clone().into()), crate::mesh::LINE_BYTES_MAX, &Context::default())
+        .await
+        .unwrap();
     assert_eq!((first.accepted, first.rejected), (rows, Vec::new()));
     let commands = mesh.writes();
     println!("{rows} listings of {} territories in {commands} commands", territories.len());
     assert_eq!(mesh.found().len() as u64, rows);
-    let second = router.ingest(full(body.into()), &Context::default()).await.unwrap();
+    let second = router
+        .ingest(full(body.into()), crate::mesh::LINE_BYTES_MAX, &Context::default())
+        .await
+        .unwrap();
     assert_eq!((second.accepted, second.ignored), (0, rows));
 }

@@ -32,7 +32,10 @@ async fn loaded(origin: &Arc<TestOrigin>) -> (Arc<Mesh>, Arc<TestRouter>) {
     let lines: Vec<String> = (0..90)
         .map(|n| listing(&format!("l{n:02}"), TERRITORIES[n % 3], 1, 1000 + n as u64))
         .collect();
-    router.ingest(full(lines.join("\n").into()), &Context::default()).await.unwrap();
+    router
+        .ingest(full(lines.join("\n").into()), crate::mesh::LINE_BYTES_MAX, &Context::default())
+        .await
+        .unwrap();
     (mesh, router)
 }
 

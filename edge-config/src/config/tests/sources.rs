@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    super::{Config, OriginHost, Role, Source, reloadable_changes},
+    super::{Changes, Config, OriginHost, Role, Source},
     LEAST, load, load_more,
 };
 use crate::{ByteSize, NodeId};
@@ -135,15 +135,70 @@ fn files_are_read_from_disk_and_bounded() {
 }
 
 #[test]
-fn a_reload_takes_all_or_nothing() {
+fn what_changed_is_told_by_what_it_takes() {
     let old = load(LEAST, &[]).unwrap();
-    let same = load_more("# another comment\n").unwrap();
-    assert_eq!(reloadable_changes(&old, &same), Ok(vec![]));
-    let live = load_more("[telemetry]\nlog = \"debug\"\n").unwrap();
-    assert_eq!(reloadable_changes(&old, &live), Ok(vec!["telemetry.log".to_owned()]));
-    let both = load_more("[telemetry]\nlog = \"debug\"\n[cache]\nbytes = \"1GiB\"\n").unwrap();
-    assert_eq!(both.config.cache.bytes, ByteSize::gib(1));
-    assert_eq!(reloadable_changes(&old, &both), Err(vec!["cache.bytes".to_owned()]));
-    let territory = load_more("[[territories]]\nterritory = \"IT:a\"\n").unwrap();
-    assert_eq!(reloadable_changes(&old, &territory), Err(vec!["territories".to_owned()]));
+    let changes = |text: &str| old.changes_to(&load_more(text).unwrap());
+    let keys = |live: &[&str], restart: &[&str]| Changes {
+        live: live.iter().map(ToString::to_string).collect(),
+        restart: restart.iter().map(ToString::to_string).collect(),
+    };
+    assert_eq!(changes("# another comment\n"), Changes::default());
+    assert_eq!(changes("[telemetry]\nlog = \"debug\"\n"), keys(&["telemetry.log"], &[]));
+    let both = "[telemetry]\nlog = \"debug\"\n[cache]\nbytes = \"1GiB\"\n";
+    assert_eq!(changes(both), keys(&["telemetry.log"], &["cache.bytes"]));
+    let territory = "[[territories]]\nterritory = \"IT:a\"\n";
+    assert_eq!(changes(territory), keys(&[], &["territories"]));
+}
+
+#[test]
+fn a_reload_takes_what_it_can_and_goes_on_naming_the_rest() {
+    // Every key that reloads, with another value than the default.
+    let live = [
+        ("admin.tokens", r#"[{role = "viewer", file = "v"}]"#),
+        ("admin.allowed_hosts", r#"["a"]"#),
+        ("admin.loopback_role", "chaos"),
+        ("data.drop_fields", r#"["views"]"#),
+        ("data.forbidden_filters", r#"["query"]"#),
+        ("data.price_ranges", "[7]"),
+        ("data.auth.tokens", r#"["t"]"#),
+        ("cache.stale_max", "7s"),
+        ("limits.body_idle_timeout", "7s"),
+        ("limits.target_bytes", "7KiB"),
+        ("limits.body_bytes", "7MiB"),
+        ("limits.ingest_bytes", "7MiB"),
+        ("limits.ingest_line_bytes", "7KiB"),
+        ("limits.requests_in_flight", "7"),
+        ("limits.session_bytes", "7KiB"),
+        ("limits.sessions_per_user", "7"),
+        ("telemetry.log", "debug"),
+        ("chaos.enabled", "true"),
+        ("chaos.max_ttl", "7s"),
+    ];
+    let names: Vec<String> = live
+        .iter()
+        .map(|(key, _value)| format!("HEXPOP__{}", key.to_uppercase().replace('.', "__")))
+        .collect();
+    let env: Vec<(&str, &str)> =
+        names.iter().zip(&live).map(|(name, (_key, value))| (name.as_str(), *value)).collect();
+    let mut running = load(LEAST, &[]).unwrap();
+    let new = load(LEAST, &env).unwrap();
+    let marked = new.settings.iter().filter(|s| s.reloads()).map(|s| s.key());
+    let mut marked: Vec<String> = marked.collect();
+    let mut listed: Vec<String> = live.iter().map(|(key, _value)| key.to_string()).collect();
+    marked.sort();
+    listed.sort();
+    assert_eq!(marked, listed, "add the key here, and to `Config::take_live`");
+    running.take_live(&new);
+    assert_eq!(running.config, new.config);
+    assert_eq!(running.changes_to(&new), Changes::default());
+    assert_eq!(running.to_json(), new.to_json());
+
+    let more = format!("{LEAST}[cache]\nbytes = \"1GiB\"\nstale_max = \"1s\"\n");
+    let new = load(&more, &[]).unwrap();
+    for _again in 0..2 {
+        running.take_live(&new);
+        assert_eq!(running.config.cache.stale_max, Duration::from_secs(1));
+        assert_eq!(running.config.cache.bytes, ByteSize::mib(256), "needs a restart");
+        assert_eq!(running.changes_to(&new).restart, ["cache.bytes"]);
+    }
 }

@@ -30,7 +30,7 @@ pub(super) async fn answer(
     if method == Method::GET {
         return list(registry, id);
     }
-    if !context.chaos_enabled {
+    if !context.live().chaos_enabled {
         return Err(Problem::new(
             ProblemType::Forbidden,
             "fault rules are switched off here (chaos.enabled)",
@@ -153,7 +153,7 @@ async fn everywhere(context: &Context, method: &Method, body: &Value, own: Value
                 Ok(AdminAnswer::Failed(why)) | Err(why) => {
                     json!({"id": member.node, "state": "failed", "error": why})
                 }
-                Ok(AdminAnswer::Done | AdminAnswer::Report(_)) => {
+                Ok(AdminAnswer::Done | AdminAnswer::Report(_) | AdminAnswer::Clock(_)) => {
                     json!({"id": member.node, "state": "confirmed"})
                 }
             }

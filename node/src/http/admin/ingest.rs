@@ -47,17 +47,19 @@ pub(super) async fn ingest(
             format!("`{format}` is not taken; this version takes native"),
         ));
     }
+    let live = context.live();
     let gzipped = is_gzipped(request.headers())?;
     let body = Bounded {
         inner: request.into_body(),
         inflate: gzipped.then(|| MultiGzDecoder::new(Vec::new())),
         pending: Bytes::new(),
-        left: context.ingest_bytes_max,
-        bytes_max: context.ingest_bytes_max,
+        left: live.ingest_bytes_max,
+        bytes_max: live.ingest_bytes_max,
         ended: false,
     };
     let ask = Ask { traceparent: Some(Arc::from(trace.to_string())), ..Ask::default() };
-    let report = context.router.ingest(RouterBody::new(body), &ask).await?;
+    let line_bytes_max = live.ingest_line_bytes_max;
+    let report = context.router.ingest(RouterBody::new(body), line_bytes_max, &ask).await?;
     if query.get("complete").is_some_and(|value| value == "true") {
         if report.rejected_total > 0 {
             tracing::warn!(

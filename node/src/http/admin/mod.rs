@@ -16,7 +16,6 @@ use serde::Serialize;
 
 use super::{
     body::{Body, empty, full},
-    guard::Guard,
     problem::Problem,
     server::{Handler, Peer},
     trace::{RequestIds, TraceContext},
@@ -33,7 +32,6 @@ pub use faults::change as change_faults;
 #[derive(Debug)]
 pub struct AdminPort {
     context: Arc<Context>,
-    guard: Guard,
     ids: RequestIds,
 }
 
@@ -43,8 +41,8 @@ type Answer = Result<Response<Body>, Problem>;
 impl AdminPort {
     /// The admin port of a node.
     #[must_use]
-    pub fn new(context: Arc<Context>, guard: Guard, process: u64) -> Self {
-        Self { context, guard, ids: RequestIds::new(process) }
+    pub fn new(context: Arc<Context>, process: u64) -> Self {
+        Self { context, ids: RequestIds::new(process) }
     }
 }
 
@@ -88,7 +86,9 @@ impl Handler for AdminPort {
 impl AdminPort {
     async fn route(&self, peer: Peer, request: Request<Incoming>, trace: TraceContext) -> Answer {
         let uri = request.uri().clone();
-        let role = self.guard.admit(peer.remote.ip(), request.method(), &uri, request.headers())?;
+        let live = self.context.live();
+        let remote = peer.remote.ip();
+        let role = live.guard.admit(remote, request.method(), &uri, request.headers())?;
         let method = match request.method() {
             &Method::HEAD => Method::GET,
             other => other.clone(),
@@ -109,8 +109,9 @@ impl AdminPort {
             }
             ["admin", "v1", "nodes"] => {
                 let members = context.members();
-                let reports = context.reports(&members).await;
-                json(&view::nodes_report(context.node(), &members, &reports))
+                let (reports, clocks) =
+                    tokio::join!(context.reports(&members), context.clocks(&members));
+                json(&view::nodes_report(context.node(), &members, &reports, &clocks))
             }
             ["admin", "v1", "shards"] => shards::list(context, &query).await,
             ["admin", "v1", "shards", id, "transfer-leader"] => {
@@ -122,7 +123,7 @@ impl AdminPort {
                 ingest::ingest(context, &query, request, trace).await
             }
             ["admin", "v1", "breakers"] => json(&breakers(context)),
-            ["admin", "v1", "config"] => json(&context.config_json),
+            ["admin", "v1", "config"] => json(&live.config_json),
             ["admin", "v1", "faults", rest @ ..] if rest.len() <= 1 => {
                 if method != Method::GET {
                     require(role, Role::Chaos)?;

@@ -44,7 +44,6 @@ impl Class {
 /// The room of one port.
 #[derive(Debug)]
 pub(super) struct Admission {
-    requests_max: usize,
     under_way: AtomicUsize,
 }
 
@@ -61,16 +60,16 @@ impl Drop for Slot<'_> {
 }
 
 impl Admission {
-    pub(super) const fn new(requests_max: usize) -> Self {
-        Self { requests_max, under_way: AtomicUsize::new(0) }
+    pub(super) const fn new() -> Self {
+        Self { under_way: AtomicUsize::new(0) }
     }
 
-    /// Takes a place.
+    /// Takes a place of `requests_max`.
     ///
     /// # Errors
     /// 503 when the room of this class is full.
-    pub(super) fn admit(&self, class: Class) -> Result<Slot<'_>, Problem> {
-        let room = self.requests_max.saturating_mul(class.share()) / 100;
+    pub(super) fn admit(&self, class: Class, requests_max: usize) -> Result<Slot<'_>, Problem> {
+        let room = requests_max.saturating_mul(class.share()) / 100;
         let before = self.under_way.fetch_add(1, Ordering::Relaxed);
         let slot = Slot { under_way: &self.under_way };
         if before < room.max(1) {
@@ -91,14 +90,15 @@ mod tests {
 
     #[test]
     fn sessions_are_the_last_to_be_refused() {
-        let admission = Admission::new(10);
-        let held: Vec<_> = (0..6).map(|_| admission.admit(Class::Proxy).unwrap()).collect();
-        assert!(admission.admit(Class::Proxy).is_err());
-        let search = admission.admit(Class::Search).unwrap();
-        assert!(admission.admit(Class::Search).is_err());
-        let more: Vec<_> = (0..3).map(|_| admission.admit(Class::Session).unwrap()).collect();
-        assert!(admission.admit(Class::Session).is_err());
+        let admission = Admission::new();
+        let admit = |class| admission.admit(class, 10);
+        let held: Vec<_> = (0..6).map(|_| admit(Class::Proxy).unwrap()).collect();
+        assert!(admit(Class::Proxy).is_err());
+        let search = admit(Class::Search).unwrap();
+        assert!(admit(Class::Search).is_err());
+        let more: Vec<_> = (0..3).map(|_| admit(Class::Session).unwrap()).collect();
+        assert!(admit(Class::Session).is_err());
         drop((held, search, more));
-        assert!(admission.admit(Class::Proxy).is_ok());
+        assert!(admit(Class::Proxy).is_ok());
     }
 }

@@ -2,6 +2,7 @@
 //! cache.
 
 mod admission;
+mod fields;
 mod headers;
 mod listings;
 mod sessions;
@@ -26,7 +27,7 @@ use super::{
     target::decode_segment,
     trace::{RequestIds, TraceContext},
 };
-use crate::context::Context;
+use crate::{context::Context, live::Live};
 
 /// The document that describes this port.
 const OPENAPI: &str = include_str!("../openapi.json");
@@ -49,6 +50,8 @@ pub struct DataOptions {
     pub requests_max: usize,
     /// Bearer tokens for sessions and users; empty = these answer only on loopback.
     pub tokens: Vec<String>,
+    /// Top-level fields of listings that are left out of answers.
+    pub drop_fields: Vec<String>,
     /// What searches may ask.
     pub search: SearchRules,
     /// What a session may hold.
@@ -59,7 +62,6 @@ pub struct DataOptions {
 #[derive(Debug)]
 pub struct DataPort {
     context: Arc<Context>,
-    options: DataOptions,
     admission: Admission,
     ids: RequestIds,
 }
@@ -74,6 +76,7 @@ struct Exchange {
     query: Option<String>,
     authority: Option<String>,
     body: Incoming,
+    live: Arc<Live>,
 }
 
 /// Where a request belongs.
@@ -144,9 +147,8 @@ impl Route {
 impl DataPort {
     /// The data port of a node.
     #[must_use]
-    pub fn new(context: Arc<Context>, options: DataOptions, process: u64) -> Self {
-        let admission = Admission::new(options.requests_max);
-        Self { context, options, admission, ids: RequestIds::new(process) }
+    pub fn new(context: Arc<Context>, process: u64) -> Self {
+        Self { context, admission: Admission::new(), ids: RequestIds::new(process) }
     }
 }
 
@@ -220,10 +222,12 @@ impl DataPort {
         request: Request<Incoming>,
         trace: TraceContext,
     ) -> Answer {
-        let _slot = self.admission.admit(route.class())?;
+        let live = self.context.live();
+        let options = &live.data;
+        let _slot = self.admission.admit(route.class(), options.requests_max)?;
         let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-        if target_bytes > self.options.target_bytes_max {
-            let most = self.options.target_bytes_max;
+        if target_bytes > options.target_bytes_max {
+            let most = options.target_bytes_max;
             return Err(Problem::new(
                 ProblemType::TooLarge,
                 format!("the request target has {target_bytes} bytes; at most {most} are taken"),
@@ -236,8 +240,8 @@ impl DataPort {
             .iter()
             .map(|(name, value)| name.as_str().len() + value.len() + 4)
             .sum();
-        if head_bytes > self.options.header_bytes_max {
-            let most = self.options.header_bytes_max;
+        if head_bytes > options.header_bytes_max {
+            let most = options.header_bytes_max;
             return Err(Problem::new(
                 ProblemType::TooLarge,
                 format!("the header fields have {head_bytes} bytes; at most {most} are taken"),
@@ -255,6 +259,7 @@ impl DataPort {
             headers: parts.headers,
             path: parts.uri.path().to_owned(),
             query: parts.uri.query().map(str::to_owned),
+            live,
             authority: parts.uri.authority().map(|authority| authority.as_str().to_owned()),
             body,
         };
@@ -285,8 +290,8 @@ impl DataPort {
 
     /// Sessions and users are for the platform's servers: a bearer token, or loopback without any
     /// configured.
-    fn authorize(&self, exchange: &Exchange) -> Result<(), Problem> {
-        let tokens = &self.options.tokens;
+    fn authorize(exchange: &Exchange) -> Result<(), Problem> {
+        let tokens = &exchange.live.data.tokens;
         if tokens.is_empty() {
             return if exchange.peer.remote.ip().to_canonical().is_loopback() {
                 Ok(())

@@ -30,11 +30,10 @@ impl DataPort {
         if exchange.method != Method::POST {
             return Err(Problem::method_not_allowed("POST"));
         }
-        self.authorize(&exchange)?;
+        Self::authorize(&exchange)?;
         let idempotency_key = idempotency_key(&exchange)?;
         let context = ask_write(&exchange);
-        let body = self.read_session(exchange).await?;
-        let (territory, body) = self.parse_session(&body, true)?;
+        let (territory, body) = Self::read_session(exchange, true).await?;
         let Some(territory) = territory else {
             return Err(Problem::new(ProblemType::Internal, "the territory was not checked"));
         };
@@ -51,21 +50,20 @@ impl DataPort {
         let router = &self.context.router;
         match exchange.method {
             Method::GET => {
-                self.authorize(&exchange)?;
+                Self::authorize(&exchange)?;
                 let reply = router.session_get(id, &ask(&exchange)?).await?;
                 session_response(&reply)
             }
             Method::PUT => {
-                self.authorize(&exchange)?;
+                Self::authorize(&exchange)?;
                 let condition = condition_of(&exchange.headers)?;
                 let context = ask_write(&exchange);
-                let body = self.read_session(exchange).await?;
-                let (_territory, body) = self.parse_session(&body, false)?;
+                let (_territory, body) = Self::read_session(exchange, false).await?;
                 let reply = router.session_put(id, body, condition, &context).await?;
                 session_response(&reply)
             }
             Method::DELETE => {
-                self.authorize(&exchange)?;
+                Self::authorize(&exchange)?;
                 let condition = condition_of(&exchange.headers)?;
                 let context = ask_write(&exchange);
                 let token = router.session_delete(id, condition, &context).await?;
@@ -80,7 +78,7 @@ impl DataPort {
         if exchange.method != Method::POST {
             return Err(Problem::method_not_allowed("POST"));
         }
-        self.authorize(&exchange)?;
+        Self::authorize(&exchange)?;
         let token = self.context.router.session_touch(id, &ask_write(&exchange)).await?;
         Ok(no_content(&token.encode()))
     }
@@ -90,7 +88,7 @@ impl DataPort {
         if exchange.method != Method::DELETE {
             return Err(Problem::method_not_allowed("DELETE"));
         }
-        self.authorize(&exchange)?;
+        Self::authorize(&exchange)?;
         let erasure = self.context.router.erase_user(id, &ask_write(&exchange)).await?;
         if erasure.is_complete() {
             return no_store(json(StatusCode::OK, &erasure)?);
@@ -106,23 +104,20 @@ impl DataPort {
         if exchange.method != Method::GET {
             return Err(Problem::method_not_allowed("GET, HEAD"));
         }
-        self.authorize(&exchange)?;
+        Self::authorize(&exchange)?;
         let export = self.context.router.export_user(id, &ask(&exchange)?).await?;
         no_store(json(StatusCode::OK, &export)?)
     }
 
-    async fn read_session(&self, exchange: Exchange) -> Result<bytes::Bytes, Problem> {
-        expect_media_type(&exchange.headers, "application/json")?;
-        read_bounded(exchange.body, self.options.body_bytes_max, self.options.body_idle).await
-    }
-
-    /// Checks the body of a create or put; everything that is wrong is reported at once.
-    fn parse_session(
-        &self,
-        body: &[u8],
+    /// Reads and checks the body of a create or put; everything that is wrong is reported at once.
+    async fn read_session(
+        exchange: Exchange,
         with_territory: bool,
     ) -> Result<(Option<Territory>, PutBody), Problem> {
-        parse(body, with_territory, self.options.session_limits)
+        let options = &exchange.live.data;
+        expect_media_type(&exchange.headers, "application/json")?;
+        let body = read_bounded(exchange.body, options.body_bytes_max, options.body_idle).await?;
+        parse(&body, with_territory, options.session_limits)
     }
 }
 

@@ -52,8 +52,8 @@ pub use index::{
 pub use key::{KeyRange, POINT_END, ShardKey, Space, hash_point};
 pub use listing::{
     Currency, DOCUMENT_BYTES_MAX, Deletion, FieldError, ID_CHARS_MAX, IngestLine, Listing,
-    ListingColumns, ListingType, ListingVersion, Period, Precedence, Price, PropertyType, Status,
-    Word, summary,
+    ListingColumns, ListingFormat, ListingType, ListingVersion, Period, Precedence, Price,
+    PropertyType, Status, Word, summary,
 };
 pub use listings::{
     DeleteItem, DocRef, DocumentStore, FeedCursor, ItemOutcome, ListingRef, ListingsCounts,

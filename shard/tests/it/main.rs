@@ -10,6 +10,7 @@ mod listing_parse;
 mod listing_state;
 mod market;
 mod oracle;
+mod reso;
 mod search_errors;
 mod search_pages;
 mod search_random;

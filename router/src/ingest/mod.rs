@@ -24,7 +24,7 @@ mod item;
 mod steps;
 
 use bytes::Bytes;
-use hexpop_shard::{IngestLine, KeyRange, ListingsOp, Op, Space};
+use hexpop_shard::{IngestLine, KeyRange, ListingFormat, ListingsOp, Op, Space};
 use openraft_rt::AsyncRuntime;
 use serde::Serialize;
 
@@ -121,6 +121,19 @@ impl<R: AsyncRuntime> Router<R> {
     /// 503 while the node has no shard map; 400 when the body breaks off, after what came before
     /// was taken in.
     pub async fn ingest(&self, body: Body, context: &Context) -> Result<IngestReport, RouteError> {
+        self.ingest_as(ListingFormat::Native, body, context).await
+    }
+
+    /// Takes in NDJSON whose lines are written in `format`, like [`ingest`](Self::ingest).
+    ///
+    /// # Errors
+    /// Those of [`ingest`](Self::ingest).
+    pub async fn ingest_as(
+        &self,
+        format: ListingFormat,
+        body: Body,
+        context: &Context,
+    ) -> Result<IngestReport, RouteError> {
         let map = self.asker.map();
         if map.is_empty() {
             return Err(RouteError::no_shard(&map));
@@ -136,7 +149,7 @@ impl<R: AsyncRuntime> Router<R> {
                 Err(_elapsed) => return Err(broken(&report, "nothing came for 30 s")),
             };
             let Some((number, line)) = next else { break };
-            if let Some(full) = self.add_line(&mut window, &mut report, number, line) {
+            if let Some(full) = self.add_line(&mut window, &mut report, format, number, line) {
                 self.settle_window(full, &mut report, context).await;
             }
         }
@@ -168,6 +181,7 @@ impl<R: AsyncRuntime> Router<R> {
         &self,
         window: &mut Window,
         report: &mut IngestReport,
+        format: ListingFormat,
         number: u64,
         line: Line,
     ) -> Option<Window> {
@@ -177,7 +191,7 @@ impl<R: AsyncRuntime> Router<R> {
                 report.reject(number, format!("the line is longer than {max} bytes"), false);
                 return None;
             }
-            Line::Whole(bytes) => match parse(number, &bytes) {
+            Line::Whole(bytes) => match parse(number, format, &bytes) {
                 Ok(item) => item,
                 Err(error) => {
                     report.reject(number, error, false);
@@ -224,8 +238,8 @@ impl<R: AsyncRuntime> Router<R> {
 }
 
 /// Understands a line; the error names every field that is wrong.
-pub(crate) fn parse(number: u64, line: &Bytes) -> Result<Item, String> {
-    match IngestLine::parse(line) {
+pub(crate) fn parse(number: u64, format: ListingFormat, line: &Bytes) -> Result<Item, String> {
+    match IngestLine::parse_as(format, line) {
         Ok(IngestLine::Upsert(listing)) => Ok(Item::put(number, listing)),
         Ok(IngestLine::Delete(deletion)) => Ok(Item::delete(number, deletion)),
         Err(errors) => {

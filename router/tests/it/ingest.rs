@@ -1,6 +1,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hexpop_router::{Context, IngestReport, full};
+use hexpop_shard::ListingFormat;
 use proptest::prelude::*;
 
 use crate::{
@@ -37,6 +38,30 @@ async fn lines_are_taken_in_once_however_often_they_come() {
     assert_eq!(mesh.found().len(), 3000);
     assert_eq!(counts(&ingest(&router, &lines).await), (0, 3000, 0));
     assert_eq!((mesh.found().len(), mesh.doubles()), (3000, Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_may_be_records_of_the_reso_standard() {
+    let (mesh, router) = mesh();
+    let record = |key: &str, status: &str| {
+        serde_json::json!({"ListingKey": key, "StandardStatus": status, "Country": "IT",
+            "StateOrProvince": "Lazio", "PropertyType": "Residential", "ListPrice": "250000",
+            "ModificationTimestamp": "2026-03-08T10:30:00Z"})
+        .to_string()
+    };
+    let lines = [
+        record("a", "Active"),
+        record("b", "Sleeping"),
+        record("c", "ActiveUnderContract"),
+        listing("d", "IT:lazio", 1, 1),
+        r#"{"delete":"c","updatedAt":"2026-03-09T00:00:00Z"}"#.to_owned(),
+    ];
+    let body = full(lines.join("\n").into());
+    let report = router.ingest_as(ListingFormat::Reso, body, &Context::default()).await.unwrap();
+    assert_eq!(counts(&report), (3, 0, 2), "{report:?}");
+    assert!(report.rejected[0].error.starts_with("/StandardStatus: "), "{report:?}");
+    assert!(report.rejected[1].error.starts_with("/ListingKey: is required"), "{report:?}");
+    assert_eq!(mesh.found().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

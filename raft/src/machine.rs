@@ -1,7 +1,9 @@
 //! openraft's state machine over a shard's state, which lives in memory.
 //!
 //! The state is rebuilt at a start from the newest snapshot and the committed log. What readers see
-//! ([`Replica`]) is published entry by entry, before the entry's proposer hears of it.
+//! ([`Replica`]) is published entry by entry, before the entry's proposer hears of it. Readers of
+//! listings take a version of the shard and leave: a long search holds no entry up, nor does an entry
+//! that is being applied hold them up.
 
 use std::{
     fmt, io,
@@ -13,7 +15,7 @@ use std::{
 
 use futures::{Stream, StreamExt};
 use hexpop_edge_config::{GroupId, codec};
-use hexpop_shard::{Command, LogPosition, ShardState, SnapshotError};
+use hexpop_shard::{Command, LogPosition, ShardState, ShardView, SnapshotError};
 use openraft::{
     AsyncRuntime, EntryPayload, OptionalSend, RaftSnapshotBuilder,
     storage::{EntryResponder, RaftStateMachine},
@@ -39,6 +41,8 @@ struct View {
 pub(crate) struct Replica {
     group: GroupId,
     view: RwLock<View>,
+    /// What readers of listings see; the lock is held to take it or to put the next one there.
+    published: RwLock<Option<Arc<ShardView>>>,
     applied: watch::Sender<LogPosition>,
     documents: GroupDocuments,
     /// Bytes of commands applied since the last snapshot.
@@ -55,10 +59,12 @@ impl fmt::Debug for Replica {
 impl Replica {
     pub(crate) fn new(group: GroupId, state: ShardState, documents: GroupDocuments) -> Arc<Self> {
         let (applied, _) = watch::channel(LogPosition::default());
+        let published = RwLock::new(state.view().map(Arc::new));
         let view = View { state, last: None, membership: StoredMembership::default() };
         Arc::new(Self {
             group,
             view: RwLock::new(view),
+            published,
             applied,
             documents,
             log_bytes: AtomicU64::new(0),
@@ -69,6 +75,19 @@ impl Replica {
     /// The state as it is now. Held, it keeps the next entry from being applied.
     pub(crate) fn state(&self) -> MappedRwLockReadGuard<'_, ShardState> {
         RwLockReadGuard::map(self.view.read(), |view| &view.state)
+    }
+
+    /// The newest version of a shard of listings.
+    pub(crate) fn listings(&self) -> Option<Arc<ShardView>> {
+        self.published.read().clone()
+    }
+
+    /// Lets readers see what was applied. The version before goes when its last reader does.
+    fn publish(&self, state: &ShardState) {
+        if let Some(view) = state.view() {
+            let before = self.published.write().replace(Arc::new(view));
+            drop(before);
+        }
     }
 
     pub(crate) const fn documents(&self) -> &GroupDocuments {
@@ -138,6 +157,7 @@ impl Machine {
                 let mut view = self.replica.view.write();
                 view.state.skip(at);
                 view.last = Some(entry.log_id);
+                self.replica.publish(&view.state);
             }
             EntryPayload::Membership(membership) => {
                 let mut view = self.replica.view.write();
@@ -149,6 +169,7 @@ impl Machine {
                 }
                 view.membership = StoredMembership::new(Some(entry.log_id), membership);
                 view.last = Some(entry.log_id);
+                self.replica.publish(&view.state);
             }
             EntryPayload::Normal(proposal) => {
                 let command: Command = codec::decode(&proposal.0).map_err(|error| {
@@ -157,7 +178,9 @@ impl Machine {
                 let applied = {
                     let mut view = self.replica.view.write();
                     view.last = Some(entry.log_id);
-                    view.state.apply(at, &command, &mut self.documents)
+                    let applied = view.state.apply(at, &command, &mut self.documents);
+                    self.replica.publish(&view.state);
+                    applied
                 };
                 if answer {
                     reply = codec::encode(&applied).map_err(io::Error::other)?.into();
@@ -232,7 +255,11 @@ impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for Machine {
         // Durable before it counts: the log before it is purged next.
         self.snapshots.adopt(&files)?;
         let (last, membership) = (meta.last_log_id, meta.last_membership.clone());
-        *self.replica.view.write() = View { state, last, membership };
+        {
+            let mut view = self.replica.view.write();
+            self.replica.publish(&state);
+            *view = View { state, last, membership };
+        }
         self.replica.log_bytes.store(0, Ordering::Relaxed);
         self.replica.applied.send_replace(last.map(position).unwrap_or_default());
         self.metrics.snapshots.with_label_values(&["installed"]).inc();

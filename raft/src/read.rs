@@ -95,10 +95,23 @@ impl<R: AsyncRuntime> Read<'_, R> {
 
     /// Reads; state and position are of the same moment.
     fn answer(&self, op: &ReadOp, staleness: Option<Duration>) -> ReadResult {
+        let documents = self.group.replica.documents();
+        if let Some(view) = self.group.replica.listings()
+            && let Some(answer) = view.read(op, documents)
+        {
+            let staleness = staleness.or_else(|| self.group.staleness(view.applied().index));
+            return ReadResult {
+                answer,
+                position: view.applied(),
+                epoch: view.epoch(),
+                staleness_ms: staleness.map(millis_up),
+                leader: self.group.leads(),
+            };
+        }
         let state = self.group.replica.state();
         let staleness = staleness.or_else(|| self.group.staleness(state.applied().index));
         ReadResult {
-            answer: state.read(op, self.group.replica.documents()),
+            answer: state.read(op, documents),
             position: state.applied(),
             epoch: state.epoch(),
             staleness_ms: staleness.map(millis_up),

@@ -52,8 +52,8 @@ pub use index::{
 pub use key::{KeyRange, POINT_END, ShardKey, Space, hash_point};
 pub use listing::{
     Currency, DOCUMENT_BYTES_MAX, Deletion, FieldError, ID_CHARS_MAX, IngestLine, Listing,
-    ListingColumns, ListingType, ListingVersion, Period, Precedence, Price, PropertyType, Shown,
-    Status, Word, summary,
+    ListingColumns, ListingFormat, ListingType, ListingVersion, Period, Precedence, Price,
+    PropertyType, Shown, Status, Word, summary,
 };
 pub use listings::{
     DeleteItem, DocRef, DocumentStore, FeedCursor, ItemOutcome, ListingRef, ListingsCounts,
@@ -84,5 +84,5 @@ pub use session::{
     SESSION_TTL_MAX_MS, Sealed, SessionHead, SessionId, SessionLimits, SessionOp, SessionOutcome,
     SessionPage, SessionRecord, SessionState, SessionTouch, USER_ID_MAX_BYTES,
 };
-pub use state::{ShardState, ShardStats, Snapshot, StateRestoreError};
+pub use state::{ShardState, ShardStats, ShardView, Snapshot, StateRestoreError};
 pub use version::RecordVersion;

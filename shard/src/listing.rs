@@ -4,6 +4,7 @@
 pub(crate) mod fields;
 mod line;
 mod parse;
+mod reso;
 mod summary;
 pub(crate) mod timestamp;
 mod version;
@@ -15,7 +16,7 @@ pub use self::{
     line::{Deletion, IngestLine},
     summary::{Shown, summary},
     version::{ListingVersion, Precedence},
-    words::{Currency, ListingType, Period, PropertyType, Status, Word},
+    words::{Currency, ListingFormat, ListingType, Period, PropertyType, Status, Word},
 };
 use crate::{geo::LatLng, key::ShardKey};
 

@@ -4,6 +4,7 @@ mod reads;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use hexpop_edge_config::{Epoch, ShardId};
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,10 @@ use crate::{
     session::SessionState,
 };
 
-pub use snapshot::{Snapshot, StateRestoreError};
+pub use self::{
+    snapshot::{Snapshot, StateRestoreError},
+    view::ShardView,
+};
 
 /// The state of one group: a deterministic function of its log.
 ///

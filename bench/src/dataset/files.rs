@@ -65,9 +65,15 @@ impl LineError {
 /// When the file cannot be opened, or its first bytes cannot be read.
 pub fn open_lines(path: impl AsRef<Path>) -> io::Result<Lines> {
     let path = path.as_ref();
-    let source: Box<dyn Read + Send> =
-        if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
-    read_lines(source, path)
+    read_lines(open(path)?, path)
+}
+
+/// Opens a file of text that is not read by lines, in the way of [`open_lines`].
+///
+/// # Errors
+/// When the file cannot be opened, or its first bytes cannot be read.
+pub fn open_text(path: impl AsRef<Path>) -> io::Result<Box<dyn BufRead + Send>> {
+    unpacked(open(path.as_ref())?)
 }
 
 /// Lines of anything readable; `path` is what errors call it.
@@ -75,14 +81,23 @@ pub fn open_lines(path: impl AsRef<Path>) -> io::Result<Lines> {
 /// # Errors
 /// When the first bytes cannot be read.
 pub fn read_lines(source: impl Read + Send + 'static, path: &Path) -> io::Result<Lines> {
+    let reader = unpacked(source)?;
+    Ok(Lines { reader, path: path.to_owned(), line: 0, bytes_max: LINE_BYTES_MAX, ended: false })
+}
+
+fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
+    Ok(if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path)?) })
+}
+
+/// What a source holds, decompressed if it begins as gzip.
+fn unpacked(source: impl Read + Send + 'static) -> io::Result<Box<dyn BufRead + Send>> {
     let mut plain = BufReader::with_capacity(BUFFER_BYTES, source);
     let gzipped = plain.fill_buf()?.starts_with(&GZIP_MAGIC);
-    let reader: Box<dyn BufRead + Send> = if gzipped {
+    Ok(if gzipped {
         Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(plain)))
     } else {
         Box::new(plain)
-    };
-    Ok(Lines { reader, path: path.to_owned(), line: 0, bytes_max: LINE_BYTES_MAX, ended: false })
+    })
 }
 
 /// The lines of a file with their numbers, from 1, without line ends. Blank lines are left out but

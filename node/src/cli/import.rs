@@ -1,6 +1,8 @@
 //! Bringing lines of listings into a mesh through its ingest API: in batches, several at once, with
 //! what the mesh could not take just now sent again.
 
+mod collection;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
@@ -9,7 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use hexpop_bench::dataset::files::{LineError, open_lines};
+use hexpop_bench::dataset::files::{LineError, Lines, open_lines};
+use hexpop_shard::{ListingFormat, Word as _};
 use http::{Method, StatusCode};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
@@ -25,6 +28,8 @@ const REJECTED_KEPT: usize = 1_000;
 /// How lines are sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ImportOptions {
+    /// How the lines are written; the node that takes them in reads them so.
+    pub(super) format: ListingFormat,
     /// Batches under way at once.
     pub(super) concurrency: usize,
     /// Lines in a batch at most.
@@ -40,6 +45,7 @@ pub(super) struct ImportOptions {
 impl Default for ImportOptions {
     fn default() -> Self {
         Self {
+            format: ListingFormat::Native,
             concurrency: 4,
             batch_lines: 1_000,
             batch_bytes: 1 << 20,
@@ -92,24 +98,26 @@ pub(super) struct Line {
 /// A source of lines. An error is a line that cannot be read; reading goes on after it if it may.
 pub(super) type Source<'a> = Box<dyn Iterator<Item = CliResult<Result<Line, Rejected>>> + 'a>;
 
-/// All lines of `files`, in order.
-pub(super) fn lines_of(files: &[PathBuf]) -> Source<'_> {
-    Box::new(files.iter().flat_map(|path| match open_lines(path) {
-        Err(error) => Box::new(std::iter::once(Err(cannot_read(path, &error)))) as Source<'_>,
-        Ok(lines) => {
-            let file: std::sync::Arc<str> = path.display().to_string().into();
-            Box::new(lines.map(move |line| match line {
-                Ok((number, text)) => {
-                    Ok(Ok(Line { file: file.clone(), number, text: text.into() }))
-                }
-                Err(error) if error.is_skippable() => Ok(Err(Rejected {
-                    file: file.to_string(),
-                    line: error.line(),
-                    error: skipped(&error),
-                })),
-                Err(error) => Err(cannot_read(path, &error)),
-            }))
+/// All lines of `files`, in order. RESO records may also come as `OData` collections: each record is
+/// a line then, and they are counted.
+pub(super) fn lines_of(files: &[PathBuf], format: ListingFormat) -> Source<'_> {
+    Box::new(files.iter().flat_map(move |path| {
+        let opened = match format {
+            ListingFormat::Native => open_lines(path).map(|lines| from_lines(lines, path)),
+            ListingFormat::Reso => collection::open(path),
+        };
+        opened.unwrap_or_else(|error| Box::new(std::iter::once(Err(cannot_read(path, &error)))))
+    }))
+}
+
+fn from_lines(lines: Lines, path: &Path) -> Source<'_> {
+    let file: std::sync::Arc<str> = path.display().to_string().into();
+    Box::new(lines.map(move |line| match line {
+        Ok((number, text)) => Ok(Ok(Line { file: file.clone(), number, text: text.into() })),
+        Err(error) if error.is_skippable() => {
+            Ok(Err(Rejected { file: file.to_string(), line: error.line(), error: skipped(&error) }))
         }
+        Err(error) => Err(cannot_read(path, &error)),
     }))
 }
 
@@ -192,7 +200,7 @@ pub(super) async fn run(
                 return Err(CliError::usage("no node to send the listings to"));
             };
             turn += 1;
-            under_way.push(send(node, batch));
+            under_way.push(send(node, options.format, batch));
         }
         let Some((batch, answer)) = under_way.next().await else { break };
         let sent = batch.lines.len();
@@ -265,7 +273,11 @@ fn reject(report: &mut Report, rejected: Rejected) {
     }
 }
 
-async fn send(node: &Client, batch: Batch) -> (Batch, CliResult<Result<Outcome, String>>) {
+async fn send(
+    node: &Client,
+    format: ListingFormat,
+    batch: Batch,
+) -> (Batch, CliResult<Result<Outcome, String>>) {
     if batch.failing_since.is_some() {
         // The mesh is electing, or the node is gone: give it a moment before the next try.
         tokio::time::sleep(Duration::from_millis(250)).await;
@@ -278,7 +290,7 @@ async fn send(node: &Client, batch: Batch) -> (Batch, CliResult<Result<Outcome, 
     let answer = node
         .send(
             Method::POST,
-            "/admin/v1/ingest",
+            &format!("/admin/v1/ingest?format={}", format.as_str()),
             &[("content-type", "application/x-ndjson")],
             body.into(),
             Duration::from_secs(60),

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use hexpop_shard::ListingFormat;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -43,7 +44,7 @@ enum ListingsCommand {
     },
     /// Bring files of listings in.
     #[command(
-        after_help = "Examples:\n  hexpop listings import milano.ndjson.gz roma.ndjson\n  zcat feed.gz | hexpop listings import -"
+        after_help = "Examples:\n  hexpop listings import milano.ndjson.gz roma.ndjson\n  zcat feed.gz | hexpop listings import -\n  hexpop listings import --format reso property.json"
     )]
     Import(ImportArgs),
     /// Bring one listing in.
@@ -66,9 +67,31 @@ struct ImportArgs {
     /// NDJSON files, one listing a line; `.gz` is read as such, `-` is stdin.
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    /// How listings are written. Files of RESO records may be `OData` collections too.
+    #[arg(long, value_enum, default_value_t)]
+    format: ImportFormat,
     /// Batches under way at once.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     concurrency: u16,
+}
+
+/// How listings are written.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum ImportFormat {
+    /// As this mesh gives them back
+    #[default]
+    Native,
+    /// As Property records of the RESO Data Dictionary 2.0
+    Reso,
+}
+
+impl From<ImportFormat> for ListingFormat {
+    fn from(format: ImportFormat) -> Self {
+        match format {
+            ImportFormat::Native => Self::Native,
+            ImportFormat::Reso => Self::Reso,
+        }
+    }
 }
 
 pub(super) async fn run(args: ListingsArgs) -> CliResult {
@@ -181,10 +204,14 @@ fn report(answer: &Answer, output: OutputArgs) -> CliResult {
 }
 
 async fn run_import(client: Client, args: ImportArgs, output: OutputArgs) -> CliResult {
-    let options =
-        ImportOptions { concurrency: usize::from(args.concurrency), ..ImportOptions::default() };
+    let options = ImportOptions {
+        format: args.format.into(),
+        concurrency: usize::from(args.concurrency),
+        ..ImportOptions::default()
+    };
     let bar = import::progress_bar(None);
-    let outcome = import::run(import::lines_of(&args.files), &[client], &options, &bar).await;
+    let lines = import::lines_of(&args.files, options.format);
+    let outcome = import::run(lines, &[client], &options, &bar).await;
     bar.finish_and_clear();
     let report = outcome?;
     match output.output {

@@ -62,9 +62,8 @@ fn matching(store: &Store, query: &Query) -> PartialSearch {
 }
 
 fn show(store: &Store, query: &Query, hit: IndexHit) -> Option<PartialHit> {
-    let id = store.index().id(hit.row)?;
-    let listing = Listing::parse(store.get(id)?.body()).ok()?;
-    let order = HitOrder { key: hit.key, id: id.to_string() };
+    let listing = Listing::parse(store.get(&hit.id)?.body()).ok()?;
+    let order = HitOrder { key: hit.key, id: hit.id.to_string() };
     let shown = Shown {
         languages: &query.languages,
         distance_km: hit.distance_km,

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use hexpop_edge_config::Territory;
-use hexpop_shard::{FieldError, ShardIndex};
+use hexpop_shard::{FieldError, IndexView, ShardIndex};
 use http::HeaderValue;
 use serde_json::{Map, Value};
 
@@ -97,8 +97,8 @@ impl Store {
     }
 
     /// What searches look into.
-    pub(super) const fn index(&self) -> &ShardIndex {
-        &self.index
+    pub(super) const fn index(&self) -> &IndexView {
+        self.index.view()
     }
 
     pub(super) fn get(&self, id: &str) -> Option<&Arc<Record>> {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use hexpop_edge_config::Territory;
+use hexpop_shard::ListingFormat;
 use http::{Request, Response, StatusCode};
 use openraft_rt::AsyncRuntime;
 use serde::Deserialize;
@@ -67,10 +68,11 @@ impl Change {
             .map_err(|error| FeedError::Malformed(error.to_string()))?;
         let item = match (parsed.listing, &parsed.delete) {
             (Some(listing), _) => {
-                Some(parse(number, &Bytes::copy_from_slice(listing.get().as_bytes())))
+                let listing = Bytes::copy_from_slice(listing.get().as_bytes());
+                Some(parse(number, ListingFormat::Native, &listing))
             }
             // The line has the shape of a deletion, besides its cursor.
-            (None, Some(_id)) => Some(parse(number, line)),
+            (None, Some(_id)) => Some(parse(number, ListingFormat::Native, line)),
             (None, None) => None,
         };
         let (item, refused) = match item {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::future::{BoxFuture, join_all};
 use hexpop_edge_config::Territory;
 use hexpop_shard::{
-    FeedCursor, KeyRange, ListingsOp, Op, ReadAnswer, ReadOp, ShardDescriptor, Space,
+    FeedCursor, KeyRange, ListingFormat, ListingsOp, Op, ReadAnswer, ReadOp, ShardDescriptor, Space,
 };
 use http::Response;
 use openraft_rt::AsyncRuntime;
@@ -183,7 +183,9 @@ impl<R: AsyncRuntime> Router<R> {
             {
                 last = Some(id);
             }
-            if let Some(full) = self.add_line(&mut window, &mut report, number, line) {
+            if let Some(full) =
+                self.add_line(&mut window, &mut report, ListingFormat::Native, number, line)
+            {
                 self.take_in(full, &mut report).await?;
             }
         }

@@ -24,7 +24,7 @@ mod item;
 mod steps;
 
 use bytes::Bytes;
-use hexpop_shard::{IngestLine, KeyRange, ListingsOp, Op, Space};
+use hexpop_shard::{IngestLine, KeyRange, ListingFormat, ListingsOp, Op, Space};
 use openraft_rt::AsyncRuntime;
 use serde::Serialize;
 
@@ -127,6 +127,20 @@ impl<R: AsyncRuntime> Router<R> {
         line_bytes_max: usize,
         context: &Context,
     ) -> Result<IngestReport, RouteError> {
+        self.ingest_as(ListingFormat::Native, body, line_bytes_max, context).await
+    }
+
+    /// Takes in NDJSON whose lines are written in `format`, like [`ingest`](Self::ingest).
+    ///
+    /// # Errors
+    /// Those of [`ingest`](Self::ingest).
+    pub async fn ingest_as(
+        &self,
+        format: ListingFormat,
+        body: Body,
+        line_bytes_max: usize,
+        context: &Context,
+    ) -> Result<IngestReport, RouteError> {
         let map = self.asker.map();
         if map.is_empty() {
             return Err(RouteError::no_shard(&map));
@@ -142,7 +156,7 @@ impl<R: AsyncRuntime> Router<R> {
                 Err(_elapsed) => return Err(broken(&report, "nothing came for 30 s")),
             };
             let Some((number, line)) = next else { break };
-            if let Some(full) = self.add_line(&mut window, &mut report, number, line) {
+            if let Some(full) = self.add_line(&mut window, &mut report, format, number, line) {
                 self.settle_window(full, &mut report, context).await;
             }
         }
@@ -174,6 +188,7 @@ impl<R: AsyncRuntime> Router<R> {
         &self,
         window: &mut Window,
         report: &mut IngestReport,
+        format: ListingFormat,
         number: u64,
         line: Line,
     ) -> Option<Window> {
@@ -182,7 +197,7 @@ impl<R: AsyncRuntime> Router<R> {
                 report.reject(number, format!("the line is longer than {bytes_max} bytes"), false);
                 return None;
             }
-            Line::Whole(bytes) => match parse(number, &bytes) {
+            Line::Whole(bytes) => match parse(number, format, &bytes) {
                 Ok(item) => item,
                 Err(error) => {
                     report.reject(number, error, false);
@@ -229,8 +244,8 @@ impl<R: AsyncRuntime> Router<R> {
 }
 
 /// Understands a line; the error names every field that is wrong.
-pub(crate) fn parse(number: u64, line: &Bytes) -> Result<Item, String> {
-    match IngestLine::parse(line) {
+pub(crate) fn parse(number: u64, format: ListingFormat, line: &Bytes) -> Result<Item, String> {
+    match IngestLine::parse_as(format, line) {
         Ok(IngestLine::Upsert(listing)) => Ok(Item::put(number, listing)),
         Ok(IngestLine::Delete(deletion)) => Ok(Item::delete(number, deletion)),
         Err(errors) => {

@@ -1,6 +1,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hexpop_router::{Context, IngestReport, full};
+use hexpop_shard::ListingFormat;
 use proptest::prelude::*;
 
 use crate::{
@@ -49,6 +50,33 @@ async fn the_operator_decides_how_long_a_line_may_be() {
     assert_eq!(report.rejected[0].error, "the line is longer than 4096 bytes");
     let report = router.ingest(body(), 8_192, &Context::default()).await.unwrap();
     assert_ne!(report.rejected[0].error, "the line is longer than 8192 bytes");
+}
+
+#[tokio::test]
+async fn lines_may_be_records_of_the_reso_standard() {
+    let (mesh, router) = mesh();
+    let record = |key: &str, status: &str| {
+        serde_json::json!({"ListingKey": key, "StandardStatus": status, "Country": "IT",
+            "StateOrProvince": "Lazio", "PropertyType": "Residential", "ListPrice": "250000",
+            "ModificationTimestamp": "2026-03-08T10:30:00Z"})
+        .to_string()
+    };
+    let lines = [
+        record("a", "Active"),
+        record("b", "Sleeping"),
+        record("c", "ActiveUnderContract"),
+        listing("d", "IT:lazio", 1, 1),
+        r#"{"delete":"c","updatedAt":"2026-03-09T00:00:00Z"}"#.to_owned(),
+    ];
+    let body = full(lines.join("\n").into());
+    let report = router
+        .ingest_as(ListingFormat::Reso, body, LINE_BYTES_MAX, &Context::default())
+        .await
+        .unwrap();
+    assert_eq!(counts(&report), (3, 0, 2), "{report:?}");
+    assert!(report.rejected[0].error.starts_with("/StandardStatus: "), "{report:?}");
+    assert!(report.rejected[1].error.starts_with("/ListingKey: is required"), "{report:?}");
+    assert_eq!(mesh.found().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -212,7 +212,7 @@ impl Mesh {
         let mut copies: BTreeMap<String, Vec<(ShardId, bool)>> = BTreeMap::new();
         for (shard, group) in &inner.groups {
             let Some(listings) = group.state.as_listings() else { continue };
-            for row in listings.documents_after(None) {
+            for row in listings.view().documents_after(None) {
                 copies.entry(row.document.id).or_default().push((*shard, row.hidden));
             }
         }
@@ -299,7 +299,7 @@ fn found(groups: &BTreeMap<ShardId, Group>) -> BTreeMap<String, Vec<ShardId>> {
     let mut found: BTreeMap<String, Vec<ShardId>> = BTreeMap::new();
     for (shard, group) in groups {
         let Some(listings) = group.state.as_listings() else { continue };
-        for row in listings.documents_after(None).filter(|row| !row.hidden) {
+        for row in listings.view().documents_after(None).filter(|row| !row.hidden) {
             found.entry(row.document.id).or_default().push(*shard);
         }
     }

@@ -196,7 +196,7 @@ impl<'a> FieldReader<'a> {
 }
 
 /// The beginning of a value, for messages.
-fn excerpt(raw: &str) -> String {
+pub(super) fn excerpt(raw: &str) -> String {
     const CHARS: usize = 40;
     let mut text: String = raw.chars().take(CHARS).collect();
     if raw.chars().nth(CHARS).is_some() {

@@ -1,7 +1,7 @@
 //! One line of a feed or an import: a listing, or the deletion of one.
 
 use super::{
-    FieldError, Listing, ListingVersion,
+    FieldError, Listing, ListingFormat, ListingVersion,
     fields::{FieldReader, RawObject},
     parse::id_fault,
 };
@@ -34,6 +34,17 @@ impl IngestLine {
         match deletion(line) {
             Some(deletion) => deletion.map(Self::Delete),
             None => Listing::parse(line).map(Self::Upsert),
+        }
+    }
+
+    /// Understands one line of a feed of this format. Deletions are written alike in all of them.
+    ///
+    /// # Errors
+    /// What is wrong with it, by the names that the format has.
+    pub fn parse_as(format: ListingFormat, line: &[u8]) -> Result<Self, Vec<FieldError>> {
+        match format {
+            ListingFormat::Native => Self::parse(line),
+            ListingFormat::Reso => super::reso::parse(line),
         }
     }
 }

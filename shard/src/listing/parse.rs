@@ -16,7 +16,8 @@ use crate::{
 
 const NAME_CHARS_MAX: usize = 200;
 const REFERENCE_CHARS_MAX: usize = 256;
-const AMENITIES_MAX: usize = 256;
+/// A listing may have this many amenities.
+pub(super) const AMENITIES_MAX: usize = 256;
 const LANGUAGES_MAX: usize = 64;
 
 /// The fields that a document leaves out when they are null: in the format, absent means unknown.

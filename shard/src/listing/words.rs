@@ -18,6 +18,27 @@ pub trait Word: Copy + Sized + 'static {
     }
 }
 
+/// How a feed writes its listings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ListingFormat {
+    /// As this mesh gives them back.
+    #[default]
+    Native,
+    /// As records of the RESO Data Dictionary 2.0.
+    Reso,
+}
+
+impl Word for ListingFormat {
+    const ALL: &'static [Self] = &[Self::Native, Self::Reso];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Reso => "reso",
+        }
+    }
+}
+
 /// What is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -27,7 +27,9 @@ impl ShardState {
             (ReadOp::Operations, Body::Meta(meta)) => {
                 Ok(ReadAnswer::Operations(meta.operations().cloned().collect()))
             }
-            (op, Body::Listings(listings)) => answer_listings(&listings.view(), op, documents),
+            (op, Body::Listings(listings)) => {
+                answer_listings(&listings.view(), op, documents).ok_or(Refusal::WrongKind)
+            }
             (ReadOp::Directory { ids }, Body::Directory(directory)) => {
                 if ids.len() > DIRECTORY_IDS_MAX {
                     return Err(Refusal::Invalid(format!(
@@ -67,13 +69,14 @@ impl ShardState {
     }
 }
 
-fn answer_listings(
+/// Answers a question about listings; `None` for others.
+pub(super) fn answer_listings(
     listings: &ListingsView,
     op: &ReadOp,
     documents: &dyn DocumentStore,
-) -> Result<ReadAnswer, Refusal> {
+) -> Option<ReadAnswer> {
     let complete = listings.is_complete();
-    Ok(match op {
+    Some(match op {
         ReadOp::Listing { id } => {
             let found = listings.get(id).and_then(|row| stored(vec![row], documents).pop());
             ReadAnswer::Listing(found.map(Box::new))
@@ -92,7 +95,7 @@ fn answer_listings(
         | ReadOp::Directory { .. }
         | ReadOp::Session { .. }
         | ReadOp::SessionsOf { .. }
-        | ReadOp::Operations => return Err(Refusal::WrongKind),
+        | ReadOp::Operations => return None,
     })
 }
 

@@ -11,6 +11,7 @@ mod listing_state;
 mod market;
 mod oracle;
 mod random;
+mod reso;
 mod search_errors;
 mod search_pages;
 mod search_random;

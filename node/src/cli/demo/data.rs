@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use hexpop_bench::dataset::{DEFAULT_SEED, Generator};
 use hexpop_edge_config::Territory;
+use hexpop_shard::ListingFormat;
 use serde::Deserialize;
 
 use super::super::{
@@ -96,7 +97,7 @@ impl Data {
 
     fn source(&self) -> Source<'_> {
         if !self.files.is_empty() {
-            return import::lines_of(&self.files);
+            return import::lines_of(&self.files, ListingFormat::Native);
         }
         let file: Arc<str> = "synthetic".into();
         let lines = Generator::new(DEFAULT_SEED, self.synthetic).json().zip(1..);

@@ -11,6 +11,7 @@ use std::{
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 use hexpop_router::{Body as RouterBody, BodyError, Context as Ask, Problem as ProblemType};
+use hexpop_shard::{ListingFormat, Word as _};
 use http::{HeaderMap, Request, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -26,7 +27,7 @@ use crate::{
 /// times as much at most.
 const INFLATE_STEP: usize = 4 << 10;
 
-/// Takes in the lines of the body. `?complete=true`: then the mesh has all listings there are, and
+/// Takes in the lines of the body, written as `?format=` says. `?complete=true`: then the mesh has all listings there are, and
 /// answers searches without the origin.
 pub(super) async fn ingest(
     context: &Context,
@@ -41,12 +42,7 @@ pub(super) async fn ingest(
             "there are format and complete",
         ));
     }
-    if let Some(format) = query.get("format").filter(|format| *format != "native") {
-        return Err(Problem::new(ProblemType::InvalidRequest, "an unknown format").at(
-            hexpop_router::FieldPlace::Parameter("format".into()),
-            format!("`{format}` is not taken; this version takes native"),
-        ));
-    }
+    let format = query.get("format").map_or(Ok(ListingFormat::Native), |word| format(word))?;
     let live = context.live();
     let gzipped = is_gzipped(request.headers())?;
     let body = Bounded {
@@ -59,7 +55,8 @@ pub(super) async fn ingest(
     };
     let ask = Ask { traceparent: Some(Arc::from(trace.to_string())), ..Ask::default() };
     let line_bytes_max = live.ingest_line_bytes_max;
-    let report = context.router.ingest(RouterBody::new(body), line_bytes_max, &ask).await?;
+    let body = RouterBody::new(body);
+    let report = context.router.ingest_as(format, body, line_bytes_max, &ask).await?;
     if query.get("complete").is_some_and(|value| value == "true") {
         if report.rejected_total > 0 {
             tracing::warn!(
@@ -76,6 +73,13 @@ pub(super) async fn ingest(
         return json(&answer);
     }
     json(&report)
+}
+
+fn format(word: &str) -> Result<ListingFormat, Problem> {
+    ListingFormat::from_word(word).ok_or_else(|| {
+        Problem::new(ProblemType::InvalidRequest, "an unknown format")
+            .at(hexpop_router::FieldPlace::Parameter("format".into()), "must be native or reso")
+    })
 }
 
 fn is_gzipped(headers: &HeaderMap) -> Result<bool, Problem> {

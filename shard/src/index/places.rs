@@ -1,11 +1,11 @@
 //! Live counts of the places that listings name, for suggestions.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{collections::BTreeMap, sync::Arc};
 
 use hexpop_edge_config::Territory;
 use serde::{Deserialize, Serialize};
 
-use super::{columns::IndexView, text::fold_words};
+use super::{columns::IndexView, shared::SharedMap, text::fold_words};
 use crate::{geo::LatLng, listing::Word, query::SuggestQuery};
 
 /// Coordinates are summed in this fraction of a degree (1 cm), as whole numbers, so that the mean
@@ -98,7 +98,7 @@ pub(super) struct RowPlaces<'a> {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Places {
     /// By the name folded, with single spaces between its words.
-    by_name: BTreeMap<String, BTreeMap<Key, Count>>,
+    by_name: SharedMap<Box<str>, Arc<BTreeMap<Key, Count>>>,
 }
 
 impl Places {
@@ -124,7 +124,13 @@ impl Places {
         }
         let sign: i64 = if counted_in { 1 } else { -1 };
         let key = (kind, text.to_owned(), row.territory.clone());
-        let of_name = self.by_name.entry(folded.clone()).or_default();
+        if self.by_name.get(folded.as_str()).is_none() {
+            self.by_name.insert(folded.as_str().into(), Arc::default());
+        }
+        let Some(of_name) = self.by_name.get_mut(folded.as_str()) else {
+            return;
+        };
+        let of_name = Arc::make_mut(of_name);
         let count = of_name.entry(key.clone()).or_default();
         count.count = count.count.saturating_add_signed(sign);
         if let Some(location) = row.location {
@@ -136,7 +142,7 @@ impl Places {
             of_name.remove(&key);
         }
         if of_name.is_empty() {
-            self.by_name.remove(&folded);
+            self.by_name.remove(folded.as_str());
         }
     }
 }
@@ -150,13 +156,12 @@ impl IndexView {
     /// The places whose name begins with a prefix.
     #[must_use]
     pub fn suggest(&self, query: &SuggestQuery) -> PartialSuggestions {
-        let from = (Bound::Included(query.prefix.as_str()), Bound::Unbounded);
         let mut places: Vec<PartialPlace> = self
             .places
             .by_name
-            .range::<str, _>(from)
+            .from(query.prefix.as_str())
             .take_while(|(name, _)| name.starts_with(&query.prefix))
-            .flat_map(|(_, of_name)| of_name)
+            .flat_map(|(_, of_name)| of_name.iter())
             .map(|((kind, text, territory), count)| PartialPlace {
                 text: text.clone(),
                 kind: *kind,

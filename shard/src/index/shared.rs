@@ -32,3 +32,13 @@ pub(super) fn room_for_one<T: Clone>(shared: &mut Arc<Vec<T>>) -> &mut Vec<T> {
     }
     items
 }
+
+/// Takes an item out of a vector, copied if it is shared; gives room back once half of it is free.
+pub(super) fn take_out<T: Clone>(shared: &mut Arc<Vec<T>>, at: usize) -> Option<T> {
+    let items = Arc::make_mut(shared);
+    let item = (at < items.len()).then(|| items.remove(at));
+    if items.capacity() > 2 * items.len() + 4 {
+        items.shrink_to(items.len() + items.len() / 8);
+    }
+    item
+}

@@ -5,12 +5,16 @@ mod area;
 mod facets;
 mod map;
 mod title;
+mod typo;
 
 use std::{cmp::Ordering, collections::BTreeSet};
 
 use serde_json::Value;
 
-use self::area::{in_area, km, point};
+use self::{
+    area::{in_area, km, point},
+    typo::nearness,
+};
 pub(crate) use self::{
     map::{clusters, suggest},
     title::{preferred, title},
@@ -131,11 +135,11 @@ impl Row {
         let last = query.len().checked_sub(1)?;
         let mut score = 0;
         for (at, wanted) in query.iter().enumerate() {
-            let has = |words: &BTreeSet<String>| {
-                words.iter().any(|word| word == wanted || (at == last && word.starts_with(wanted)))
-            };
             let weights = [3, 2, 1].into_iter().zip(&self.words);
-            score += weights.filter(|(_, words)| has(words)).map(|(weight, _)| weight).max()?;
+            let worth = weights.flat_map(|(weight, words)| {
+                words.iter().map(move |word| weight * nearness(wanted, word, at == last))
+            });
+            score += worth.max().filter(|worth| *worth > 0)?;
         }
         Some(score)
     }

@@ -10,7 +10,20 @@ const PROPERTIES: &[&str] = &["apartment", "house", "villa", "land"];
 const NEIGHBORHOODS: &[&str] = &["Brera", "Isola", "São Bento", "Gràcia Nova"];
 const CITIES: &[&str] = &["Milano", "Málaga", "Łódź"];
 const ENERGY: &[&str] = &["A", "B", "A4"];
-const WORDS: &[&str] = &["loft", "Brera", "città", "straße", "view", "vista", "l'été", "LOFTS"];
+const WORDS: &[&str] = &[
+    "loft",
+    "Brera",
+    "città",
+    "straße",
+    "view",
+    "vista",
+    "l'été",
+    "LOFTS",
+    "lift",
+    "apartments",
+    "Apartment",
+    "lofts2",
+];
 const LANGUAGES: &[&str] = &["it", "en", "de-AT", "pt_BR", "fr", "zh-Hant"];
 const TERRITORIES: &[(&str, &str)] =
     &[("IT", "lombardia"), ("IT", "lazio"), ("ES", "madrid"), ("FJ", "northern")];
@@ -232,7 +245,13 @@ pub(crate) fn filters(seed: &mut Seeded, known: &[String]) -> Value {
                 "été",
                 "nothing",
                 "  ",
-                "milano l"
+                "milano l",
+                "lfot",
+                "lfto brera",
+                "milnao viw",
+                "STRASE",
+                "apratmenst b",
+                "2lofts"
             ])),
         ),
     ];

@@ -2,7 +2,7 @@
 
 use std::{borrow::Borrow, sync::Arc};
 
-use super::{ARC_BYTES, room_for_one};
+use super::{ARC_BYTES, room_for_one, take_out};
 
 /// Entries of a node at most.
 const ENTRIES_MAX: usize = 32;
@@ -19,7 +19,8 @@ pub(in crate::index) struct SharedMap<K, V> {
 #[derive(Debug, Clone)]
 enum Node<K, V> {
     Leaf(Arc<Vec<(K, V)>>),
-    /// Children, each with a key that is not above its own keys and above those of the child before.
+    /// Children, each with a bound: above the keys of the child before, not above its own. That of
+    /// the first child is not looked at.
     Inner(Arc<Vec<(K, Self)>>),
 }
 
@@ -108,7 +109,7 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
         match self {
             Self::Leaf(entries) => {
                 let at = search(entries, key).ok()?;
-                Some(Arc::make_mut(entries).remove(at).1)
+                take_out(entries, at).map(|(_, value)| value)
             }
             Self::Inner(children) => {
                 let at = way(children, key);
@@ -125,14 +126,19 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
         }
     }
 
-    /// Takes the next neighbour in; both are of one level.
-    fn append(&mut self, next: Self) {
+    /// Takes the next neighbour in, whose keys begin at `bound`; both are of one level.
+    fn append(&mut self, next: Self, bound: K) {
         match (self, next) {
             (Self::Leaf(entries), Self::Leaf(more)) => {
                 Arc::make_mut(entries).extend(Arc::unwrap_or_clone(more));
             }
             (Self::Inner(children), Self::Inner(more)) => {
-                Arc::make_mut(children).extend(Arc::unwrap_or_clone(more));
+                let mut more = Arc::unwrap_or_clone(more);
+                // Its first child may have keys below its own: so far nothing came before it.
+                if let Some((first, _)) = more.first_mut() {
+                    *first = bound;
+                }
+                Arc::make_mut(children).extend(more);
             }
             // Levels are never mixed: all leaves are equally deep.
             (Self::Leaf(_), Self::Inner(_)) | (Self::Inner(_), Self::Leaf(_)) => {}
@@ -179,9 +185,9 @@ fn join<K: Ord + Clone, V: Clone>(children: &mut Vec<(K, Node<K, V>)>, at: usize
             continue;
         };
         if one.len() + two.len() <= ENTRIES_MAX * 3 / 4 {
-            let (_, next) = children.remove(left + 1);
+            let (bound, next) = children.remove(left + 1);
             if let Some((_, joined)) = children.get_mut(left) {
-                joined.append(next);
+                joined.append(next, bound);
             }
             return;
         }
@@ -373,6 +379,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn keys_below_the_first_of_a_node_are_found_after_it_was_joined() {
+        let mut map = SharedMap::default();
+        for key in (0..40_000_u32).step_by(10) {
+            map.insert(key, key);
+        }
+        // The first leaf of the second inner node goes, and a key of its range comes again.
+        let second = 32 * 32 * 10;
+        for key in (second..second + 320).step_by(10) {
+            map.remove(&key);
+        }
+        map.insert(second + 5, 0);
+        // Both inner nodes become small enough to be one.
+        for key in (3_200..second).chain(second + 1_000..20_480).filter(|key| key % 10 == 0) {
+            map.remove(&key);
+        }
+        assert_eq!(map.get(&(second + 5)), Some(&0));
+        assert_eq!(map.from(&(second + 5)).next(), Some((&(second + 5), &0)));
     }
 
     #[test]

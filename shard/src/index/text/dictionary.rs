@@ -1,11 +1,9 @@
 //! The words of all rows: their codes, and which rows have them.
 
-use std::sync::Arc;
-
 use super::{
     super::{
         Row,
-        shared::{ARC_BYTES, SharedMap, SharedVec},
+        shared::{SharedMap, SharedVec},
     },
     field::{FIELDS, Field, Nearness},
     row_set::RowSet,
@@ -20,7 +18,9 @@ const NO_CODE: u32 = u32::MAX;
 #[derive(Debug, Clone)]
 pub(super) struct Dictionary {
     codes: SharedMap<Word, u32>,
-    slots: SharedVec<Slot>,
+    slots: SharedVec<Slot, 8>,
+    /// The letters of every word by code, close together: a search for typos looks at all of them.
+    letters: SharedVec<Letters, 256>,
     /// One more than the greatest code ever used.
     end: u32,
     /// The first free code.
@@ -32,8 +32,8 @@ pub(super) struct Dictionary {
 enum Slot {
     /// Nothing; with the next free code.
     Free(u32),
-    /// A word. Its letters stand here so that a search for typos need not look it up.
-    Used(Letters, Arc<Entry>),
+    /// A word.
+    Used(Entry),
 }
 
 /// A word.
@@ -60,7 +60,13 @@ impl Default for Slot {
 
 impl Default for Dictionary {
     fn default() -> Self {
-        Self { codes: SharedMap::default(), slots: SharedVec::default(), end: 0, free: NO_CODE }
+        Self {
+            codes: SharedMap::default(),
+            slots: SharedVec::default(),
+            letters: SharedVec::default(),
+            end: 0,
+            free: NO_CODE,
+        }
     }
 }
 
@@ -78,7 +84,8 @@ impl Dictionary {
     /// The code of a word, a new one if it is not there. [`add`](Self::add) a row to it then:
     /// words without rows do not vanish by themselves.
     pub(super) fn code_for(&mut self, word: &str) -> u32 {
-        if let Some(code) = self.codes.get(word.as_bytes()) {
+        let key = Word::from(word);
+        if let Some(code) = self.codes.get(&key) {
             return *code;
         }
         let code = if self.free == NO_CODE {
@@ -87,13 +94,13 @@ impl Dictionary {
         } else {
             self.free
         };
-        let key = Word::from(word);
         let entry = Entry { word: key.clone(), rows: Default::default() };
-        let used = Slot::Used(Letters::of(word), Arc::new(entry));
+        let used = Slot::Used(entry);
         let before = self.slots.change(code, |slot| std::mem::replace(slot, used));
         if let Some(Slot::Free(next)) = before {
             self.free = next;
         }
+        self.letters.change(code, |slot| *slot = Letters::of(word));
         self.codes.insert(key, code);
         code
     }
@@ -101,7 +108,7 @@ impl Dictionary {
     /// Notes that a row has a word in a field.
     pub(super) fn add(&mut self, code: u32, field: Field, row: Row) {
         self.slots.change(code, |slot| {
-            if let Slot::Used(_, entry) = slot {
+            if let Slot::Used(entry) = slot {
                 entry_rows(entry, field).insert(row);
             }
         });
@@ -111,7 +118,7 @@ impl Dictionary {
     pub(super) fn take(&mut self, code: u32, field: Field, row: Row) {
         let free = self.free;
         let gone = self.slots.change(code, |slot| {
-            let Slot::Used(_, entry) = slot else {
+            let Slot::Used(entry) = slot else {
                 return None;
             };
             entry_rows(entry, field).remove(row);
@@ -119,28 +126,29 @@ impl Dictionary {
                 return None;
             }
             match std::mem::replace(slot, Slot::Free(free)) {
-                Slot::Used(_, entry) => Some(entry),
+                Slot::Used(entry) => Some(entry),
                 Slot::Free(_) => None,
             }
         });
         if let Some(entry) = gone.flatten() {
-            self.codes.remove(entry.word.as_bytes());
+            self.codes.remove(&entry.word);
+            self.letters.change(code, |slot| *slot = Letters::default());
             self.free = code;
         }
     }
 
     fn entry(&self, code: u32) -> Option<&Entry> {
         match self.slots.get(code)? {
-            Slot::Used(_, entry) => Some(entry),
+            Slot::Used(entry) => Some(entry),
             Slot::Free(_) => None,
         }
     }
 
     /// All words that a word of a query stands for, sorted by code.
     pub(super) fn find(&self, word: &str, is_prefix: bool) -> Vec<Found<'_>> {
-        let mut found = Vec::new();
+        let (key, mut found) = (Word::from(word), Vec::new());
         if is_prefix {
-            let beginning = self.codes.from(word.as_bytes());
+            let beginning = self.codes.from(&key);
             for (longer, code) in
                 beginning.take_while(|(it, _)| it.as_bytes().starts_with(word.as_bytes()))
             {
@@ -148,14 +156,16 @@ impl Dictionary {
                 let nearness = if same { Nearness::Same } else { Nearness::Longer };
                 found.extend(self.found(*code, nearness));
             }
-        } else if let Some(code) = self.codes.get(word.as_bytes()) {
+        } else if let Some(code) = self.codes.get(&key) {
             found.extend(self.found(*code, Nearness::Same));
         }
-        let pattern = Pattern::new(word, is_prefix);
+        let pattern = Pattern::new(word);
         if pattern.forgives() {
             self.find_typos(&pattern, &mut found);
         }
-        found.sort_unstable_by_key(|it| it.code);
+        // A word that begins with the one looked for may be a typo of it as well: the nearest counts.
+        found.sort_unstable_by_key(|it| (it.code, it.nearness));
+        found.dedup_by_key(|it| it.code);
         found
     }
 
@@ -166,19 +176,19 @@ impl Dictionary {
     /// Looks at the letters of all words, and at those that pass for typos more closely.
     fn find_typos<'a>(&'a self, pattern: &Pattern, found: &mut Vec<Found<'a>>) {
         let mut chars = Vec::new();
-        self.slots.each(&mut |code, slot| {
-            let Slot::Used(letters, entry) = slot else {
-                return;
-            };
+        self.letters.each(&mut |code, letters| {
             if !pattern.may_match(*letters) {
                 return;
             }
+            let Some(entry) = self.entry(code) else {
+                return;
+            };
             chars.clear();
             chars.extend(entry.word.as_str().chars());
             let nearness = match pattern.typos(&chars) {
                 Some(1) => Nearness::OneTypo,
                 Some(2) => Nearness::TwoTypos,
-                // The word itself, and those that begin with it, were found already.
+                // The word itself was found already.
                 _ => return,
             };
             found.push(Found { code, nearness, entry });
@@ -187,11 +197,12 @@ impl Dictionary {
 
     /// Bytes of the words, and of the rows that have them.
     pub(super) fn bytes(&self) -> (usize, usize) {
-        let (mut words, mut rows) = (self.codes.bytes() + self.slots.bytes(), 0);
+        let (mut words, mut rows) =
+            (self.codes.bytes() + self.slots.bytes() + self.letters.bytes(), 0);
         self.slots.each(&mut |_, slot| {
-            if let Slot::Used(_, entry) = slot {
+            if let Slot::Used(entry) = slot {
                 // The text of a long word is shared with the key.
-                words += ARC_BYTES + size_of::<Entry>() + entry.word.heap_bytes();
+                words += entry.word.heap_bytes();
                 rows += entry.rows.iter().map(RowSet::heap_bytes).sum::<usize>();
             }
         });
@@ -199,8 +210,8 @@ impl Dictionary {
     }
 }
 
-fn entry_rows(entry: &mut Arc<Entry>, field: Field) -> &mut RowSet {
-    let [title, place, description] = &mut Arc::make_mut(entry).rows;
+fn entry_rows(entry: &mut Entry, field: Field) -> &mut RowSet {
+    let [title, place, description] = &mut entry.rows;
     match field {
         Field::Title => title,
         Field::Place => place,

@@ -27,8 +27,8 @@ impl Field {
     }
 }
 
-/// How near a word is to the one looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How near a word is to the one looked for, the nearest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Nearness {
     /// It is that word.
     Same,

@@ -1,6 +1,12 @@
 //! What a query for words found.
 
-use super::{super::Row, TextIndex, dictionary::Found, field::Field, row_words::decode};
+use super::{
+    super::Row,
+    TextIndex,
+    dictionary::Found,
+    field::{Field, Nearness},
+    row_words::decode,
+};
 
 /// With more words than this for one of the query, their nearness is looked up by code in a table.
 const SEARCHED_MAX: usize = 64;
@@ -54,7 +60,15 @@ impl<'a> QueryWord<'a> {
 
     /// What the best of a row's words is worth; 0 if none matches.
     fn score(&self, words: &[u8]) -> u8 {
-        decode(words).map(|(field, code)| field.weight() * self.factor(code)).max().unwrap_or(0)
+        let mut best = 0;
+        for (field, code) in decode(words) {
+            // Fields come with falling weight: what follows cannot be worth more.
+            if best >= field.weight() * Nearness::Same.factor() {
+                break;
+            }
+            best = best.max(field.weight() * self.factor(code));
+        }
+        best
     }
 
     /// Raises the scores, by row, to what the rows' words are worth.
@@ -73,6 +87,15 @@ impl<'a> QueryWord<'a> {
 }
 
 impl<'a> TextMatch<'a> {
+    /// TEMPORARY
+    pub(crate) fn describe(&self) -> String {
+        format!(
+            "{} {:?}",
+            self.index.dictionary.len(),
+            self.words.iter().map(|w| (w.found.len(), w.rows)).collect::<Vec<_>>()
+        )
+    }
+
     pub(super) fn new(index: &'a TextIndex, words: &[String]) -> Self {
         let last = words.len().saturating_sub(1);
         let words = words.iter().enumerate();
@@ -95,6 +118,9 @@ impl<'a> TextMatch<'a> {
 
     /// The score of a row; 0 if it does not match.
     pub(crate) fn score(&self, row: Row) -> u64 {
+        if self.count_max() == 0 {
+            return 0;
+        }
         let words = self.index.rows.get(row);
         let mut sum = 0;
         for word in &self.words {

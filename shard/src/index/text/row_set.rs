@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::{
     Row,
-    shared::{ARC_BYTES, room_for_one},
+    shared::{ARC_BYTES, SharedVec, room_for_one, take_out},
 };
 
 /// Rows kept in one sorted list at most: what a change of a rare word copies is 4 KiB at most.
@@ -31,23 +31,19 @@ pub(super) enum RowSet {
     Many(Arc<Many>),
 }
 
-/// A set of many rows, in chunks of 65,536.
+/// A set of many rows.
 #[derive(Debug, Clone)]
 pub(super) struct Many {
     len: u32,
-    /// By the upper half of the row number, those that have rows.
-    chunks: Vec<Chunk>,
+    /// By the upper half of the row number, 65,536 rows each.
+    chunks: SharedVec<Chunk, 4>,
 }
 
-#[derive(Debug, Clone)]
-struct Chunk {
-    upper: u16,
-    rows: Lower,
-}
-
-/// The lower halves of row numbers.
-#[derive(Debug, Clone)]
-enum Lower {
+/// The lower halves of the numbers of rows.
+#[derive(Debug, Clone, Default)]
+enum Chunk {
+    #[default]
+    Empty,
     List(Arc<Vec<u16>>),
     Bits(Arc<Bits>),
 }
@@ -77,24 +73,22 @@ impl Bits {
         bits
     }
 
-    fn insert(&mut self, lower: u16) -> bool {
+    /// Adds a row that is not there.
+    fn insert(&mut self, lower: u16) {
         let (at, bit) = bit(lower);
-        let Some(word) = self.words.get_mut(at).filter(|word| **word & bit == 0) else {
-            return false;
-        };
-        *word |= bit;
-        self.len += 1;
-        true
+        if let Some(word) = self.words.get_mut(at) {
+            *word |= bit;
+            self.len += 1;
+        }
     }
 
-    fn remove(&mut self, lower: u16) -> bool {
+    /// Takes a row out that is there.
+    fn remove(&mut self, lower: u16) {
         let (at, bit) = bit(lower);
-        let Some(word) = self.words.get_mut(at).filter(|word| **word & bit != 0) else {
-            return false;
-        };
-        *word &= !bit;
-        self.len -= 1;
-        true
+        if let Some(word) = self.words.get_mut(at) {
+            *word &= !bit;
+            self.len -= 1;
+        }
     }
 
     fn contains(&self, lower: u16) -> bool {
@@ -120,17 +114,11 @@ impl Bits {
     }
 }
 
-impl Lower {
-    fn len(&self) -> usize {
-        match self {
-            Self::List(list) => list.len(),
-            Self::Bits(bits) => bits.len as usize,
-        }
-    }
-
-    /// Adds a row that may be there already.
+impl Chunk {
+    /// Adds a row; answers whether it was not there.
     fn insert(&mut self, lower: u16) -> bool {
         match self {
+            Self::Empty => *self = Self::List(Arc::new(vec![lower])),
             Self::List(list) => {
                 let Err(at) = list.binary_search(&lower) else {
                     return false;
@@ -142,51 +130,59 @@ impl Lower {
                     bits.insert(lower);
                     *self = Self::Bits(Arc::new(bits));
                 }
-                true
             }
-            Self::Bits(bits) => !bits.contains(lower) && Arc::make_mut(bits).insert(lower),
+            Self::Bits(bits) if bits.contains(lower) => return false,
+            Self::Bits(bits) => Arc::make_mut(bits).insert(lower),
         }
+        true
     }
 
-    /// Takes a row out that may not be there.
+    /// Takes a row out; answers whether it was there.
     fn remove(&mut self, lower: u16) -> bool {
         match self {
+            Self::Empty => return false,
             Self::List(list) => {
                 let Ok(at) = list.binary_search(&lower) else {
                     return false;
                 };
-                Arc::make_mut(list).remove(at);
-                true
+                take_out(list, at);
+                if list.is_empty() {
+                    *self = Self::Empty;
+                }
             }
+            Self::Bits(bits) if !bits.contains(lower) => return false,
             Self::Bits(bits) => {
-                let removed = bits.contains(lower) && Arc::make_mut(bits).remove(lower);
+                Arc::make_mut(bits).remove(lower);
                 if bits.len as usize <= LIST_AGAIN {
                     *self = Self::List(Arc::new(bits.list()));
                 }
-                removed
             }
         }
+        true
     }
 
     fn each(&self, first: Row, visit: &mut impl FnMut(Row)) {
         match self {
+            Self::Empty => {}
             Self::List(list) => list.iter().for_each(|lower| visit(first + u32::from(*lower))),
             Self::Bits(bits) => bits.each(|lower| visit(first + lower)),
         }
     }
 
-    fn bytes(&self) -> usize {
-        ARC_BYTES
-            + match self {
-                Self::List(list) => size_of::<Vec<u16>>() + list.capacity() * size_of::<u16>(),
-                Self::Bits(_) => size_of::<Bits>(),
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::List(list) => {
+                ARC_BYTES + size_of::<Vec<u16>>() + list.capacity() * size_of::<u16>()
             }
+            Self::Bits(_) => ARC_BYTES + size_of::<Bits>(),
+        }
     }
 }
 
 impl Many {
     fn of(rows: &[Row]) -> Self {
-        let mut many = Self { len: 0, chunks: Vec::new() };
+        let mut many = Self { len: 0, chunks: SharedVec::default() };
         for row in rows {
             many.insert(*row);
         }
@@ -195,38 +191,22 @@ impl Many {
 
     fn insert(&mut self, row: Row) -> bool {
         let (upper, lower) = halves(row);
-        let inserted = match self.chunks.binary_search_by_key(&upper, |chunk| chunk.upper) {
-            Ok(at) => self.chunks.get_mut(at).is_some_and(|chunk| chunk.rows.insert(lower)),
-            Err(at) => {
-                let rows = Lower::List(Arc::new(vec![lower]));
-                self.chunks.insert(at, Chunk { upper, rows });
-                true
-            }
-        };
+        let inserted = self.chunks.change(upper.into(), |chunk| chunk.insert(lower));
+        let inserted = inserted.unwrap_or(false);
         self.len += u32::from(inserted);
         inserted
     }
 
     fn remove(&mut self, row: Row) -> bool {
         let (upper, lower) = halves(row);
-        let Ok(at) = self.chunks.binary_search_by_key(&upper, |chunk| chunk.upper) else {
-            return false;
-        };
-        let Some(chunk) = self.chunks.get_mut(at) else {
-            return false;
-        };
-        let removed = chunk.rows.remove(lower);
-        if chunk.rows.len() == 0 {
-            self.chunks.remove(at);
-        }
+        let removed = self.chunks.change(upper.into(), |chunk| chunk.remove(lower));
+        let removed = removed.unwrap_or(false);
         self.len -= u32::from(removed);
         removed
     }
 
     fn each(&self, visit: &mut impl FnMut(Row)) {
-        for chunk in &self.chunks {
-            chunk.rows.each(u32::from(chunk.upper) << 16, visit);
-        }
+        self.chunks.each(&mut |upper, chunk| chunk.each(upper << 16, visit));
     }
 }
 
@@ -277,7 +257,7 @@ impl RowSet {
                 };
                 match rows.as_slice() {
                     [other, _] | [_, other] if *other != row => *self = Self::One(*other),
-                    _ => drop(Arc::make_mut(rows).remove(at)),
+                    _ => drop(take_out(rows, at)),
                 }
             }
             Self::Many(many) => {
@@ -315,9 +295,9 @@ impl RowSet {
                 ARC_BYTES + size_of::<Vec<Row>>() + rows.capacity() * size_of::<Row>()
             }
             Self::Many(many) => {
-                let own = ARC_BYTES + size_of::<Many>();
-                let chunks = many.chunks.capacity() * size_of::<Chunk>();
-                own + chunks + many.chunks.iter().map(|chunk| chunk.rows.bytes()).sum::<usize>()
+                let mut bytes = ARC_BYTES + size_of::<Many>() + many.chunks.bytes();
+                many.chunks.each(&mut |_, chunk| bytes += chunk.heap_bytes());
+                bytes
             }
         }
     }
@@ -368,7 +348,7 @@ mod tests {
         // Bits for every row.
         assert!(set.heap_bytes() < 100_000 / 6, "{}", set.heap_bytes());
         (0..99_000).for_each(|row| assert!(set.remove(row)));
-        assert!(set.heap_bytes() < 3_000, "{}", set.heap_bytes());
+        assert!(set.heap_bytes() < 5_000, "{}", set.heap_bytes());
         (99_000..100_000).for_each(|row| assert!(set.remove(row) && !set.remove(row)));
         assert!(matches!(set, RowSet::Empty));
     }

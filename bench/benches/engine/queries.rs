@@ -51,8 +51,8 @@ pub(crate) struct Kind {
     pub(crate) asks: Vec<Ask>,
 }
 
-/// Kinds whose matches or cells grow with the market.
-const GROWING: [&str; 5] = ["Q10a", "Q10b", "Q12b", "Q15", "Q16b"];
+/// Kinds whose matches, cells or places grow with the market.
+const GROWING: [&str; 6] = ["Q10a", "Q10b", "Q12b", "Q13", "Q15", "Q16b"];
 
 /// Makes queries for one market.
 pub(crate) struct Maker<'a> {

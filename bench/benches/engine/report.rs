@@ -52,7 +52,7 @@ pub(crate) struct QueryLine {
     pub(crate) engine_p99_ms: f64,
     pub(crate) scan_p50_ms: f64,
     pub(crate) goal_ms: Option<f64>,
-    /// Whether the time should not depend on the number of listings.
+    /// Whether the time should be that of any other number of listings.
     pub(crate) constant: bool,
 }
 

@@ -99,7 +99,7 @@ impl Built {
             engine_p99_ms: engine.p99 * 1e3,
             scan_p50_ms: scan.p50 * 1e3,
             goal_ms: kind.goal_ms,
-            constant: kind.constant,
+            constant: kind.constant && self.market.has_constant_density(),
         })
     }
 

@@ -147,7 +147,7 @@ fn measure_market(options: &Options, built: &Built, report: &mut Report) {
         print!("{}", table::queries(&market));
     }
     if options.memory {
-        let columns = report.markets.first().map(|it| it.per_listing(it.resident_bytes));
+        let columns = report.markets.first().map(|it| it.per_listing(it.index_bytes()));
         print!("{}", table::memory(&market, columns));
     }
     report.markets.push(market);

@@ -90,6 +90,11 @@ impl Market {
         matches!(self.source, Source::Plain { .. })
     }
 
+    /// Whether as many listings lie around a place however many there are.
+    pub(crate) const fn has_constant_density(&self) -> bool {
+        matches!(self.source, Source::Copies { .. })
+    }
+
     /// What it is, for people.
     pub(crate) fn describe(&self) -> String {
         let what = match &self.source {

@@ -44,9 +44,15 @@ pub(crate) struct Kind {
     pub(crate) what: &'static str,
     /// The p50 to reach on a million listings, in milliseconds.
     pub(crate) goal_ms: Option<f64>,
+    /// Whether it should cost the same however many listings there are, as long as as many match
+    /// where it looks; the others may cost in proportion to what they match or answer.
+    pub(crate) constant: bool,
     /// The queries, all different.
     pub(crate) asks: Vec<Ask>,
 }
+
+/// Kinds whose matches, cells or places grow with the market.
+const GROWING: [&str; 6] = ["Q10a", "Q10b", "Q12b", "Q13", "Q15", "Q16b"];
 
 /// Makes queries for one market.
 pub(crate) struct Maker<'a> {
@@ -99,7 +105,8 @@ impl<'a> Maker<'a> {
         for (name, what, goal_ms, make) in recipes {
             let family = name.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
             if only.is_empty() || only.iter().any(|it| it == name || it == family) {
-                kinds.push(Kind { name, what, goal_ms: *goal_ms, asks: make(self) });
+                let constant = !GROWING.contains(name);
+                kinds.push(Kind { name, what, goal_ms: *goal_ms, constant, asks: make(self) });
             }
         }
         kinds
@@ -175,7 +182,7 @@ impl<'a> Maker<'a> {
     /// What a listing drawn at random has, so that every combination occurs; warehouses are not
     /// among them, since no warehouse has an amenity.
     fn rare(&mut self) -> Vec<Ask> {
-        let mut rare = self.scan.amenities_by_count();
+        let mut rare = self.scan.amenities_by_count(ListingType::Sale);
         rare.truncate(RARE_AMENITIES);
         let mut asks = Vec::new();
         for _try in 0..self.count * 1_000 {
@@ -288,7 +295,7 @@ impl<'a> Maker<'a> {
     }
 
     fn amenities(&self) -> Vec<String> {
-        self.scan.amenities_by_count().into_iter().map(ToOwned::to_owned).collect()
+        self.scan.amenities_by_count(ListingType::Sale).into_iter().map(ToOwned::to_owned).collect()
     }
 
     /// Words that at most one listing in two thousand has.

@@ -52,6 +52,8 @@ pub(crate) struct QueryLine {
     pub(crate) engine_p99_ms: f64,
     pub(crate) scan_p50_ms: f64,
     pub(crate) goal_ms: Option<f64>,
+    /// Whether the time should be that of any other number of listings.
+    pub(crate) constant: bool,
 }
 
 /// One reader, without and with updates.
@@ -71,6 +73,12 @@ pub(crate) struct UpdatesLine {
 }
 
 impl MarketReport {
+    /// Bytes of the index as its parts say, or else as the resident set grew.
+    pub(crate) fn index_bytes(&self) -> usize {
+        let parts: usize = self.parts.iter().map(|part| part.bytes).sum();
+        if self.parts.is_empty() { self.resident_bytes } else { parts }
+    }
+
     /// Bytes per listing.
     pub(crate) fn per_listing(&self, bytes: usize) -> f64 {
         bytes as f64 / self.listings.max(1) as f64

@@ -87,12 +87,16 @@ impl Scan {
         named.filter(move |(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| name.as_str())
     }
 
-    /// All amenities that occur, rarest first.
-    pub(crate) fn amenities_by_count(&self) -> Vec<&str> {
+    /// The amenities of listings that searches for a type find, rarest first.
+    pub(crate) fn amenities_by_count(&self, kind: ListingType) -> Vec<&str> {
+        let code = kind_code(kind);
         let mut counted: Vec<(usize, &str)> = (self.amenity_names.iter().enumerate())
             .map(|(bit, name)| {
-                (self.amenities.iter().filter(|bits| **bits >> bit & 1 == 1).count(), name.as_str())
+                let rows = self.amenities.iter().zip(&self.kind);
+                let has = rows.filter(|(bits, kind)| **kind == code && **bits >> bit & 1 == 1);
+                (has.count(), name.as_str())
             })
+            .filter(|(count, _)| *count > 0)
             .collect();
         counted.sort_unstable();
         counted.into_iter().map(|(_, name)| name).collect()

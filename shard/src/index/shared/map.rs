@@ -196,6 +196,7 @@ fn join<K: Ord + Clone, V: Clone>(children: &mut Vec<(K, Node<K, V>)>, at: usize
 
 impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
     /// Entries.
+    #[cfg(test)]
     pub(in crate::index) const fn len(&self) -> usize {
         self.len
     }

@@ -72,6 +72,7 @@ impl Default for Dictionary {
 
 impl Dictionary {
     /// Words.
+    #[cfg(test)]
     pub(super) const fn len(&self) -> usize {
         self.codes.len()
     }

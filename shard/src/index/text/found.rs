@@ -87,15 +87,6 @@ impl<'a> QueryWord<'a> {
 }
 
 impl<'a> TextMatch<'a> {
-    /// TEMPORARY
-    pub(crate) fn describe(&self) -> String {
-        format!(
-            "{} {:?}",
-            self.index.dictionary.len(),
-            self.words.iter().map(|w| (w.found.len(), w.rows)).collect::<Vec<_>>()
-        )
-    }
-
     pub(super) fn new(index: &'a TextIndex, words: &[String]) -> Self {
         let last = words.len().saturating_sub(1);
         let words = words.iter().enumerate();
@@ -130,16 +121,6 @@ impl<'a> TextMatch<'a> {
             }
         }
         sum
-    }
-
-    /// The scores of rows.
-    pub(crate) fn scores(&self, rows: &[Row]) -> Vec<u64> {
-        if self.one_by_one_is_cheaper(rows.len() as u64) {
-            return rows.iter().map(|row| self.score(*row)).collect();
-        }
-        let scores = self.scores_by_row();
-        let score = |row: &Row| scores.get(*row as usize).copied().map_or(0, u64::from);
-        rows.iter().map(score).collect()
     }
 
     /// The rows that match, ascending.

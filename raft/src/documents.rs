@@ -1,11 +1,17 @@
 //! Where the documents of listings are: one sled database per node, with the hot ones in memory.
 //!
-//! Everything here can be rebuilt, so nothing is flushed before it is acknowledged: sled 0.34 never
-//! calls `fsync` anyway. Each value carries its checksum; one that is missing or damaged is treated as
-//! missing, noted, and fetched again: at a start by loading the snapshot and replaying the log, while
-//! running from another replica.
+//! On disk documents are compressed, in memory they are not. Everything here can be rebuilt, so
+//! nothing is flushed before it is acknowledged: sled 0.34 never calls `fsync` anyway. Each value
+//! carries its checksum; one that is missing or damaged is treated as missing, noted, and fetched
+//! again: at a start by loading the snapshot and replaying the log, while running from another
+//! replica.
 //!
 //! **It is not** part of the replicated state, and two replicas need not hold the same documents.
+
+mod dictionary;
+#[cfg(test)]
+mod tests;
+mod value;
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +21,7 @@ use std::{
 };
 
 use hexpop_edge_config::GroupId;
-use hexpop_shard::{DocRef, DocumentStore};
+use hexpop_shard::{DocRef, DocumentStore, LIMIT_MAX};
 use moka::sync::Cache;
 use parking_lot::{Mutex, RwLock};
 
@@ -23,6 +29,10 @@ use crate::error::OpenError;
 
 /// How many missing documents of a group are remembered until they are fetched.
 const MISSING_MAX: usize = 16 << 10;
+
+/// How many documents a page of results may have. Whoever reads more at once reads each once, as a
+/// snapshot does, and would only drive out of memory what is asked for often.
+const PAGE_MAX: usize = LIMIT_MAX as usize;
 
 /// What a document in memory costs besides its bytes.
 const HOT_OVERHEAD: usize = 128;
@@ -62,8 +72,8 @@ fn hot(bytes_max: u64) -> Cache<Key, Arc<[u8]>> {
 }
 
 impl Documents {
-    /// Opens the database in `dir`, with `hot_bytes` of memory for hot documents. One that cannot be
-    /// opened is put aside and begun anew: what it held is fetched again.
+    /// Opens the database in `dir`, with `hot_bytes` of memory for hot documents. One that cannot
+    /// be opened is put aside and begun anew: what it held is fetched again.
     ///
     /// # Errors
     /// [`OpenError::Documents`] when not even an empty one can be opened.
@@ -187,7 +197,24 @@ impl DocumentStore for GroupDocuments {
     }
 
     fn get_many(&self, wanted: &[DocRef]) -> Vec<Option<Arc<[u8]>>> {
-        let found: Vec<_> = wanted.iter().map(|at| self.get(at)).collect();
+        let mut found = vec![None; wanted.len()];
+        let mut cold = Vec::new();
+        for (at, place) in wanted.iter().zip(&mut found) {
+            let key = self.key(at);
+            *place = self.store.hot.get(&key);
+            if place.is_none() {
+                cold.push((key, place));
+            }
+        }
+        // One pass over the tree in its order, so that neighbours come from the same pages.
+        cold.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let becomes_hot = wanted.len() <= PAGE_MAX;
+        for (key, place) in cold {
+            *place = self.store.cold.get(&key);
+            if let Some(document) = place.as_ref().filter(|_| becomes_hot) {
+                self.store.hot.insert(key, Arc::clone(document));
+            }
+        }
         if found.iter().any(Option::is_none) {
             let missing = wanted.iter().zip(&found).filter(|(_, found)| found.is_none());
             self.note_missing(missing.map(|(at, _)| at.clone()));
@@ -207,20 +234,18 @@ impl Cold {
     fn get(&self, key: &[u8]) -> Option<Arc<[u8]>> {
         match self {
             Self::Disk { tree, .. } => match tree.get(key) {
-                Ok(value) => unseal(key, &value?),
+                Ok(value) => read(key, &value?),
                 Err(error) => {
                     tracing::warn!(%error, "a document cannot be read");
                     None
                 }
             },
-            Self::Memory(map) => unseal(key, map.read().get(key)?),
+            Self::Memory(map) => read(key, map.read().get(key)?),
         }
     }
 
     fn put(&self, key: &[u8], document: &[u8]) {
-        let mut value = Vec::with_capacity(document.len() + 4);
-        value.extend_from_slice(&checksum(key, document).to_le_bytes());
-        value.extend_from_slice(document);
+        let value = value::seal(key, document);
         match self {
             Self::Disk { tree, .. } => {
                 if let Err(error) = tree.insert(key, value) {
@@ -243,79 +268,10 @@ impl Cold {
     }
 }
 
-/// Covers the key, so that a value under another key is damage too.
-fn checksum(key: &[u8], document: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(key);
-    hasher.update(document);
-    hasher.finalize()
-}
-
-fn unseal(key: &[u8], value: &[u8]) -> Option<Arc<[u8]>> {
-    let (crc, document) = value.split_first_chunk::<4>()?;
-    if checksum(key, document) == u32::from_le_bytes(*crc) {
-        return Some(document.into());
+fn read(key: &[u8], value: &[u8]) -> Option<Arc<[u8]>> {
+    let document = value::unseal(key, value);
+    if document.is_none() {
+        tracing::warn!("a document is damaged: it counts as missing");
     }
-    tracing::warn!("a document is damaged: it counts as missing");
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use hexpop_shard::LogPosition;
-
-    use super::*;
-
-    fn doc(id: &str, index: u64) -> DocRef {
-        DocRef { id: id.to_owned(), position: LogPosition { term: 1, index } }
-    }
-
-    #[test]
-    fn versions_and_groups_are_kept_apart() {
-        let dir = tempfile::tempdir().unwrap();
-        let documents = Documents::open(dir.path(), 1 << 20).unwrap();
-        let mut one = documents.group(hexpop_edge_config::ShardId(1));
-        let two = documents.group(hexpop_edge_config::ShardId(2));
-        one.put(&doc("a", 1), b"old");
-        one.put(&doc("a", 2), b"new");
-        one.remove(&doc("a", 1));
-        let found = one.get_many(&[doc("a", 1), doc("a", 2)]);
-        assert_eq!(found, [None, Some(b"new".as_slice().into())]);
-        assert_eq!(two.get_many(&[doc("a", 2)]), [None]);
-        assert_eq!(one.take_missing(9), [doc("a", 1)]);
-        assert!(one.take_missing(9).is_empty());
-    }
-
-    #[test]
-    fn a_damaged_document_is_missing_until_it_is_put_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = doc("a", 1);
-        {
-            let documents = Documents::open(dir.path(), 0).unwrap();
-            let mut group = documents.group(hexpop_edge_config::ShardId(1));
-            group.put(&at, b"document");
-            let Cold::Disk { tree, .. } = &documents.store.cold else { panic!() };
-            let mut value = tree.get(group.key(&at)).unwrap().unwrap().to_vec();
-            value[6] ^= 1;
-            tree.insert(group.key(&at), value).unwrap();
-            documents.flush();
-        }
-        let mut group =
-            Documents::open(dir.path(), 0).unwrap().group(hexpop_edge_config::ShardId(1));
-        assert!(group.get(&at).is_none());
-        group.put(&at, b"document");
-        assert!(group.get(&at).is_some());
-    }
-
-    #[test]
-    fn a_database_that_does_not_open_is_begun_anew() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("documents");
-        // Where sled has a file.
-        std::fs::create_dir_all(path.join("db")).unwrap();
-        let mut group = Documents::open(&path, 0).unwrap().group(hexpop_edge_config::ShardId(1));
-        group.put(&doc("a", 1), b"document");
-        assert!(group.get(&doc("a", 1)).is_some());
-        assert!(dir.path().join("documents.damaged").exists());
-    }
+    document.map(Arc::from)
 }

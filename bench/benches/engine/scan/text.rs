@@ -92,13 +92,46 @@ impl Text {
         self.words.iter().map(String::as_str).zip(counts).collect()
     }
 
-    /// The words that are `word`, or begin with it.
-    fn known(&self, word: &str, as_prefix: bool) -> std::ops::Range<u32> {
-        let start = self.words.partition_point(|it| it.as_str() < word);
-        let same = |it: &String| if as_prefix { it.starts_with(word) } else { it == word };
-        let count = self.words[start..].iter().take_while(|it| same(it)).count();
-        start as u32..(start + count) as u32
+    /// What each of all words is worth as `word`: 8 for the word itself, 7 for one that begins with the
+    /// last of a query, 2 for one typo in at least 4 letters, 1 for two in at least 8.
+    fn worth(&self, word: &str, is_last: bool) -> Vec<u8> {
+        let letters: Vec<char> = word.chars().collect();
+        let forgives = !letters.iter().any(|letter| letter.is_numeric());
+        let worth = |other: &String| match other {
+            same if same == word => 8,
+            longer if is_last && longer.starts_with(word) => 7,
+            other if forgives => match (typos(&letters, other), letters.len()) {
+                (1, 4..) => 2,
+                (2, 8..) => 1,
+                _ => 0,
+            },
+            _ => 0,
+        };
+        self.words.iter().map(worth).collect()
     }
+}
+
+/// Letters too many, too few, or other ones, and neighbours swapped, up to 3.
+fn typos(a: &[char], b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    if a.len().abs_diff(b.len()) > 2 {
+        return 3;
+    }
+    let mut before: Vec<usize> = Vec::new();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut next = vec![i];
+        for j in 1..=b.len() {
+            let replaced = row[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = replaced.min(row[j] + 1).min(next[j - 1] + 1);
+            if i > 1 && j > 1 && (a[i - 1], a[i - 2]) == (b[j - 2], b[j - 1]) {
+                least = least.min(before[j - 2] + 1);
+            }
+            next.push(least);
+        }
+        before = std::mem::replace(&mut row, next);
+    }
+    row[b.len()]
 }
 
 fn range(ends: &[u32], row: u32) -> std::ops::Range<usize> {
@@ -108,13 +141,13 @@ fn range(ends: &[u32], row: u32) -> std::ops::Range<usize> {
 }
 
 impl Scan {
-    /// What every row scores for `words`: the sum over the words of the weight of the best field
-    /// that has the word, 0 unless all are found. The last word is a prefix.
+    /// What every row scores for `words`: the sum over the words of the best field's weight times what
+    /// the word there is worth, 0 unless all are found.
     pub(super) fn scores(&self, words: &[String]) -> Scores {
         let text = self.text.as_ref().expect("the market has texts");
         let last = words.len().saturating_sub(1);
         let wanted: Vec<_> =
-            words.iter().enumerate().map(|(at, word)| text.known(word, at == last)).collect();
+            words.iter().enumerate().map(|(at, word)| text.worth(word, at == last)).collect();
         let mut scores = Vec::with_capacity(text.ends.len());
         let mut start = 0;
         for end in &text.ends {
@@ -125,9 +158,7 @@ impl Scan {
             for known in &wanted {
                 let mut best = 0;
                 for (token, weight) in tokens.iter().zip(weights) {
-                    if known.contains(token) {
-                        best = best.max(*weight);
-                    }
+                    best = best.max(*weight * known[*token as usize]);
                 }
                 if best == 0 {
                     score = 0;

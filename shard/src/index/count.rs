@@ -168,7 +168,7 @@ impl<'q> Counts<'q> {
     /// Counts rows of a leaf; `ranges_only` those of other bounds, since a tally said the rest.
     fn add_rows(&mut self, leaf: &RowLeaf, mask: Mask, ranges_only: bool) {
         let mut room = [0; ROWS_MAX];
-        let places = mask.bytes(&mut room);
+        let places = mask.list(&mut room);
         if self.asked.prices && self.other_bounds.is_some() {
             self.add_other_ranges(leaf, places);
         }
@@ -202,7 +202,7 @@ impl<'q> Counts<'q> {
         }
     }
 
-    fn add_prices(&mut self, leaf: &RowLeaf, places: &[u8]) {
+    fn add_prices(&mut self, leaf: &RowLeaf, places: &[u16]) {
         // Runs of one group are summed before they are added: most leaves have but one.
         let (mut last, mut sum) = (None, Amounts::default());
         for at in places {
@@ -224,7 +224,7 @@ impl<'q> Counts<'q> {
         }
     }
 
-    fn add_other_ranges(&mut self, leaf: &RowLeaf, places: &[u8]) {
+    fn add_other_ranges(&mut self, leaf: &RowLeaf, places: &[u16]) {
         let bounds = self.other_bounds.unwrap_or_default();
         for at in places {
             let Some(group) = leaf.groups.get(usize::from(*at)) else {

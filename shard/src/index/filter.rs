@@ -212,8 +212,10 @@ impl<'a> Filter<'a> {
         numbers
             && codes
             && published
-            && zone.amenities & self.amenity_bits == self.amenity_bits
-            && self.properties.is_none_or(|set| zone.properties & set != 0)
+            && zone.amenities.get(of).is_some_and(|it| it & self.amenity_bits == self.amenity_bits)
+            && self
+                .properties
+                .is_none_or(|set| zone.properties.get(of).is_some_and(|it| it & set != 0))
     }
 
     /// Keeps the rows of a leaf wanted that match, and counts them. `mask` has one byte per row.

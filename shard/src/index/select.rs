@@ -40,14 +40,14 @@ impl Mask {
 
     /// The places of the rows, ascending.
     pub(super) const fn places(&self) -> Places {
-        Places { words: self.0, first: 0 }
+        Places { words: self.0, at: 0 }
     }
 
-    /// The places of the rows as bytes.
-    pub(super) fn bytes<'a>(&self, room: &'a mut [u8; ROWS_MAX]) -> &'a [u8] {
+    /// The places of the rows in a list.
+    pub(super) fn list<'a>(&self, room: &'a mut [u16; ROWS_MAX]) -> &'a [u16] {
         let mut len = 0;
         for (slot, place) in room.iter_mut().zip(self.places()) {
-            *slot = u8::try_from(place).unwrap_or(u8::MAX);
+            *slot = u16::try_from(place).unwrap_or(u16::MAX);
             len += 1;
         }
         room.get(..len).unwrap_or_default()
@@ -57,10 +57,10 @@ impl Mask {
 /// The places of a mask, ascending.
 #[derive(Debug, Clone)]
 pub(super) struct Places {
-    /// The current word and those behind it.
+    /// The words, without the bits that were given.
     words: [u64; ROWS_MAX / 64],
-    /// The place of the first bit of the current word.
-    first: usize,
+    /// The current word.
+    at: usize,
 }
 
 impl Iterator for Places {
@@ -68,18 +68,13 @@ impl Iterator for Places {
 
     fn next(&mut self) -> Option<usize> {
         loop {
-            let [word, rest @ ..] = &mut self.words;
+            let word = self.words.get_mut(self.at)?;
             if *word != 0 {
-                let at = word.trailing_zeros() as usize;
+                let bit = word.trailing_zeros() as usize;
                 *word &= *word - 1;
-                return Some(self.first + at);
+                return Some(self.at * 64 + bit);
             }
-            let [a, b, c] = *rest;
-            if [a, b, c] == [0; 3] {
-                return None;
-            }
-            self.words = [a, b, c, 0];
-            self.first += 64;
+            self.at += 1;
         }
     }
 }
@@ -304,7 +299,7 @@ mod tests {
                 let expected: Vec<usize> = (0..len).filter(|at| at % step == 0).collect();
                 assert_eq!(mask.places().collect::<Vec<_>>(), expected);
                 let mut room = [0; ROWS_MAX];
-                assert_eq!(mask.bytes(&mut room).len(), expected.len());
+                assert_eq!(mask.list(&mut room).len(), expected.len());
             }
         }
     }

@@ -76,10 +76,10 @@ pub(super) struct Zone {
     pub(super) lng: Span,
     /// Whether every row has coordinates.
     pub(super) located: bool,
-    /// Bits of the property types, bit 0 = none.
-    pub(super) properties: u16,
-    /// Amenities that any row has.
-    pub(super) amenities: u64,
+    /// Bits of the property types per listing type, bit 0 = none.
+    pub(super) properties: [u16; TYPES],
+    /// Amenities that any row of a listing type has.
+    pub(super) amenities: [u64; TYPES],
     pub(super) territories: u64,
     pub(super) groups: u64,
     pub(super) energy: u64,
@@ -98,8 +98,8 @@ impl Default for Zone {
             lat: Span::default(),
             lng: Span::default(),
             located: true,
-            properties: 0,
-            amenities: 0,
+            properties: [0; TYPES],
+            amenities: [0; TYPES],
             territories: 0,
             groups: 0,
             energy: 0,
@@ -127,8 +127,12 @@ impl Zone {
         self.lat.add(facts.lat);
         self.lng.add(facts.lng);
         self.located &= !facts.lat.is_nan();
-        self.properties |= 1_u16.checked_shl(facts.property.into()).unwrap_or(u16::MAX);
-        self.amenities |= facts.amenities;
+        if let Some(properties) = self.properties.get_mut(of) {
+            *properties |= 1_u16.checked_shl(facts.property.into()).unwrap_or(u16::MAX);
+        }
+        if let Some(amenities) = self.amenities.get_mut(of) {
+            *amenities |= facts.amenities;
+        }
         let bit = |code: Option<u32>| code.map_or(0, bloom);
         self.territories |= bloom(facts.territory);
         self.groups |= bit(facts.group);
@@ -153,8 +157,12 @@ impl Zone {
         self.lat.join(other.lat);
         self.lng.join(other.lng);
         self.located &= other.located;
-        self.properties |= other.properties;
-        self.amenities |= other.amenities;
+        for (properties, more) in self.properties.iter_mut().zip(other.properties) {
+            *properties |= more;
+        }
+        for (amenities, more) in self.amenities.iter_mut().zip(other.amenities) {
+            *amenities |= more;
+        }
         self.territories |= other.territories;
         self.groups |= other.groups;
         self.energy |= other.energy;

@@ -131,8 +131,8 @@ impl Codes {
 
     /// Counts the codes of some rows into `counts`, which is indexed by one more than the code, 0 =
     /// none, and grows as needed.
-    pub(in crate::index) fn count(&self, rows: &[u8], counts: &mut Vec<u32>) {
-        fn tally<T: Copy + Into<u32>>(values: &[T], rows: &[u8], counts: &mut Vec<u32>) {
+    pub(in crate::index) fn count(&self, rows: &[u16], counts: &mut Vec<u32>) {
+        fn tally<T: Copy + Into<u32>>(values: &[T], rows: &[u16], counts: &mut Vec<u32>) {
             for at in rows {
                 let Some(value) = values.get(usize::from(*at)) else {
                     continue;

@@ -1,5 +1,7 @@
 //! Shards with listings in them, and questions put to all of them.
 
+use std::collections::BTreeSet;
+
 use hexpop_edge_config::{Epoch, ShardId};
 use hexpop_shard::{
     ClustersAnswer, IngestLine, KeyRange, Listing, ListingsOp, ListingsOutcome, ListingsState,
@@ -94,10 +96,13 @@ pub(crate) fn suggest(shards: &[Shard], prefix: &str) -> Value {
 /// the first page.
 pub(crate) fn walk(shards: &[Shard], ask: &Value, pages: usize) -> (Vec<Value>, Value) {
     let mut ask = ask.clone();
-    let (mut seen, mut first) = (Vec::new(), None);
+    let (mut seen, mut first, mut known) = (Vec::new(), None, BTreeSet::new());
     for page in 0..pages {
         let answer = serde_json::to_value(search(shards, &ask)).unwrap();
-        seen.extend(answer["data"].as_array().unwrap().iter().cloned());
+        for hit in answer["data"].as_array().unwrap() {
+            assert!(known.insert(hit["id"].to_string()), "{} comes twice: {ask}", hit["id"]);
+            seen.push(hit.clone());
+        }
         if page == 0 {
             first = Some(answer.clone());
         }

@@ -348,6 +348,8 @@ pub(crate) fn languages(seed: &mut Seeded) -> Vec<(&'static str, u32)> {
         "*",
         "es",
         "zh-x-y",
+        "pt",
+        "zh",
     ];
     (0..seed.below(5)).map(|_| (*seed.pick(&ranges), seed.below(1_001) as u32)).collect()
 }

@@ -189,3 +189,39 @@ fn the_answer_has_the_documented_shape() {
     assert_eq!(map["cells"][0]["h3"].as_str().unwrap().len(), 15);
     assert_eq!(map["shards"][0]["id"], 1);
 }
+
+#[test]
+fn a_map_of_too_many_cells_is_refused_with_the_finest_resolution_that_would_do() {
+    let mut shards = [Shard::new(), Shard::new()];
+    for (at, shard) in shards.iter_mut().enumerate() {
+        let listings = (0..400).filter(|number| number % 2 == at).map(|number| {
+            let (lat, lng) = (f64::from(number as u32 / 20), f64::from(number as u32 % 20));
+            let currency = if number % 3 == 0 { "EUR" } else { "USD" };
+            market::parse(&json!({"id": format!("l{number}"), "listingType": "sale",
+                "status": "active", "country": "IT", "region": "lazio",
+                "price": {"amount": 1, "currency": currency},
+                "location": {"lat": 41.0 + lat * 0.02, "lng": 12.0 + lng * 0.02}}))
+        });
+        shard.store(listings.collect());
+    }
+    let cells = |resolution: u8, limit: usize| {
+        let ask = json!({"listingType": "sale", "resolution": resolution, "limit": limit});
+        market::clusters(&shards, &ask)
+    };
+    let count = |resolution| cells(resolution, 10_000).unwrap().cells.len();
+    let limit = count(6);
+    assert!(count(5) < limit && limit < count(7) && count(7) < count(9));
+    assert_eq!(cells(6, limit).unwrap().cells.len(), limit);
+    let error = cells(9, limit).unwrap_err();
+    assert_eq!((error.kind, error.kind.status()), (QueryErrorKind::InvalidSearch, 422));
+    assert_eq!(
+        error.detail(),
+        format!(
+            "#/resolution: gives {} cells, of which limit allows {limit}: ask for resolution 6, or a \
+             higher minCount",
+            count(9)
+        )
+    );
+    let error = cells(3, 1).unwrap_err();
+    assert!(error.detail().contains("ask for a smaller area,"), "{error}");
+}

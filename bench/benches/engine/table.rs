@@ -6,8 +6,9 @@ use crate::report::{MarketReport, QueryLine, UpdatesLine};
 
 /// Bytes per listing to stay within, documents and text not counted.
 const MEMORY_GOAL_BYTES: f64 = 120.0;
-/// How much more what should be constant may cost at the last size than at the first: caches and a
-/// logarithm explain that much.
+/// How much more what should be constant may cost at the last size than at the first, however far
+/// apart they are: caches and a logarithm explain that much. Of sizes that are nearer to each other
+/// than the square of it, growth with the root of their ratio is too much already.
 const CONSTANT_GROWTH_MAX: f64 = 4.0;
 /// How much slower a reader may be while updates are applied.
 const UPDATES_GOAL_RATIO: f64 = 1.5;
@@ -161,6 +162,8 @@ pub(crate) fn sizes(reports: &[MarketReport]) -> String {
     let (Some(first), Some(last)) = (reports.first(), reports.last()) else {
         return String::new();
     };
+    let larger = last.listings as f64 / first.listings.max(1) as f64;
+    let growth_max = larger.sqrt().min(CONSTANT_GROWTH_MAX);
     let mut text = format!("\ncost against size: {}\n", first.market);
     let mut head = row(["", "query, engine p50"]);
     head.extend(reports.iter().map(|report| report.listings.to_string()));
@@ -181,7 +184,7 @@ pub(crate) fn sizes(reports: &[MarketReport]) -> String {
             cells.push(times(growth));
             cells.push(times(line.scan_p50_ms / scan));
             if line.constant && reports.len() > 1 {
-                cells.push(verdict(growth <= CONSTANT_GROWTH_MAX).to_owned());
+                cells.push(verdict(growth <= growth_max).to_owned());
             }
         }
         rows.push(cells);
@@ -198,8 +201,8 @@ pub(crate) fn sizes(reports: &[MarketReport]) -> String {
     text.push_str(&aligned(&rows, 2));
     let _ok = writeln!(
         text,
-        "milliseconds of one core; growth from the first size to the last, which is {:.0} times as large",
-        last.listings as f64 / first.listings.max(1) as f64
+        "milliseconds of one core; growth from the first size to the last, {larger:.0} times as \
+         large; constant = at most {growth_max:.1}x"
     );
     text
 }

@@ -36,6 +36,7 @@
 //! standard keeps among brokers (`PrivateRemarks`, `AccessCode`, `OwnerName`, ...), since listings
 //! are public.
 
+mod area;
 mod features;
 mod map;
 mod media;

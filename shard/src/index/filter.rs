@@ -23,6 +23,8 @@ pub(super) struct Filter<'a> {
     codes: Vec<(CodeColumn, CodeSet)>,
     ranges: Vec<(NumberColumn, f64, f64)>,
     published_from: Option<i64>,
+    /// Whether words are asked for, whoever has taken them.
+    has_words: bool,
     /// What the words of the query found.
     pub(super) words: Option<TextMatch<'a>>,
     /// Rows of the ids asked for.
@@ -72,6 +74,7 @@ impl<'a> Filter<'a> {
             codes: Vec::new(),
             ranges: Vec::new(),
             published_from: filters.published_after_us,
+            has_words: filters.words.is_some(),
             words: filters.words.as_ref().map(|words| view.text.matching(words)),
             rows: None,
             impossible: false,
@@ -160,7 +163,7 @@ impl<'a> Filter<'a> {
             && self.codes.is_empty()
             && self.ranges.is_empty()
             && self.published_from.is_none()
-            && self.words.is_none()
+            && !self.has_words
             && self.rows.is_none()
     }
 

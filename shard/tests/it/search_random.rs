@@ -106,6 +106,35 @@ fn config() -> ProptestConfig {
     }
 }
 
+/// What small shards never see: subtrees that are passed over, and subtrees that are taken whole.
+#[test]
+fn large_shards_answer_as_a_scan_does() -> Result<(), TestCaseError> {
+    for (number, listings, steps) in [(1, 3_000, 1_500), (2, 3_000, 0), (3, 24_000, 300)] {
+        let mut seed = Seeded(number);
+        let world = World::large(&mut seed, listings, steps);
+        let (rows, ids) = (world.rows(), world.ids());
+        for _ in 0..60 {
+            check_search(&world, &rows, &random::question(&mut seed, &ids))?;
+        }
+        // Nothing but one condition, so that much is found.
+        for name in ["query", "geoFilter", "priceMin", "amenities", "territories", "none"] {
+            let asked = |asks: &mut dyn FnMut() -> Value| {
+                (0..200).map(|_| asks()).find(|ask| ask.get(name).is_some() || name == "none")
+            };
+            let Some(mut ask) = asked(&mut || random::question(&mut seed, &ids)) else { continue };
+            let kept = ["listingType", "facets", "facetMode", "limit", name];
+            let ask_fields = ask.as_object_mut().unwrap();
+            ask_fields.retain(|field, _| kept.contains(&field.as_str()));
+            check_search(&world, &rows, &ask)?;
+        }
+        for _ in 0..20 {
+            check_map(&world, &rows, &random::map(&mut seed, &ids))?;
+        }
+        check_suggestions(&world, &rows)?;
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(config())]
 

@@ -48,6 +48,18 @@ impl World {
         world
     }
 
+    /// One shard of so many listings that its index has nodes above nodes, after `steps` changes.
+    pub(crate) fn large(seed: &mut Seeded, listings: usize, steps: usize) -> Self {
+        let mut world = Self { shards: vec![Shard::new()], ..Self::default() };
+        for _ in 0..listings {
+            world.insert(seed);
+        }
+        for _ in 0..steps {
+            world.step(seed);
+        }
+        world
+    }
+
     /// The listings that searches may find.
     pub(crate) fn rows(&self) -> Vec<Row> {
         let found = self.stored.values().filter(|copy| !copy.hidden);

@@ -354,6 +354,32 @@ async fn searches_have_the_shapes_of_the_mesh_and_see_writes() {
 }
 
 #[tokio::test]
+async fn searches_have_titles_in_the_language_asked_for() {
+    let origin = Origin::start(Limits::default()).await;
+    let all = "/api/v1/listings?listingType=sale&limit=200";
+    for (wanted, language, tags) in [
+        ("de-AT, it;q=0.5", "de-at", &["de", "it", "en"][..]),
+        ("it", "it", &["it", "en"]),
+        ("", "en", &["en"]),
+    ] {
+        let answer = origin.get(all, &[("accept-language", wanted)]).await;
+        assert_eq!(field(&answer, "content-language"), language);
+        assert_eq!(field(&answer, "vary"), "Accept-Language");
+        let page: Value = serde_json::from_slice(&body(answer).await).unwrap();
+        for hit in page["data"].as_array().unwrap().iter().step_by(20) {
+            let id = hit["id"].as_str().unwrap();
+            let titles = origin.json(&format!("/api/v1/listings/{id}")).await["title"].clone();
+            let expected = tags.iter().find_map(|tag| titles.get(tag));
+            let first =
+                || titles.as_object()?.iter().min_by_key(|(tag, _)| *tag).map(|(_, text)| text);
+            let expected = expected.or_else(first);
+            assert_eq!(Some(&hit["title"]), expected, "{id}");
+        }
+    }
+    origin.stop().await;
+}
+
+#[tokio::test]
 async fn probes_answer_as_asked() {
     let origin = Origin::start(Limits::default()).await;
     let status = async |target: &str| origin.get(target, &[]).await.status().as_u16();

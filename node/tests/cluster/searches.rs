@@ -46,6 +46,39 @@ fn every_node_equals_a_scan_of_real_listings() {
     compare(&mesh, if full { SEARCHES_FULL } else { SEARCHES }, 2);
 }
 
+#[test]
+fn every_node_shows_favourites_in_the_language_of_the_client() {
+    let mesh = Mesh::shared();
+    let listings = mesh.data.listings();
+    let offered = |one: &&Value| one["status"] == "active" && one["listingType"] == "sale";
+    let favourites: Vec<&Value> = listings.iter().filter(offered).step_by(40).take(20).collect();
+    let ids: Vec<&Value> = favourites.iter().map(|one| &one["id"]).collect();
+    let search = json!({"listingType": "sale", "ids": ids, "pageSize": 100, "page": 0,
+        "near": {"lat": 45.4, "lng": 9.2}, "sortBy": "distance"});
+    let accept = "xx-YY, it-CH;q=0.9, en;q=0.1";
+    for node in &mesh.nodes {
+        let headers = [("content-type", "application/json"), ("accept-language", accept)];
+        let answer = node.send("POST", "/api/v1/search", &headers, &search.to_string()).expect(200);
+        assert_eq!(answer.header("content-language"), "xx-yy");
+        assert_eq!(answer.header("vary"), "Accept-Language");
+        let answer = answer.json();
+        assert_eq!(answer["pagination"]["total"], favourites.len(), "{answer}");
+        let hits = answer["data"].as_array().unwrap();
+        let distances: Vec<f64> =
+            hits.iter().filter_map(|hit| hit["distanceKm"].as_f64()).collect();
+        assert!(distances.is_sorted() && !distances.is_empty(), "{distances:?}");
+        for hit in hits {
+            let listing = favourites.iter().find(|one| one["id"] == hit["id"]).unwrap();
+            let titles = &listing["title"];
+            let expected = ["it", "en"].iter().find_map(|tag| titles.get(tag));
+            let first =
+                || titles.as_object()?.iter().min_by_key(|(tag, _)| *tag).map(|(_, text)| text);
+            let expected = expected.or_else(first);
+            assert_eq!(Some(&hit["title"]), expected, "{titles}");
+        }
+    }
+}
+
 fn compare(mesh: &Mesh, searches: u64, seed: u64) {
     let oracle = Oracle::new(mesh.data.listings());
     let active: Vec<&Value> = oracle.listings().filter(|one| one["status"] == "active").collect();

@@ -99,6 +99,25 @@ async fn only_shards_that_can_hold_a_match_are_asked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_map_of_too_many_cells_is_refused_over_all_shards() {
+    let (_mesh, router) = loaded(&TestOrigin::none()).await;
+    complete(&router).await;
+    let map = |limit: usize| {
+        let json = format!(r#"{{"listingType":"sale","resolution":9,"limit":{limit}}}"#);
+        MapRequest::from_json(json.as_bytes(), &SearchRules::default()).unwrap()
+    };
+    let Routed::Mesh(all) = router.map_clusters(&map(2_000), &context()).await.unwrap() else {
+        panic!("from the origin")
+    };
+    let cells = all.value.cells.len();
+    assert!(cells > 1 && all.value.shards.len() > 1);
+    assert!(router.map_clusters(&map(cells), &context()).await.is_ok());
+    let error = router.map_clusters(&map(cells - 1), &context()).await.unwrap_err();
+    assert_eq!((error.problem.slug(), error.status), ("invalid-search", 422));
+    assert!(error.detail.starts_with("#/resolution: gives"), "{}", error.detail);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_mesh_that_is_not_loaded_lets_the_origin_answer() {
     let origin = TestOrigin::new(|_| respond(200, &[], "from origin"));
     let (_mesh, router) = loaded(&origin).await;

@@ -6,8 +6,7 @@
 //! each change copies the nodes on the way to one leaf. Readers therefore keep a version as long as
 //! they want and never wait.
 //!
-//! Measured against the alternatives (a lock around columns changed in place; left-right with every
-//! change made twice): see the crate's notes on the index.
+//! Why this and not a lock, or two copies: see the front page of the index.
 
 use std::{fmt::Debug, sync::Arc};
 

@@ -27,7 +27,7 @@ use crate::{
 /// The sort key of rows that lack what is ordered by: behind every other.
 pub(super) const LACKS_IT: u64 = u64::MAX;
 
-/// What one step along the ids costs, in rows that are picked from; measured.
+/// What one step along the ids costs, in rows that are picked from; an estimate.
 const STEP_COST: u64 = 50;
 
 /// What one shard's index answers.

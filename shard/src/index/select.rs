@@ -10,7 +10,7 @@ use super::{
     zone::Zone,
 };
 
-/// What looking a row up by its number costs, in rows passed in a scan; measured.
+/// What looking a row up by its number costs, in rows passed in a scan; an estimate.
 const LOOKUP_COST: u64 = 200;
 
 /// With this many rows to be scored without an area to thin them, all scores are had at once.

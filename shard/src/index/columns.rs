@@ -158,6 +158,7 @@ impl IndexView {
             ("dictionaries", dictionaries),
         ];
         parts.extend(self.text.memory().into_iter().map(|(part, bytes)| (text_part(part), bytes)));
+        parts.push(("places", self.places.bytes()));
         parts
     }
 }

@@ -33,6 +33,7 @@ mod clusters;
 mod column;
 mod columns;
 mod count;
+mod cut;
 mod dictionary;
 mod facets;
 mod filter;

@@ -93,7 +93,23 @@ impl TextIndex {
     /// they are the same, as after most updates of a listing.
     pub(super) fn insert(&mut self, row: Row, listing: &ListingColumns) {
         let codes = self.codes(listing);
-        self.replace(row, &codes);
+        self.set(row, &codes);
+    }
+
+    /// Makes the words of a row those that a row has elsewhere.
+    pub(super) fn copy(&mut self, row: Row, from: &Self, of: Row) {
+        let mut codes = Codes::default();
+        for (field, code) in decode(from.rows.get(of)) {
+            if let Some(word) = from.dictionary.word(code) {
+                in_field(&mut codes, field).push(self.dictionary.code_for(word));
+            }
+        }
+        codes.iter_mut().for_each(|codes| codes.sort_unstable());
+        self.set(row, &codes);
+    }
+
+    fn set(&mut self, row: Row, codes: &Codes) {
+        self.replace(row, codes);
         self.row_end = self.row_end.max(row.saturating_add(1));
     }
 

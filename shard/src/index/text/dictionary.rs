@@ -138,6 +138,11 @@ impl Dictionary {
         }
     }
 
+    /// The word of a code.
+    pub(super) fn word(&self, code: u32) -> Option<&str> {
+        self.entry(code).map(|entry| entry.word.as_str())
+    }
+
     fn entry(&self, code: u32) -> Option<&Entry> {
         match self.slots.get(code)? {
             Slot::Used(entry) => Some(entry),

@@ -29,6 +29,7 @@
 //! numbered differently (after a snapshot, say) answer alike.
 
 mod area;
+mod best;
 mod clusters;
 mod column;
 mod columns;
@@ -39,6 +40,7 @@ mod facets;
 mod filter;
 mod ids;
 mod leaf;
+mod mask;
 mod order;
 mod places;
 mod select;

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{columns::IndexView, facets::PriceGroup, filter::Filter, tally::millionths};
+use super::{
+    columns::IndexView, facets::PriceGroup, filter::Filter, leaf::RowLeaf, mask::ROWS_MAX,
+    tally::millionths,
+};
 use crate::{cell::Cell, query::MapQuery};
 
 /// The cells of one shard.
@@ -49,7 +52,8 @@ struct Piles {
 }
 
 impl Piles {
-    fn add(&mut self, cell: u64, group: Option<u32>, amount: f64) {
+    /// Adds rows of one cell and group that come one after the other.
+    fn add(&mut self, cell: u64, group: Option<u32>, amounts: &[f64]) {
         if cell != self.cell {
             self.close();
             self.cell = cell;
@@ -62,10 +66,12 @@ impl Piles {
             });
         }
         if let Some((_, pile)) = self.open.get_mut(self.last) {
-            pile.count += 1;
+            pile.count += amounts.len() as u64;
             if group.is_some() {
-                pile.sum_millionths = pile.sum_millionths.saturating_add(millionths(amount));
-                pile.amounts.push(amount);
+                for amount in amounts {
+                    pile.sum_millionths = pile.sum_millionths.saturating_add(millionths(*amount));
+                }
+                pile.amounts.extend_from_slice(amounts);
             }
         }
     }
@@ -75,6 +81,22 @@ impl Piles {
         let open = self.open.drain(..).map(|(group, pile)| (cell, group, pile));
         self.closed.extend(open);
     }
+}
+
+/// The cell of the first of some rows, if that has one, and how many rows from there on share it.
+fn first_cell(leaf: &RowLeaf, places: &[u16], resolution: u8) -> Option<(Option<u64>, usize)> {
+    let own = |at: &u16| leaf.cells.get(usize::from(*at)).copied().unwrap_or_default();
+    let shown = |own: u64| (own != 0).then(|| Cell::from_known(own).ancestor(resolution).raw());
+    let mut last = own(places.first()?);
+    let cell = shown(last);
+    let same = places.iter().take_while(|at| {
+        let next = own(at);
+        // Mostly the next row is in the very cell of the row before.
+        let same = next == last || shown(next) == cell;
+        last = next;
+        same
+    });
+    Some((cell, same.count()))
 }
 
 impl IndexView {
@@ -87,16 +109,17 @@ impl IndexView {
         let selection = self.select(Filter::new(self, &query.filters, query.bounds));
         let mut piles = Piles::default();
         selection.for_each_leaf(|leaf, mask| {
-            let (mut own, mut cell) = (0, 0);
-            for at in mask.places() {
-                let Some(next) = leaf.cells.get(at).copied().filter(|cell| *cell != 0) else {
-                    continue;
-                };
-                if next != own {
-                    (own, cell) = (next, Cell::from_known(next).ancestor(query.resolution).raw());
+            let mut room = [0; ROWS_MAX];
+            leaf.each_price_run(mask.list(&mut room), |group, mut places, mut amounts| {
+                while let Some((cell, rows)) = first_cell(leaf, places, query.resolution) {
+                    let (of_cell, behind) = amounts.split_at_checked(rows).unwrap_or_default();
+                    if let Some(cell) = cell {
+                        piles.add(cell, group, of_cell);
+                    }
+                    amounts = behind;
+                    places = places.get(rows..).unwrap_or_default();
                 }
-                piles.add(cell, leaf.groups.get(at), leaf.amount.get(at));
-            }
+            });
         });
         piles.close();
         PartialClusters { cells: self.cells_of(piles.closed) }

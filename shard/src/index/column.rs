@@ -1,16 +1,19 @@
 //! Columns of one leaf: each in the narrowest form that gives every value back exactly.
 //!
 //! A column that no row of the leaf has a value in takes no memory. A value that does not fit turns
-//! the column into a wider one. Masks have one byte per row, 1 = still wanted, so that comparing a
-//! column is a loop without branches.
+//! the column into a wider one. Whatever a value is, a column holds whole numbers in its place, whose
+//! order is that of the values, so that comparing a column is a loop over whole numbers.
 
 mod codes;
 mod numbers;
+mod packed;
+mod texts;
 mod times;
 
 pub(super) use self::{
     codes::{CodeSet, Codes, bloom},
     numbers::Numbers,
+    texts::Texts,
     times::Times,
 };
 
@@ -38,13 +41,4 @@ pub(super) fn split_off<T>(values: &mut Vec<T>, at: usize) -> Vec<T> {
     let rest = values.split_off(at.min(values.len()));
     values.shrink_to_fit();
     rest
-}
-
-/// The values that all fit, in a column without slack; `None` if one does not.
-fn fitting<T, U>(values: &[T], fit: impl Fn(&T) -> Option<U>) -> Option<Vec<U>> {
-    let mut fitted = Vec::with_capacity(values.len());
-    for value in values {
-        fitted.push(fit(value)?);
-    }
-    Some(fitted)
 }

@@ -7,8 +7,10 @@ use super::{
     dictionary::Dictionary,
     facets::{PartialFacets, PartialPrices, PriceTally, ValueCounts},
     filter::Filter,
-    leaf::{ROWS_MAX, RowLeaf},
-    select::{Item, Mask, Selection, below},
+    leaf::RowLeaf,
+    mask::{Mask, ROWS_MAX},
+    order::ascending,
+    select::{Item, Selection, below},
     tally::{Amounts, KEPT_BOUNDS, PROPERTIES, TypeTally, bedrooms_key},
     tree::Node,
 };
@@ -40,6 +42,9 @@ impl Asked {
     }
 }
 
+/// Numbers of bedrooms that are counted by place, from 0.
+const FEW_BEDROOMS: usize = 16;
+
 /// Counts by code, one more than the code; 0 = none.
 type ByCode = Vec<u32>;
 
@@ -50,6 +55,8 @@ struct Counts<'q> {
     /// The bounds of the price ranges, if they are not those of the tallies.
     other_bounds: Option<&'q [f64]>,
     properties: [u32; PROPERTIES],
+    /// Rows with 0, 1, ... bedrooms that were not counted in `bedrooms`.
+    few_bedrooms: [u32; FEW_BEDROOMS],
     bedrooms: Vec<(u64, u32)>,
     no_bedrooms: u32,
     neighborhoods: ByCode,
@@ -86,6 +93,7 @@ impl<'q> Counts<'q> {
             asked,
             other_bounds: (bounds != KEPT_BOUNDS).then_some(bounds),
             properties: [0; PROPERTIES],
+            few_bedrooms: [0; FEW_BEDROOMS],
             bedrooms: Vec::new(),
             no_bedrooms: 0,
             neighborhoods: Vec::new(),
@@ -165,6 +173,19 @@ impl<'q> Counts<'q> {
         }
     }
 
+    fn note_bedrooms(&mut self, number: f64) {
+        #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, then is undone")]
+        #[expect(clippy::cast_sign_loss, reason = "likewise")]
+        let whole = number as u8;
+        match self.few_bedrooms.get_mut(usize::from(whole)) {
+            Some(count) if f64::from(whole) == number => *count += 1,
+            _ => match bedrooms_key(number) {
+                Some(key) => self.add_bedrooms(key, 1),
+                None => self.no_bedrooms += 1,
+            },
+        }
+    }
+
     /// Counts rows of a leaf; `ranges_only` those of other bounds, since a tally said the rest.
     fn add_rows(&mut self, leaf: &RowLeaf, mask: Mask, ranges_only: bool) {
         let mut room = [0; ROWS_MAX];
@@ -176,20 +197,14 @@ impl<'q> Counts<'q> {
             return;
         }
         if self.asked.properties {
-            for at in places {
-                let number = leaf.property(usize::from(*at));
+            leaf.each_property(&mask, |number| {
                 if let Some(count) = self.properties.get_mut(usize::from(number)) {
                     *count += 1;
                 }
-            }
+            });
         }
         if self.asked.bedrooms {
-            for at in places {
-                match bedrooms_key(leaf.bedrooms.get(usize::from(*at))) {
-                    Some(key) => self.add_bedrooms(key, 1),
-                    None => self.no_bedrooms += 1,
-                }
-            }
+            leaf.bedrooms.each(places, |number| self.note_bedrooms(number));
         }
         if self.asked.neighborhoods {
             leaf.neighborhoods.count(places, &mut self.neighborhoods);
@@ -204,24 +219,14 @@ impl<'q> Counts<'q> {
 
     fn add_prices(&mut self, leaf: &RowLeaf, places: &[u16]) {
         // Runs of one group are summed before they are added: most leaves have but one.
-        let (mut last, mut sum) = (None, Amounts::default());
-        for at in places {
-            let at = usize::from(*at);
-            let Some(group) = leaf.groups.get(at) else {
-                self.no_price += 1;
-                continue;
-            };
-            if last != Some(group) {
-                if let Some(last) = last {
-                    self.add_amounts(last, &sum);
-                }
-                (last, sum) = (Some(group), Amounts::default());
+        leaf.each_price_run(places, |group, _, amounts| match group {
+            None => self.no_price += u32::try_from(amounts.len()).unwrap_or(u32::MAX),
+            Some(group) => {
+                let mut sum = Amounts::default();
+                amounts.iter().for_each(|amount| sum.note(*amount));
+                self.add_amounts(group, &sum);
             }
-            sum.note(leaf.amount.get(at));
-        }
-        if let Some(last) = last {
-            self.add_amounts(last, &sum);
-        }
+        });
     }
 
     fn add_other_ranges(&mut self, leaf: &RowLeaf, places: &[u16]) {
@@ -243,8 +248,11 @@ impl<'q> Counts<'q> {
     }
 
     /// The facets by value.
-    fn finish(self, view: &IndexView) -> PartialFacets {
+    fn finish(mut self, view: &IndexView) -> PartialFacets {
         let asked = self.asked;
+        for (number, by) in (0_u8..).zip(self.few_bedrooms).filter(|(_, by)| *by > 0) {
+            self.add_bedrooms(ascending(number.into()), by);
+        }
         PartialFacets {
             property_types: asked.properties.then(|| property_counts(&self.properties)),
             bedrooms: asked.bedrooms.then(|| {

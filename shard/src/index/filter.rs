@@ -5,6 +5,7 @@ use super::{
     column::CodeSet,
     columns::{IndexView, property_number, type_number},
     leaf::{AMENITY_BITS, RowLeaf},
+    mask::Mask,
     text::TextMatch,
     zone::Zone,
 };
@@ -221,41 +222,28 @@ impl<'a> Filter<'a> {
                 .is_none_or(|set| zone.properties.get(of).is_some_and(|it| it & set != 0))
     }
 
-    /// Keeps the rows of a leaf wanted that match, and counts them. `mask` has one byte per row.
-    pub(super) fn keep(&self, leaf: &RowLeaf, inside: bool, mask: &mut [u8]) -> usize {
+    /// Keeps the rows of a leaf that match: what costs least to compare comes first.
+    pub(super) fn keep(&self, leaf: &RowLeaf, inside: bool, mask: &mut Mask) {
         leaf.keep_type(self.listing_type, mask);
         if let Some(set) = self.properties {
             leaf.keep_properties(set, mask);
         }
-        for (column, min, max) in &self.ranges {
-            let column = match column {
-                NumberColumn::Amount => &leaf.amount,
-                NumberColumn::SqMeters => &leaf.sq_meters,
-                NumberColumn::Bedrooms => &leaf.bedrooms,
-                NumberColumn::Bathrooms => &leaf.bathrooms,
-            };
-            column.keep_within(*min, *max, mask);
-        }
-        let count = count(mask);
-        if count == 0 || (self.is_cheap() && (inside || self.areas.is_empty())) {
-            return count;
-        }
-        self.keep_rarer(leaf, inside, mask)
-    }
-
-    /// Whether [`keep`](Self::keep) compares all there is to compare in its first part.
-    const fn is_cheap(&self) -> bool {
-        self.codes.is_empty()
-            && self.amenity_bits == 0
-            && self.more_amenities.is_empty()
-            && self.published_from.is_none()
-    }
-
-    fn keep_rarer(&self, leaf: &RowLeaf, inside: bool, mask: &mut [u8]) -> usize {
         if self.amenity_bits != 0 || !self.more_amenities.is_empty() {
             leaf.keep_amenities(self.amenity_bits, &self.more_amenities, mask);
         }
+        if !inside {
+            // Rows near each other stand together: what this leaves out are mostly whole words.
+            for area in &self.areas {
+                if mask.is_empty() {
+                    return;
+                }
+                area.keep_bounds(leaf, mask);
+            }
+        }
         for (column, set) in &self.codes {
+            if mask.is_empty() {
+                return;
+            }
             let column = match column {
                 CodeColumn::Territory => leaf.territories(),
                 CodeColumn::Group => &leaf.groups,
@@ -264,19 +252,28 @@ impl<'a> Filter<'a> {
             };
             column.keep_in(set, mask);
         }
+        for (column, min, max) in &self.ranges {
+            if mask.is_empty() {
+                return;
+            }
+            let column = match column {
+                NumberColumn::Amount => &leaf.amount,
+                NumberColumn::SqMeters => &leaf.sq_meters,
+                NumberColumn::Bedrooms => &leaf.bedrooms,
+                NumberColumn::Bathrooms => &leaf.bathrooms,
+            };
+            column.keep_within(*min, *max, mask);
+        }
         if let Some(from) = self.published_from {
             leaf.published.keep_from(from, mask);
         }
-        if !inside && count(mask) > 0 {
-            self.areas.iter().for_each(|area| area.keep(leaf, mask));
+        if !inside {
+            for area in &self.areas {
+                if mask.is_empty() {
+                    return;
+                }
+                area.keep_shape(leaf, mask);
+            }
         }
-        count(mask)
     }
-}
-
-/// The rows of a mask that are wanted.
-fn count(mask: &[u8]) -> usize {
-    let (eights, rest) = mask.as_chunks::<8>();
-    let of_eights: u32 = eights.iter().map(|eight| u64::from_le_bytes(*eight).count_ones()).sum();
-    of_eights as usize + rest.iter().map(|wanted| usize::from(*wanted)).sum::<usize>()
 }

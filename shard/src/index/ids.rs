@@ -2,7 +2,7 @@
 
 use super::{
     Row,
-    column::insert,
+    column::{Texts, insert, remove},
     tree::{self, Child, Tree},
 };
 
@@ -25,22 +25,14 @@ pub(super) enum Change {
 #[derive(Debug, Clone, Default)]
 pub(super) struct IdLeaf {
     prefix: Vec<u8>,
-    rest: Vec<u8>,
-    ends: Vec<u16>,
+    rest: Texts,
     rows: Vec<Row>,
 }
 
 impl IdLeaf {
-    fn rest_at(&self, at: usize) -> &[u8] {
-        let start =
-            at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end);
-        let end = self.ends.get(at).copied().unwrap_or(start);
-        self.rest.get(usize::from(start)..usize::from(end)).unwrap_or_default()
-    }
-
     /// The id at a place.
     fn id(&self, at: usize) -> String {
-        let bytes = [&self.prefix, self.rest_at(at)].concat();
+        let bytes = [&self.prefix, self.rest.get(at)].concat();
         // What was put in were texts.
         String::from_utf8(bytes).unwrap_or_default()
     }
@@ -59,7 +51,7 @@ impl IdLeaf {
         let (mut low, mut high) = (0, self.rows.len());
         while low < high {
             let middle = usize::midpoint(low, high);
-            match self.rest_at(middle).cmp(tail) {
+            match self.rest.get(middle).cmp(tail) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Equal => return Ok(middle),
                 std::cmp::Ordering::Greater => high = middle,
@@ -77,13 +69,11 @@ impl IdLeaf {
         let count = ids.clone().count();
         let mut leaf = Self {
             prefix: first.get(..common).unwrap_or_default().to_vec(),
-            rest: Vec::with_capacity(bytes),
-            ends: Vec::with_capacity(count),
+            rest: Texts::with_capacity(count, bytes),
             rows: Vec::with_capacity(count),
         };
         for (id, row) in ids {
-            leaf.rest.extend_from_slice(id.get(common..).unwrap_or_default());
-            leaf.ends.push(u16::try_from(leaf.rest.len()).unwrap_or(u16::MAX));
+            leaf.rest.push(id.get(common..).unwrap_or_default());
             leaf.rows.push(row);
         }
         leaf
@@ -91,7 +81,7 @@ impl IdLeaf {
 
     fn all(&self) -> Vec<(Vec<u8>, Row)> {
         let rows = self.rows.iter().enumerate();
-        rows.map(|(at, row)| ([&self.prefix, self.rest_at(at)].concat(), *row)).collect()
+        rows.map(|(at, row)| ([&self.prefix, self.rest.get(at)].concat(), *row)).collect()
     }
 
     fn rebuild(&mut self, ids: &[(Vec<u8>, Row)]) {
@@ -104,32 +94,13 @@ impl IdLeaf {
             ids.insert(at.min(ids.len()), (id.as_bytes().to_vec(), row));
             return self.rebuild(&ids);
         };
-        let start =
-            at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end);
-        let length = u16::try_from(rest.len()).unwrap_or(u16::MAX);
-        if self.rest.capacity() < self.rest.len() + rest.len() {
-            self.rest.reserve_exact(rest.len() * 8);
-        }
-        self.rest.splice(usize::from(start)..usize::from(start), rest.iter().copied());
-        for end in self.ends.iter_mut().skip(at) {
-            *end = end.saturating_add(length);
-        }
-        insert(&mut self.ends, at, start.saturating_add(length));
+        self.rest.insert(at, rest);
         insert(&mut self.rows, at, row);
     }
 
     fn remove(&mut self, at: usize) {
-        let start =
-            at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end);
-        let Some(end) = self.ends.get(at).copied() else {
-            return;
-        };
-        drop(self.rest.drain(usize::from(start)..usize::from(end)));
-        self.ends.remove(at);
-        self.rows.remove(at);
-        for it in self.ends.iter_mut().skip(at) {
-            *it = it.saturating_sub(end - start);
-        }
+        self.rest.remove(at);
+        remove(&mut self.rows, at);
     }
 }
 
@@ -146,12 +117,12 @@ impl tree::Leaf for IdLeaf {
     fn is_full(&self) -> bool {
         // The prefix counts: it may have to be given up.
         self.rows.len() > IDS_MAX
-            || self.rest.len() + self.rows.len() * self.prefix.len() > BYTES_MAX
+            || self.rest.text_bytes() + self.rows.len() * self.prefix.len() > BYTES_MAX
     }
 
     fn joins(&self, next: &Self) -> bool {
         let (here, there) = (self.rows.len(), next.rows.len());
-        let bytes = |leaf: &Self| leaf.rest.len() + leaf.rows.len() * leaf.prefix.len();
+        let bytes = |leaf: &Self| leaf.rest.text_bytes() + leaf.rows.len() * leaf.prefix.len();
         here.min(there) < IDS_MAX / 4
             && here + there <= IDS_MAX * 3 / 4
             && bytes(self) + bytes(next) <= BYTES_MAX / 2
@@ -295,8 +266,8 @@ impl Ids {
         let mut inner = 0;
         self.tree.sizes(
             &mut |leaf| {
-                bytes += size_of::<IdLeaf>() + 16 + leaf.prefix.capacity() + leaf.rest.capacity();
-                bytes += leaf.ends.capacity() * 2 + leaf.rows.capacity() * 4;
+                bytes += size_of::<IdLeaf>() + 16 + leaf.prefix.capacity();
+                bytes += leaf.rest.bytes() + leaf.rows.capacity() * 4;
             },
             &mut |node| inner += node.bytes() + node.children.capacity() * 24,
         );

@@ -10,18 +10,20 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use super::{
     Row,
     area::Reference,
+    best::Best,
     column::Times,
     columns::IndexView,
     facets::PartialFacets,
     filter::Filter,
-    leaf::{ROWS_MAX, RowLeaf},
-    select::{Item, Mask, Scores, Selection, of_type},
+    leaf::RowLeaf,
+    mask::Mask,
+    select::{Item, Scores, Selection},
     tree::Node,
     zone::Zone,
 };
 use crate::{
     geo::distance_km,
-    query::{HitOrder, Query, Sort},
+    query::{Query, Sort},
 };
 
 /// The sort key of rows that lack what is ordered by: behind every other.
@@ -73,79 +75,11 @@ fn latest_first(micros: i64) -> u64 {
     if micros == Times::NONE { LACKS_IT } else { !(micros.cast_unsigned() ^ (1 << 63)) }
 }
 
-/// A row that may be in the page.
-#[derive(Debug, Clone, Copy)]
-struct Candidate<'a> {
-    key: u64,
-    /// The eight bytes of the id behind what all ids begin with: mostly enough to tell ids apart.
-    head: u64,
-    leaf: &'a RowLeaf,
-    place: usize,
-}
-
-impl Candidate<'_> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.key, self.head)
-            .cmp(&(other.key, other.head))
-            .then_with(|| self.leaf.id(self.place).cmp(other.leaf.id(other.place)))
-    }
-}
-
-/// The best rows so far.
-#[derive(Debug)]
-struct Best<'a, 'q> {
-    wanted: usize,
-    after: Option<&'q HitOrder>,
-    /// Bytes that all ids begin with.
-    common: usize,
-    /// At most a few times as many as are wanted.
-    rows: Vec<Candidate<'a>>,
-    /// No row with a greater key is among the best.
-    key_max: u64,
-}
-
-impl<'a> Best<'a, '_> {
-    /// Takes a row into account.
-    fn note(&mut self, key: u64, leaf: &'a RowLeaf, place: usize) {
-        if key > self.key_max {
-            return;
-        }
-        let id = leaf.id(place);
-        if let Some(after) = self.after
-            && (key, id) <= (after.key, after.id.as_str())
-        {
-            return;
-        }
-        let mut head = [0; 8];
-        for (to, from) in head.iter_mut().zip(id.as_bytes().iter().skip(self.common)) {
-            *to = *from;
-        }
-        self.rows.push(Candidate { key, head: u64::from_be_bytes(head), leaf, place });
-        if self.rows.len() >= 4 * self.wanted.max(64) {
-            self.cut();
-        }
-    }
-
-    fn cut(&mut self) {
-        if self.rows.len() > self.wanted && self.wanted > 0 {
-            let (_, last, _) = self.rows.select_nth_unstable_by(self.wanted - 1, Candidate::cmp);
-            self.key_max = last.key;
-            self.rows.truncate(self.wanted);
-        }
-    }
-
-    fn finish(mut self) -> Vec<Candidate<'a>> {
-        self.cut();
-        self.rows.sort_unstable_by(Candidate::cmp);
-        self.rows
-    }
-}
-
 /// The order of a query.
 struct Order<'a> {
     sort: Sort,
     listing_type: usize,
-    reference: Option<Reference>,
+    reference: Option<&'a Reference>,
     scores: &'a Scores<'a>,
 }
 
@@ -197,8 +131,9 @@ impl Order<'_> {
                 continue;
             };
             // Most are ruled out by a bound that costs less than the distance.
-            if ascending(from.at_least_km(place)) <= best.key_max {
-                best.note(ascending(from.distance_km(place)), leaf, at);
+            match from.at_least_km(place) {
+                Some(least) => best.note_near(least, leaf, at),
+                None => best.note(ascending(from.distance_km(place)), leaf, at),
             }
         }
     }
@@ -256,10 +191,11 @@ impl IndexView {
         query: &Query,
         selection: &Selection<'a>,
     ) -> Vec<(u64, &'a RowLeaf, usize)> {
+        let reference = query.reference().map(Reference::new);
         let order = Order {
             sort: query.sort,
             listing_type: usize::from(selection.listing_type),
-            reference: query.reference().map(Reference::new),
+            reference: reference.as_ref(),
             scores: &selection.scores,
         };
         let wanted = query.limit as usize + 1;
@@ -269,15 +205,10 @@ impl IndexView {
         if self.goes_by_ids(&order, selection, wanted) {
             return self.page_by_ids(query, selection, wanted);
         }
-        let mut best = Best {
-            wanted,
-            after: query.after.as_ref(),
-            common: self.ids.common_prefix(),
-            rows: Vec::new(),
-            key_max: u64::MAX,
-        };
+        let mut best = Best::new(wanted, query.after.as_ref(), self.ids.common_prefix());
+        best.reference = reference.as_ref();
         look_into(&order, selection, &mut best);
-        best.finish().into_iter().map(|it| (it.key, it.leaf, it.place)).collect()
+        best.finish()
     }
 
     /// Whether all keys are equal, and rows that match so frequent that walking the ids finds a page
@@ -311,12 +242,9 @@ impl IndexView {
             let Some((leaf, place)) = self.located(row) else {
                 continue;
             };
-            let mut bytes = [0; ROWS_MAX];
-            let bytes = bytes.get_mut(..leaf.rows.len()).unwrap_or_default();
-            if let Some(byte) = bytes.get_mut(place) {
-                *byte = 1;
-            }
-            if filter.keep(leaf, false, bytes) == 1 && selection.scores.of(row) != Some(0) {
+            let mut mask = Mask::only(place);
+            filter.keep(leaf, false, &mut mask);
+            if !mask.is_empty() && selection.scores.of(row) != Some(0) {
                 page.push((LACKS_IT, leaf, place));
                 if page.len() == wanted {
                     break;
@@ -341,13 +269,13 @@ fn look_into<'a>(order: &Order<'_>, selection: &Selection<'a>, best: &mut Best<'
         number += 1;
     }
     while let Some(Reverse(promise)) = promises.pop() {
-        if promise.least > best.key_max {
+        if promise.least > best.key_max() {
             return;
         }
         match promise.item {
             Item::Rows { leaf, mask, .. } => order.note(leaf, &mask, best),
             Item::Whole { node: Node::Leaf(leaf), .. } => {
-                order.note(leaf, &of_type(leaf, listing_type), best);
+                order.note(leaf, &leaf.of_type(listing_type), best);
             }
             Item::Whole { node: Node::Inner(inner), .. } => {
                 let found = |child: &&super::tree::Child<RowLeaf>| {
@@ -355,7 +283,7 @@ fn look_into<'a>(order: &Order<'_>, selection: &Selection<'a>, best: &mut Best<'
                 };
                 for child in inner.children.iter().filter(found) {
                     let least = order.least(&child.zone);
-                    if least <= best.key_max {
+                    if least <= best.key_max() {
                         let item = Item::Whole { node: &child.node, zone: &child.zone };
                         promises.push(Reverse(Promise { least, number, item }));
                         number += 1;

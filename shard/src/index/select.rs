@@ -5,7 +5,8 @@ use super::{
     Row,
     columns::IndexView,
     filter::{Filter, Reach},
-    leaf::{ROWS_MAX, RowKey, RowLeaf},
+    leaf::{RowKey, RowLeaf},
+    mask::Mask,
     tree::Node,
     zone::Zone,
 };
@@ -15,69 +16,6 @@ const LOOKUP_COST: u64 = 200;
 
 /// With this many rows to be scored without an area to thin them, all scores are had at once.
 const SCORED_ONE_BY_ONE_MAX: u64 = 4_096;
-
-/// Some of the rows of a leaf, as bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Mask([u64; ROWS_MAX / 64]);
-
-impl Mask {
-    /// The mask of bytes that are 0 or 1.
-    fn of_bytes(bytes: &[u8]) -> Self {
-        /// Gathers the lowest bits of eight bytes in the highest byte of the product.
-        const GATHER: u64 = 0x0102_0408_1020_4080;
-        let mut mask = Self::default();
-        for (word, bytes) in mask.0.iter_mut().zip(bytes.chunks(64)) {
-            let (eights, rest) = bytes.as_chunks::<8>();
-            for (at, eight) in eights.iter().enumerate() {
-                *word |= (u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56) << (at * 8);
-            }
-            for (at, byte) in rest.iter().enumerate() {
-                *word |= u64::from(*byte) << (eights.len() * 8 + at);
-            }
-        }
-        mask
-    }
-
-    /// The places of the rows, ascending.
-    pub(super) const fn places(&self) -> Places {
-        Places { words: self.0, at: 0 }
-    }
-
-    /// The places of the rows in a list.
-    pub(super) fn list<'a>(&self, room: &'a mut [u16; ROWS_MAX]) -> &'a [u16] {
-        let mut len = 0;
-        for (slot, place) in room.iter_mut().zip(self.places()) {
-            *slot = u16::try_from(place).unwrap_or(u16::MAX);
-            len += 1;
-        }
-        room.get(..len).unwrap_or_default()
-    }
-}
-
-/// The places of a mask, ascending.
-#[derive(Debug, Clone)]
-pub(super) struct Places {
-    /// The words, without the bits that were given.
-    words: [u64; ROWS_MAX / 64],
-    /// The current word.
-    at: usize,
-}
-
-impl Iterator for Places {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        loop {
-            let word = self.words.get_mut(self.at)?;
-            if *word != 0 {
-                let bit = word.trailing_zeros() as usize;
-                *word &= *word - 1;
-                return Some(self.at * 64 + bit);
-            }
-            self.at += 1;
-        }
-    }
-}
 
 /// Rows that match.
 #[derive(Debug, Clone, Copy)]
@@ -120,14 +58,6 @@ impl Scores<'_> {
     }
 }
 
-/// The rows of the listing type in a leaf.
-pub(super) fn of_type(leaf: &RowLeaf, listing_type: u8) -> Mask {
-    let mut bytes = [1; ROWS_MAX];
-    let bytes = bytes.get_mut(..leaf.rows.len()).unwrap_or_default();
-    leaf.keep_type(listing_type, bytes);
-    Mask::of_bytes(bytes)
-}
-
 impl IndexView {
     /// The rows that match.
     ///
@@ -159,7 +89,7 @@ impl IndexView {
             Some(rows) => self.select_named(&filter, rows, &mut selection),
             None => match self.rows.root() {
                 Node::Leaf(leaf) => {
-                    selection.add_leaf(&filter, leaf, &mut [1; ROWS_MAX], None, false);
+                    selection.add_leaf(&filter, leaf, leaf.all(), None, false);
                 }
                 node @ Node::Inner(_) => descend(&filter, node, false, &mut selection),
             },
@@ -190,18 +120,13 @@ impl IndexView {
             let Some(leaf) = self.rows.leaf(&first) else {
                 continue;
             };
-            let mut bytes = [0; ROWS_MAX];
-            let mut want = |place: usize| {
-                if let Some(byte) = bytes.get_mut(place) {
-                    *byte = 1;
-                }
-            };
-            leaf.place(&first).into_iter().for_each(&mut want);
+            let mut mask = Mask::default();
+            leaf.place(&first).into_iter().for_each(|place| mask.set(place));
             while let Some(place) = keys.peek().and_then(|key| leaf.place(key)) {
-                want(place);
+                mask.set(place);
                 keys.next();
             }
-            selection.add_leaf(filter, leaf, &mut bytes, None, false);
+            selection.add_leaf(filter, leaf, mask, None, false);
         }
     }
 }
@@ -225,8 +150,7 @@ fn descend<'a>(
             }
             (Reach::Inside | Reach::Some, Node::Leaf(leaf)) => {
                 let inside = reach == Reach::Inside;
-                let mut bytes = [1; ROWS_MAX];
-                selection.add_leaf(filter, leaf, &mut bytes, Some(&child.zone), inside);
+                selection.add_leaf(filter, leaf, leaf.all(), Some(&child.zone), inside);
             }
             (Reach::Inside | Reach::Some, node @ Node::Inner(_)) => {
                 descend(filter, node, reach == Reach::Inside, selection);
@@ -241,23 +165,20 @@ impl<'a> Selection<'a> {
         &mut self,
         filter: &Filter<'a>,
         leaf: &'a RowLeaf,
-        bytes: &mut [u8; ROWS_MAX],
+        mut mask: Mask,
         zone: Option<&'a Zone>,
         inside: bool,
     ) {
-        let bytes = bytes.get_mut(..leaf.rows.len()).unwrap_or_default();
-        let mut count = filter.keep(leaf, inside, bytes);
-        if count > 0 && !matches!(self.scores, Scores::None) {
-            for (wanted, row) in bytes.iter_mut().zip(&leaf.rows) {
-                if *wanted != 0 && self.scores.of(*row) == Some(0) {
-                    *wanted = 0;
-                    count -= 1;
-                }
-            }
+        filter.keep(leaf, inside, &mut mask);
+        if !matches!(self.scores, Scores::None) {
+            mask.keep_places(|at| {
+                leaf.rows.get(at).is_some_and(|row| self.scores.of(*row) != Some(0))
+            });
         }
+        let count = mask.count();
         if count > 0 {
             self.total += count as u64;
-            self.items.push(Item::Rows { leaf, mask: Mask::of_bytes(bytes), zone });
+            self.items.push(Item::Rows { leaf, mask, zone });
         }
     }
 
@@ -279,28 +200,9 @@ pub(super) fn below<'a>(
     visit: &mut impl FnMut(&'a RowLeaf, Mask),
 ) {
     match node {
-        Node::Leaf(leaf) => visit(leaf, of_type(leaf, listing_type)),
+        Node::Leaf(leaf) => visit(leaf, leaf.of_type(listing_type)),
         Node::Inner(inner) => {
             inner.children.iter().for_each(|child| below(&child.node, listing_type, visit));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn masks_keep_every_place() {
-        for step in [1, 2, 3, 7, 64, 255] {
-            let bytes: Vec<u8> = (0..=255_usize).map(|at| u8::from(at % step == 0)).collect();
-            for len in [0, 1, 9, 200, 256] {
-                let mask = Mask::of_bytes(&bytes[..len]);
-                let expected: Vec<usize> = (0..len).filter(|at| at % step == 0).collect();
-                assert_eq!(mask.places().collect::<Vec<_>>(), expected);
-                let mut room = [0; ROWS_MAX];
-                assert_eq!(mask.list(&mut room).len(), expected.len());
-            }
         }
     }
 }

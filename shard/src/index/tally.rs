@@ -1,7 +1,7 @@
 //! Counts of the rows below a node: what lets a search take a subtree as a whole.
 
 use super::{
-    leaf::{RowLeaf, Values},
+    leaf::RowLeaf,
     order::ascending,
     tree::{Child, Node},
     zone::{Facts, TYPES},
@@ -253,9 +253,10 @@ pub(super) fn take_out(tally: &mut Tally, facts: &Facts, children: &[Child<RowLe
         return;
     };
     let mut anew = Amounts::default();
+    let listing_type = u8::try_from(of).unwrap_or(u8::MAX);
     for child in children {
         match &child.node {
-            Node::Leaf(leaf) => leaf.note_amounts(of, group, &mut anew),
+            Node::Leaf(leaf) => leaf.note_amounts(listing_type, group, &mut anew),
             Node::Inner(inner) => {
                 if let Some(amounts) = inner.tally.of(of).and_then(|it| it.amounts(group)) {
                     anew.add(amounts);
@@ -265,27 +266,5 @@ pub(super) fn take_out(tally: &mut Tally, facts: &Facts, children: &[Child<RowLe
     }
     if let Some(amounts) = entry(&mut tally.prices, group) {
         *amounts = anew;
-    }
-}
-
-impl Values {
-    /// What is summarised of the row, if searches find it.
-    pub(super) fn facts(&self, territory: u32) -> Option<Facts> {
-        Some(Facts {
-            listing_type: self.kind.found_as()?,
-            territory,
-            property: self.property,
-            group: self.group,
-            energy: self.energy,
-            neighborhood: self.neighborhood,
-            amenities: self.amenities,
-            amount: self.amount,
-            sq_meters: self.sq_meters,
-            bedrooms: self.bedrooms,
-            bathrooms: self.bathrooms,
-            published: self.published,
-            lat: self.lat,
-            lng: self.lng,
-        })
     }
 }

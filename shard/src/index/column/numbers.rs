@@ -1,197 +1,176 @@
 //! Numbers as fixed point where that is exact.
 
-use super::{fitting, insert, remove, split_off};
+use super::{
+    super::{
+        mask::{Mask, ROWS_MAX},
+        order::{ascending, from_ascending},
+    },
+    packed::Packed,
+};
 
 /// Numbers of rows, NaN where a row has none.
 #[derive(Debug, Clone, Default)]
-pub(in crate::index) enum Numbers {
-    /// No row has one.
-    #[default]
-    Absent,
-    /// Each times `scale` is a whole number of 16 bits.
-    Short { scale: f64, values: Vec<i16> },
-    /// Each times `scale` is a whole number of 32 bits.
-    Long { scale: f64, values: Vec<i32> },
-    /// As they are.
-    Exact(Vec<f64>),
+pub(in crate::index) struct Numbers {
+    /// Each number times this is whole; 0 = the numbers are kept as they are.
+    scale: f64,
+    packed: Packed,
 }
 
-/// What is tried, narrowest first: counts, quarters of them, amounts, cents, coordinates.
-const SHORT_SCALES: [f64; 2] = [1.0, 100.0];
-const LONG_SCALES: [f64; 3] = [1.0, 100.0, 1e7];
+/// What is tried in turn, since the least that is exact needs the fewest bytes: counts and amounts,
+/// quarters, cents, coordinates of six and of seven decimals.
+const SCALES: [f64; 5] = [1.0, 4.0, 100.0, 1e6, 1e7];
 
-/// Stands for NaN.
-const NO_SHORT: i16 = i16::MIN;
-const NO_LONG: i32 = i32::MIN;
+/// Whole numbers up to this are exact in 64 bits of floating point.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// The whole number that `value` is `scale` times of, if it is exactly one within `max`.
-fn whole(value: f64, scale: f64, max: f64) -> Option<f64> {
+/// What stands for a whole number: in their order, and never 0.
+const fn number(whole: i64) -> u64 {
+    whole.cast_unsigned() ^ (1 << 63)
+}
+
+/// The whole number that `value` is `scale` times of, if it is exactly one.
+#[expect(clippy::cast_possible_truncation, reason = "whole and within the bounds of 64 bits")]
+fn whole(value: f64, scale: f64) -> Option<i64> {
     let scaled = (value * scale).round();
-    (scaled.abs() <= max && scaled / scale == value).then_some(scaled)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "whole and within the bounds of 16 bits")]
-fn short(value: f64, scale: f64) -> Option<i16> {
-    if value.is_nan() {
-        return Some(NO_SHORT);
-    }
-    whole(value, scale, f64::from(i16::MAX)).map(|scaled| scaled as i16)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "whole and within the bounds of 32 bits")]
-fn long(value: f64, scale: f64) -> Option<i32> {
-    if value.is_nan() {
-        return Some(NO_LONG);
-    }
-    whole(value, scale, f64::from(i32::MAX)).map(|scaled| scaled as i32)
+    (scaled.abs() <= WHOLE_MAX && scaled / scale == value).then_some(scaled as i64)
 }
 
 /// The number that a whole one stands for; most are whole themselves, and dividing takes time.
-fn unscaled(whole: f64, scale: f64) -> f64 {
-    if scale == 1.0 { whole } else { whole / scale }
-}
-
-fn from_short(value: i16, scale: f64) -> f64 {
-    if value == NO_SHORT { f64::NAN } else { unscaled(f64::from(value), scale) }
-}
-
-fn from_long(value: i32, scale: f64) -> f64 {
-    if value == NO_LONG { f64::NAN } else { unscaled(f64::from(value), scale) }
+#[expect(clippy::cast_precision_loss, reason = "no more than 2^53")]
+#[inline]
+fn unscaled(whole: i64, scale: f64) -> f64 {
+    if scale == 1.0 { whole as f64 } else { whole as f64 / scale }
 }
 
 impl Numbers {
     /// The narrowest column of `values`.
     pub(in crate::index) fn of(values: &[f64]) -> Self {
-        if values.iter().all(|value| value.is_nan()) {
-            return Self::Absent;
-        }
-        for scale in SHORT_SCALES {
-            if let Some(values) = fitting(values, |value| short(*value, scale)) {
-                return Self::Short { scale, values };
+        for scale in SCALES {
+            let numbers: Option<Vec<u64>> =
+                values.iter().map(|value| number_of(*value, scale)).collect();
+            if let Some(numbers) = numbers {
+                return Self { scale, packed: Packed::of(&numbers) };
             }
         }
-        for scale in LONG_SCALES {
-            if let Some(values) = fitting(values, |value| long(*value, scale)) {
-                return Self::Long { scale, values };
-            }
-        }
-        Self::Exact(values.to_vec())
+        let numbers: Vec<u64> = values.iter().filter_map(|it| number_of(*it, 0.0)).collect();
+        Self { scale: 0.0, packed: Packed::of(&numbers) }
     }
 
     /// The number of a row; NaN if it has none.
+    #[inline]
     pub(in crate::index) fn get(&self, at: usize) -> f64 {
-        match self {
-            Self::Absent => f64::NAN,
-            Self::Short { scale, values } => {
-                values.get(at).map_or(f64::NAN, |value| from_short(*value, *scale))
-            }
-            Self::Long { scale, values } => {
-                values.get(at).map_or(f64::NAN, |value| from_long(*value, *scale))
-            }
-            Self::Exact(values) => values.get(at).copied().unwrap_or(f64::NAN),
+        self.value(self.packed.get(at))
+    }
+
+    /// The number that one of the column stands for.
+    #[inline]
+    fn value(&self, number: u64) -> f64 {
+        if number == 0 {
+            f64::NAN
+        } else if self.scale == 0.0 {
+            from_ascending(number)
+        } else {
+            unscaled((number ^ (1 << 63)).cast_signed(), self.scale)
         }
     }
 
-    fn decoded(&self, len: usize) -> Vec<f64> {
+    /// Shows the numbers of some rows.
+    #[inline]
+    pub(in crate::index) fn each(&self, rows: &[u16], mut visit: impl FnMut(f64)) {
+        if self.scale == 1.0 {
+            // Most are whole.
+            return self.packed.each(rows, |number| {
+                let whole = (number ^ (1 << 63)).cast_signed();
+                visit(if number == 0 { f64::NAN } else { unscaled(whole, 1.0) });
+            });
+        }
+        self.packed.each(rows, |number| visit(self.value(number)));
+    }
+
+    /// The numbers of some rows in a list.
+    #[inline]
+    pub(in crate::index) fn list<'a>(
+        &self,
+        rows: &[u16],
+        room: &'a mut [f64; ROWS_MAX],
+    ) -> &'a [f64] {
+        let mut slots = room.iter_mut();
+        self.each(rows, |value| {
+            if let Some(slot) = slots.next() {
+                *slot = value;
+            }
+        });
+        room.get(..rows.len()).unwrap_or_default()
+    }
+
+    fn values(&self, len: usize) -> Vec<f64> {
         (0..len).map(|at| self.get(at)).collect()
     }
 
     /// Inserts the number of a row into a column of `len` rows.
     pub(in crate::index) fn insert(&mut self, at: usize, len: usize, value: f64) {
-        match self {
-            Self::Absent if value.is_nan() => return,
-            Self::Short { scale, values } => {
-                if let Some(value) = short(value, *scale) {
-                    return insert(values, at, value);
-                }
-            }
-            Self::Long { scale, values } => {
-                if let Some(value) = long(value, *scale) {
-                    return insert(values, at, value);
-                }
-            }
-            Self::Exact(values) => return insert(values, at, value),
-            Self::Absent => {}
+        if number_of(value, self.scale).is_some_and(|number| self.packed.insert(at, number)) {
+            return;
         }
-        let mut values = self.decoded(len);
+        let mut values = self.values(len);
         values.insert(at.min(len), value);
         *self = Self::of(&values);
     }
 
     /// Takes the number of a row out.
     pub(in crate::index) fn remove(&mut self, at: usize) {
-        match self {
-            Self::Absent => {}
-            Self::Short { values, .. } => remove(values, at),
-            Self::Long { values, .. } => remove(values, at),
-            Self::Exact(values) => remove(values, at),
-        }
+        self.packed.remove(at);
     }
 
-    /// Takes the rows from `at` on out.
-    pub(in crate::index) fn split_off(&mut self, at: usize) -> Self {
-        match self {
-            Self::Absent => Self::Absent,
-            Self::Short { scale, values } => {
-                Self::Short { scale: *scale, values: split_off(values, at) }
-            }
-            Self::Long { scale, values } => {
-                Self::Long { scale: *scale, values: split_off(values, at) }
-            }
-            Self::Exact(values) => Self::Exact(split_off(values, at)),
-        }
+    /// Takes the rows from `at` on out of a column of `len` rows; what is left on either side may be
+    /// narrower.
+    pub(in crate::index) fn split_off(&mut self, at: usize, len: usize) -> Self {
+        let mut values = self.values(len);
+        let rest = values.split_off(at.min(len));
+        *self = Self::of(&values);
+        Self::of(&rest)
     }
 
-    /// Keeps the rows wanted whose number lies within `min..=max`; NaN does not.
-    pub(in crate::index) fn keep_within(&self, min: f64, max: f64, mask: &mut [u8]) {
-        match self {
-            Self::Absent => mask.fill(0),
-            Self::Short { scale, values } => {
-                let most = i32::from(i16::MAX);
-                let (low, high) = whole_range(min, max, *scale, most);
-                for (wanted, value) in mask.iter_mut().zip(values) {
-                    let value = i32::from(*value);
-                    *wanted &= u8::from(value >= low) & u8::from(value <= high);
-                }
-            }
-            Self::Long { scale, values } => {
-                let (low, high) = whole_range(min, max, *scale, i32::MAX);
-                for (wanted, value) in mask.iter_mut().zip(values) {
-                    *wanted &= u8::from(*value >= low) & u8::from(*value <= high);
-                }
-            }
-            Self::Exact(values) => {
-                for (wanted, value) in mask.iter_mut().zip(values) {
-                    *wanted &= u8::from(*value >= min) & u8::from(*value <= max);
-                }
-            }
+    /// Keeps the rows whose number lies within `min..=max`; NaN does not.
+    pub(in crate::index) fn keep_within(&self, min: f64, max: f64, mask: &mut Mask) {
+        if min > max {
+            return mask.clear();
+        }
+        if self.scale == 0.0 {
+            return self.packed.keep_within(ascending(min), ascending(max), mask);
+        }
+        match whole_range(min, max, self.scale) {
+            Some((low, high)) => self.packed.keep_within(number(low), number(high), mask),
+            None => mask.clear(),
         }
     }
 
     /// Bytes on the heap.
-    pub(in crate::index) fn bytes(&self) -> usize {
-        match self {
-            Self::Absent => 0,
-            Self::Short { values, .. } => values.capacity() * 2,
-            Self::Long { values, .. } => values.capacity() * 4,
-            Self::Exact(values) => values.capacity() * 8,
-        }
+    pub(in crate::index) const fn bytes(&self) -> usize {
+        self.packed.bytes()
     }
 }
 
-/// The whole numbers within `-most..=most` that stand for numbers within `min..=max`.
+/// What stands for a number in a column of a scale, if anything can; 0 for NaN.
+fn number_of(value: f64, scale: f64) -> Option<u64> {
+    if value.is_nan() {
+        Some(0)
+    } else if scale == 0.0 {
+        Some(ascending(value))
+    } else {
+        whole(value, scale).map(number)
+    }
+}
+
+/// The whole numbers that stand for numbers within `min..=max`.
 ///
 /// Rounded to the right neighbourhood, then moved until decoding agrees: the comparison must be that
 /// of the numbers themselves.
-fn whole_range(min: f64, max: f64, scale: f64, most: i32) -> (i32, i32) {
-    let stands_for = |whole: i32| f64::from(whole) / scale;
-    let start = |bound: f64| {
-        let scaled = (bound * scale).round();
-        let most = f64::from(most);
-        #[expect(clippy::cast_possible_truncation, reason = "clamped to 32 bits")]
-        let whole = scaled.clamp(-most, most) as i32;
-        whole
-    };
+fn whole_range(min: f64, max: f64, scale: f64) -> Option<(i64, i64)> {
+    #[expect(clippy::cast_possible_truncation, reason = "clamped to 2^53")]
+    let start = |bound: f64| (bound * scale).round().clamp(-WHOLE_MAX, WHOLE_MAX) as i64;
+    let stands_for = |whole: i64| unscaled(whole, scale);
+    let most = start(f64::MAX);
     let (mut low, mut high) = (start(min), start(max));
     while low > -most && stands_for(low - 1) >= min {
         low -= 1;
@@ -205,8 +184,8 @@ fn whole_range(min: f64, max: f64, scale: f64, most: i32) -> (i32, i32) {
     while high > -most && stands_for(high) > max {
         high -= 1;
     }
-    // All of them are below or above: an empty range.
-    if stands_for(low) < min || stands_for(high) > max { (1, 0) } else { (low, high) }
+    // All of them may be below or above.
+    (stands_for(low) >= min && stands_for(high) <= max && low <= high).then_some((low, high))
 }
 
 #[cfg(test)]
@@ -245,26 +224,30 @@ mod tests {
             let at = at.min(values.len());
             column.insert(at, values.len(), extra);
             values.insert(at, extra);
-            prop_assert!(column.decoded(values.len()).iter().zip(&values).all(|(a, b)| same(*a, *b)));
+            prop_assert!(column.values(values.len()).iter().zip(&values).all(|(a, b)| same(*a, *b)));
             let split = split.min(values.len());
-            let rest = column.split_off(split);
-            for (nth, value) in rest.decoded(values.len() - split).into_iter().enumerate() {
+            let rest = column.split_off(split, values.len());
+            for (nth, value) in rest.values(values.len() - split).into_iter().enumerate() {
                 column.insert(split + nth, split + nth, value);
             }
             column.remove(0);
             values.remove(0);
-            let mut mask = vec![1; values.len()];
+            let mut mask = Mask::first(values.len());
             column.keep_within(min, max, &mut mask);
+            let rows: Vec<u16> = (0..=u16::MAX).take(values.len()).collect();
+            let mut shown = Vec::new();
+            column.each(&rows, |value| shown.push(value));
+            prop_assert!(shown.iter().zip(&values).all(|(a, b)| same(*a, *b)));
             for (at, value) in values.iter().enumerate() {
                 prop_assert!(same(column.get(at), *value));
-                prop_assert_eq!(mask[at] == 1, *value >= min && *value <= max, "{} {} {}", value, min, max);
+                prop_assert_eq!(mask.has(at), *value >= min && *value <= max, "{} {} {}", value, min, max);
             }
             // Bounds that are values themselves.
             for bound in values.iter().filter(|it| !it.is_nan()) {
-                let mut mask = vec![1; values.len()];
+                let mut mask = Mask::first(values.len());
                 column.keep_within(*bound, f64::MAX, &mut mask);
-                let expected: Vec<u8> = values.iter().map(|it| u8::from(it >= bound)).collect();
-                prop_assert_eq!(mask, expected);
+                let expected = (0..values.len()).filter(|at| values[*at] >= *bound);
+                prop_assert_eq!(mask.places().collect::<Vec<_>>(), expected.collect::<Vec<_>>());
             }
         }
     }
@@ -272,9 +255,10 @@ mod tests {
     #[test]
     fn common_numbers_take_few_bytes() {
         let narrow = |values: &[f64]| Numbers::of(values).bytes() / values.len();
-        assert_eq!(narrow(&[1.0, 2.0, f64::NAN]), 2);
-        assert_eq!(narrow(&[1.0, 2.25]), 2);
+        assert_eq!(narrow(&[1.0, 2.0, f64::NAN]), 1);
+        assert_eq!(narrow(&[1.0, 2.25]), 1);
         assert_eq!(narrow(&[385_000.0, 1_250_000.5]), 4);
+        assert_eq!(narrow(&[45.472_612, 45.447_999]), 2);
         assert_eq!(narrow(&[45.4726, -9.186_123_4]), 4);
         assert_eq!(narrow(&[45.472_612_345_678, 1.0]), 8);
         assert_eq!(narrow(&[f64::NAN]), 0);

@@ -1,32 +1,30 @@
 //! Times as seconds where that is exact.
 
-use super::{fitting, insert, remove, split_off};
+use super::{super::mask::Mask, packed::Packed};
 
 /// Times of rows in microseconds since the Unix epoch, [`Times::NONE`] where a row has none.
-#[derive(Debug, Clone, Default)]
-pub(in crate::index) enum Times {
-    /// No row has one.
-    #[default]
-    Absent,
-    /// Each is a whole second of the years 1970 to 2106.
-    Seconds(Vec<u32>),
-    /// As they are.
-    Micros(Vec<i64>),
+#[derive(Debug, Clone)]
+pub(in crate::index) struct Times {
+    /// Microseconds of which every time is a multiple.
+    unit: i64,
+    packed: Packed,
 }
 
-const MICROS: i64 = 1_000_000;
-const NO_SECOND: u32 = u32::MAX;
+const SECOND: i64 = 1_000_000;
 
-fn second(micros: i64) -> Option<u32> {
-    if micros == Times::NONE {
-        return Some(NO_SECOND);
+impl Default for Times {
+    fn default() -> Self {
+        Self { unit: SECOND, packed: Packed::default() }
     }
-    let whole = micros % MICROS == 0;
-    u32::try_from(micros / MICROS).ok().filter(|second| whole && *second != NO_SECOND)
 }
 
-fn micros(second: u32) -> i64 {
-    if second == NO_SECOND { Times::NONE } else { i64::from(second) * MICROS }
+/// What stands for a time: in the order of times, 0 for [`Times::NONE`].
+const fn number(time: i64) -> u64 {
+    time.cast_unsigned() ^ (1 << 63)
+}
+
+const fn time(number: u64) -> i64 {
+    (number ^ (1 << 63)).cast_signed()
 }
 
 impl Times {
@@ -34,88 +32,64 @@ impl Times {
     pub(in crate::index) const NONE: i64 = i64::MIN;
 
     fn of(values: &[i64]) -> Self {
-        if values.iter().all(|value| *value == Self::NONE) {
-            return Self::Absent;
-        }
-        match fitting(values, |value| second(*value)) {
-            Some(seconds) => Self::Seconds(seconds),
-            None => Self::Micros(values.to_vec()),
+        let whole = |value: &i64| *value == Self::NONE || value % SECOND == 0;
+        let unit = if values.iter().all(whole) { SECOND } else { 1 };
+        let mut times = Self { unit, packed: Packed::default() };
+        let numbers: Vec<u64> = values.iter().filter_map(|value| times.number(*value)).collect();
+        times.packed = Packed::of(&numbers);
+        times
+    }
+
+    /// What stands for a time, if it is a multiple of the unit.
+    const fn number(&self, value: i64) -> Option<u64> {
+        if value == Self::NONE {
+            Some(0)
+        } else if value % self.unit == 0 {
+            Some(number(value / self.unit))
+        } else {
+            None
         }
     }
 
     /// The time of a row.
+    #[inline]
     pub(in crate::index) fn get(&self, at: usize) -> i64 {
-        match self {
-            Self::Absent => Self::NONE,
-            Self::Seconds(values) => values.get(at).map_or(Self::NONE, |value| micros(*value)),
-            Self::Micros(values) => values.get(at).copied().unwrap_or(Self::NONE),
+        match self.packed.get(at) {
+            0 => Self::NONE,
+            number => time(number).saturating_mul(self.unit),
         }
-    }
-
-    fn decoded(&self, len: usize) -> Vec<i64> {
-        (0..len).map(|at| self.get(at)).collect()
     }
 
     /// Inserts the time of a row into a column of `len` rows.
     pub(in crate::index) fn insert(&mut self, at: usize, len: usize, value: i64) {
-        match self {
-            Self::Absent if value == Self::NONE => return,
-            Self::Seconds(values) => {
-                if let Some(value) = second(value) {
-                    return insert(values, at, value);
-                }
-            }
-            Self::Micros(values) => return insert(values, at, value),
-            Self::Absent => {}
+        if self.number(value).is_some_and(|number| self.packed.insert(at, number)) {
+            return;
         }
-        let mut values = self.decoded(len);
+        let mut values: Vec<i64> = (0..len).map(|at| self.get(at)).collect();
         values.insert(at.min(len), value);
         *self = Self::of(&values);
     }
 
     /// Takes the time of a row out.
     pub(in crate::index) fn remove(&mut self, at: usize) {
-        match self {
-            Self::Absent => {}
-            Self::Seconds(values) => remove(values, at),
-            Self::Micros(values) => remove(values, at),
-        }
+        self.packed.remove(at);
     }
 
     /// Takes the rows from `at` on out.
     pub(in crate::index) fn split_off(&mut self, at: usize) -> Self {
-        match self {
-            Self::Absent => Self::Absent,
-            Self::Seconds(values) => Self::Seconds(split_off(values, at)),
-            Self::Micros(values) => Self::Micros(split_off(values, at)),
-        }
+        Self { unit: self.unit, packed: self.packed.split_off(at) }
     }
 
-    /// Keeps the rows wanted whose time is `from` or later.
-    pub(in crate::index) fn keep_from(&self, from: i64, mask: &mut [u8]) {
-        match self {
-            Self::Absent => mask.fill(0),
-            Self::Seconds(values) => {
-                for (wanted, value) in mask.iter_mut().zip(values) {
-                    let late = *value != NO_SECOND && i64::from(*value) * MICROS >= from;
-                    *wanted &= u8::from(late);
-                }
-            }
-            Self::Micros(values) => {
-                for (wanted, value) in mask.iter_mut().zip(values) {
-                    *wanted &= u8::from(*value != Self::NONE && *value >= from);
-                }
-            }
-        }
+    /// Keeps the rows whose time is `from` or later.
+    pub(in crate::index) fn keep_from(&self, from: i64, mask: &mut Mask) {
+        // The first multiple of the unit that is not before it.
+        let first = from.div_euclid(self.unit) + i64::from(from.rem_euclid(self.unit) != 0);
+        self.packed.keep_within(number(first).max(1), u64::MAX, mask);
     }
 
     /// Bytes on the heap.
-    pub(in crate::index) fn bytes(&self) -> usize {
-        match self {
-            Self::Absent => 0,
-            Self::Seconds(values) => values.capacity() * 4,
-            Self::Micros(values) => values.capacity() * 8,
-        }
+    pub(in crate::index) const fn bytes(&self) -> usize {
+        self.packed.bytes()
     }
 }
 
@@ -123,31 +97,40 @@ impl Times {
 mod tests {
     use super::*;
 
+    fn all(times: &Times, len: usize) -> Vec<i64> {
+        (0..len).map(|at| times.get(at)).collect()
+    }
+
+    fn kept(times: &Times, len: usize, from: i64) -> Vec<usize> {
+        let mut mask = Mask::first(len);
+        times.keep_from(from, &mut mask);
+        mask.places().collect()
+    }
+
     #[test]
     fn times_come_back_whatever_their_form() {
-        let second = 1_772_965_800 * MICROS;
+        let second = 1_772_965_800 * SECOND;
         let mut times = Times::default();
         let mut expected = Vec::new();
         for value in [Times::NONE, second, Times::NONE, second + 1, -5, i64::MAX] {
             times.insert(0, expected.len(), value);
             expected.insert(0, value);
-            assert_eq!(times.decoded(expected.len()), expected);
+            assert_eq!(all(&times, expected.len()), expected);
         }
-        let mut mask = vec![1; 6];
-        times.keep_from(second, &mut mask);
-        assert_eq!(mask, [1, 0, 1, 0, 1, 0]);
+        assert_eq!(kept(&times, 6, second), [0, 2, 4]);
+        assert_eq!(kept(&times, 6, i64::MIN), [0, 1, 2, 4]);
         let rest = times.split_off(4);
-        assert!(matches!(rest, Times::Micros(_)) && rest.bytes() == 16);
+        assert_eq!(rest.bytes(), 16);
         times.insert(4, 4, rest.get(0));
         times.insert(5, 5, rest.get(1));
         times.remove(0);
-        assert_eq!(times.decoded(5), expected[1..]);
-        let mut of_seconds = Times::of(&[second, Times::NONE]);
-        assert!(matches!(of_seconds, Times::Seconds(_)));
-        let mut mask = vec![1, 1];
-        of_seconds.keep_from(second + 1, &mut mask);
-        assert_eq!(mask, [0, 0]);
-        of_seconds.insert(2, 2, second + 1);
-        assert_eq!(of_seconds.decoded(3), [second, Times::NONE, second + 1]);
+        assert_eq!(all(&times, 5), expected[1..]);
+        let mut of_seconds = Times::of(&[second, Times::NONE, -3 * SECOND]);
+        assert_eq!((of_seconds.unit, of_seconds.bytes()), (SECOND, 12));
+        assert_eq!(kept(&of_seconds, 3, second + 1), [0; 0]);
+        assert_eq!(kept(&of_seconds, 3, second - 1), [0]);
+        assert_eq!(kept(&of_seconds, 3, -3 * SECOND - 1), [0, 2]);
+        of_seconds.insert(3, 3, second + 1);
+        assert_eq!(all(&of_seconds, 4), [second, Times::NONE, -3 * SECOND, second + 1]);
     }
 }

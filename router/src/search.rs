@@ -7,7 +7,7 @@ use hexpop_edge_config::{NodeId, ShardId};
 use hexpop_shard::{
     ClustersAnswer, Cursor, KeyRange, MapRequest, QueryError, ReadAnswer, ReadOp, SearchAnswer,
     SearchRequest, ShardDescriptor, ShardEpoch, ShardPart, ShardStamp, Space, SuggestRequest,
-    SuggestionsAnswer, gather_clusters, gather_search, gather_suggestions,
+    SuggestionsAnswer, gather_clusters, gather_search, gather_suggestions, unfinished_clusters,
 };
 use openraft_rt::AsyncRuntime;
 
@@ -76,17 +76,23 @@ impl<R: AsyncRuntime> Router<R> {
         context: &Context,
     ) -> Result<Routed<ClustersAnswer>, RouteError> {
         let call = self.call(context, self.options.read_timeout);
-        let query = &request.query;
-        let shards = self.shards(&query.filters.key_ranges())?;
-        let op = ReadOp::MapClusters(Box::new(query.clone()));
-        let gathered = self
-            .gather(shards, op, context, &call, |body| match body {
-                ReadAnswer::MapClusters(part) => Some(Part::Answer(part)),
-                ReadAnswer::Incomplete => Some(Part::Incomplete),
-                _ => None,
-            })
-            .await;
-        let make = |parts, partial| Ok(gather_clusters(query, parts, partial)?);
+        let mut query = request.query.clone();
+        let gathered = loop {
+            let shards = self.shards(&query.filters.key_ranges())?;
+            let op = ReadOp::MapClusters(Box::new(query.clone()));
+            let gathered = self
+                .gather(shards, op, context, &call, |body| match body {
+                    ReadAnswer::MapClusters(part) => Some(Part::Answer(part)),
+                    ReadAnswer::Incomplete => Some(Part::Incomplete),
+                    _ => None,
+                })
+                .await;
+            match unfinished_clusters(&query, &gathered.parts) {
+                Some(next) => query = next,
+                None => break gathered,
+            }
+        };
+        let make = |parts, partial| Ok(gather_clusters(&query, parts, partial)?);
         self.conclude(gathered, context, &call, make).await
     }
 

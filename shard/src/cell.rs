@@ -64,6 +64,16 @@ impl Cell {
         Self((self.0 & !RESOLUTION_MASK) | ((resolution as u64) << RESOLUTION_SHIFT) | ones)
     }
 
+    /// The first and the last index that a cell of [`LISTING_RESOLUTION`] in this one may have; this one
+    /// is coarser or itself such a cell.
+    pub(crate) const fn listing_cells(self) -> (u64, u64) {
+        let finer_digits = LISTING_RESOLUTION.saturating_sub(self.resolution()) as u32;
+        let below = (RESOLUTION_MAX - LISTING_RESOLUTION) as u32 * DIGIT_BITS;
+        let digits = ((1_u64 << (finer_digits * DIGIT_BITS)) - 1) << below;
+        let last = (self.0 & !RESOLUTION_MASK) | ((LISTING_RESOLUTION as u64) << RESOLUTION_SHIFT);
+        (last & !digits, last)
+    }
+
     /// The centre of the cell.
     #[must_use]
     pub fn center(self) -> LatLng {

@@ -11,7 +11,7 @@ use hexpop_edge_config::{Epoch, ShardId};
 use serde::{Serialize, Serializer};
 
 pub use self::{
-    clusters::{ClusterCell, ClustersAnswer, gather_clusters},
+    clusters::{ClusterCell, ClustersAnswer, gather_clusters, unfinished_clusters},
     facets::{Bucket, Count, Facets, MissingCounts, PriceRangeBucket, PriceStats},
     search::{Pagination, SearchAnswer, gather_search},
     suggestions::{Suggestion, SuggestionsAnswer, gather_suggestions},

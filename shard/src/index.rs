@@ -30,6 +30,7 @@
 
 mod area;
 mod best;
+mod cells;
 mod clusters;
 mod column;
 mod columns;
@@ -50,6 +51,7 @@ mod text;
 mod tree;
 mod zone;
 
+pub(crate) use self::{clusters::median, order::from_ascending, shared::SharedVec, tally::mean};
 pub use self::{
     clusters::{PartialCell, PartialClusters},
     columns::{IndexView, ShardIndex},
@@ -58,7 +60,6 @@ pub use self::{
     places::{PartialPlace, PartialSuggestions, PlaceKind},
     text::fold_words,
 };
-pub(crate) use self::{order::from_ascending, shared::SharedVec, tally::mean};
 
 /// The number of a row: stable while its listing is stored, reused afterwards.
 pub type Row = u32;

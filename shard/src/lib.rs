@@ -38,7 +38,7 @@ pub use directory::{
 pub use gather::{
     Bucket, ClusterCell, ClustersAnswer, Count, Facets, MissingCounts, Pagination,
     PriceRangeBucket, PriceStats, SearchAnswer, ShardPart, ShardStamp, Suggestion,
-    SuggestionsAnswer, gather_clusters, gather_search, gather_suggestions,
+    SuggestionsAnswer, gather_clusters, gather_search, gather_suggestions, unfinished_clusters,
 };
 pub use geo::{
     Bounds, EARTH_RADIUS_KM, Geometry, LatLng, POLYGON_POINTS_MAX, PolygonError, RADIUS_KM_MAX,
@@ -72,10 +72,11 @@ pub use placement::{
 };
 pub use position::LogPosition;
 pub use query::{
-    CELLS_DEFAULT, CELLS_MAX, Cursor, FacetMode, FacetName, Filters, HitOrder, LANGUAGES_MAX,
-    LIMIT_DEFAULT, LIMIT_MAX, Languages, MapQuery, MapRequest, Place, Problem, ProblemPlace, Query,
-    QueryError, QueryErrorKind, RESOLUTION_MAX, RESOLUTION_MIN, SUGGEST_LIMIT_DEFAULT,
-    SUGGEST_LIMIT_MAX, SearchRequest, SearchRules, ShardEpoch, Sort, SuggestQuery, SuggestRequest,
+    CELLS_DEFAULT, CELLS_MAX, CellAmounts, Cursor, FacetMode, FacetName, Filters, HitOrder,
+    LANGUAGES_MAX, LIMIT_DEFAULT, LIMIT_MAX, Languages, MapQuery, MapRequest, Place, Problem,
+    ProblemPlace, Query, QueryError, QueryErrorKind, RESOLUTION_MAX, RESOLUTION_MIN,
+    SUGGEST_LIMIT_DEFAULT, SUGGEST_LIMIT_MAX, SearchRequest, SearchRules, ShardEpoch, Sort,
+    SuggestQuery, SuggestRequest,
 };
 pub use read::{ListingPage, ReadAnswer, ReadOp, StoredListing};
 pub use refusal::Refusal;

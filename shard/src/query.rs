@@ -327,6 +327,33 @@ pub struct MapQuery {
     pub min_count: u64,
     /// Entries of the answer at most, 1..=[`CELLS_MAX`]; with more of them the answer is refused.
     pub limit: u32,
+    /// Of which cells all amounts are wanted, not only the median: those whose listings are divided
+    /// between shards.
+    pub amounts: CellAmounts,
+}
+
+/// The cells of a map view whose medians can be told only from all amounts of several shards.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum CellAmounts {
+    /// None, as far as known: the first time that shards are asked.
+    #[default]
+    None,
+    /// These: what more than one shard named. Ascending.
+    Of(Vec<u64>),
+    /// All: cells that nobody shared came to be shared while shards were asked.
+    All,
+}
+
+impl CellAmounts {
+    /// Whether those of a cell are wanted.
+    #[must_use]
+    pub fn has(&self, cell: u64) -> bool {
+        match self {
+            Self::None => false,
+            Self::Of(cells) => cells.binary_search(&cell).is_ok(),
+            Self::All => true,
+        }
+    }
 }
 
 /// A question for places by prefix, checked.

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
 };
 
 use serde::Serialize;
@@ -11,9 +11,11 @@ use super::{ShardPart, ShardStamp, facets::serialize_option, stamps};
 use crate::{
     cell::Cell,
     geo::LatLng,
-    index::{PartialCell, PartialClusters, PriceGroup, mean},
+    index::{PartialCell, PartialClusters, PriceGroup, mean, median},
     listing::{Currency, Period},
-    query::{MapQuery, Problem, ProblemPlace, QueryError, QueryErrorKind, RESOLUTION_MIN},
+    query::{
+        CellAmounts, MapQuery, Problem, ProblemPlace, QueryError, QueryErrorKind, RESOLUTION_MIN,
+    },
 };
 
 /// The answer to a map view.
@@ -52,7 +54,8 @@ pub struct ClusterCell {
     pub center: LatLng,
 }
 
-/// Merges the shards' answers to one map view. `partial` says that a shard is missing among them.
+/// Merges the shards' answers to one map view, once they are [finished](unfinished_clusters).
+/// `partial` says that a shard is missing among them.
 ///
 /// # Errors
 /// When the answer would have more than [`MapQuery::limit`] cells.
@@ -82,7 +85,38 @@ pub fn gather_clusters(
     Ok(ClustersAnswer { cells, shards, partial })
 }
 
+/// The query that shards must be asked anew, if some of their cells are one and not all of its amounts
+/// are there. Asking for all amounts ends it.
+#[must_use]
+pub fn unfinished_clusters(
+    query: &MapQuery,
+    parts: &[ShardPart<PartialClusters>],
+) -> Option<MapQuery> {
+    let mut seen: BTreeMap<(u64, Option<PriceGroup>), bool> = BTreeMap::new();
+    let mut shared = BTreeSet::new();
+    for cell in parts.iter().flat_map(|part| &part.answer.cells) {
+        let lacks = cell.group.is_some() && cell.amounts.len() as u64 != cell.count;
+        match seen.entry((cell.cell, cell.group)) {
+            Entry::Occupied(mut before) => {
+                *before.get_mut() |= lacks;
+                if *before.get() {
+                    shared.insert(cell.cell);
+                }
+            }
+            Entry::Vacant(place) => drop(place.insert(lacks)),
+        }
+    }
+    let amounts = match &query.amounts {
+        _ if shared.is_empty() => return None,
+        CellAmounts::None => CellAmounts::Of(shared.into_iter().collect()),
+        CellAmounts::Of(_) => CellAmounts::All,
+        CellAmounts::All => return None,
+    };
+    Some(MapQuery { amounts, ..query.clone() })
+}
+
 fn add(sum: &mut PartialCell, more: PartialCell) {
+    sum.median = None;
     sum.count += more.count;
     sum.sum_millionths = sum.sum_millionths.saturating_add(more.sum_millionths);
     sum.amounts.extend(more.amounts);
@@ -119,47 +153,14 @@ fn too_many(
 
 fn show(mut cell: PartialCell) -> ClusterCell {
     let known = Cell::from_known(cell.cell);
-    let priced = cell.amounts.len() as u64;
+    let priced = if cell.group.is_some() { cell.count } else { 0 };
     ClusterCell {
         h3: known.to_string(),
         count: cell.count,
         avg_price: (priced > 0).then(|| mean(cell.sum_millionths, priced)),
-        median_price: median(&mut cell.amounts),
+        median_price: cell.median.or_else(|| median(&mut cell.amounts)),
         currency: cell.group.map(|group| group.currency),
         period: cell.group.and_then(|group| group.period),
         center: known.center(),
-    }
-}
-
-/// The median, by selection; the amounts are left in another order.
-fn median(amounts: &mut [f64]) -> Option<f64> {
-    if amounts.is_empty() {
-        return None;
-    }
-    let (middle, is_odd) = (amounts.len() / 2, amounts.len() % 2 == 1);
-    let (below, upper, _) = amounts.select_nth_unstable_by(middle, f64::total_cmp);
-    let upper = *upper;
-    if is_odd {
-        return Some(upper);
-    }
-    // Of an even number, none of which is above the upper middle one, the lower middle one is the
-    // greatest below.
-    let lower = below.iter().copied().max_by(f64::total_cmp)?;
-    // Not half their sum, which may exceed the greatest number.
-    Some(lower + (upper - lower) / 2.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::median;
-
-    #[test]
-    fn the_median_of_an_even_count_is_the_mean_of_the_middle_two() {
-        assert_eq!(median(&mut []), None);
-        assert_eq!(median(&mut [3.0]), Some(3.0));
-        assert_eq!(median(&mut [9.0, 1.0, 4.0]), Some(4.0));
-        assert_eq!(median(&mut [9.0, 4.0, 1.0, 2.0]), Some(3.0));
-        assert_eq!(median(&mut [2.0, 2.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(&mut [f64::MAX, f64::MAX]), Some(f64::MAX));
     }
 }

@@ -6,6 +6,7 @@ use hexpop_edge_config::Territory;
 
 use super::{
     Row,
+    cells::CellMemo,
     column::Times,
     dictionary::{Dictionary, Uses},
     facets::PriceGroup,
@@ -42,6 +43,8 @@ pub struct IndexView {
     pub(super) amenities: Dictionary<Arc<str>>,
     pub(super) text: TextIndex,
     pub(super) places: Places,
+    /// What map cells hold, as far as asked before; shared by all versions.
+    pub(super) cells: Arc<CellMemo>,
 }
 
 /// The index of a shard, as its one writer has it.
@@ -159,6 +162,7 @@ impl IndexView {
         ];
         parts.extend(self.text.memory().into_iter().map(|(part, bytes)| (text_part(part), bytes)));
         parts.push(("places", self.places.bytes()));
+        parts.push(("map cells", self.cells.bytes()));
         parts
     }
 }

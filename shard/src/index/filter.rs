@@ -7,7 +7,7 @@ use super::{
     leaf::{AMENITY_BITS, RowLeaf},
     mask::Mask,
     text::TextMatch,
-    zone::Zone,
+    zone::{Span, Zone},
 };
 use crate::{geo::Bounds, query::Filters};
 
@@ -157,7 +157,7 @@ impl<'a> Filter<'a> {
     }
 
     /// Whether nothing but the listing type and areas is asked for.
-    fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         self.properties.is_none()
             && self.amenity_bits == 0
             && self.more_amenities.is_empty()
@@ -192,6 +192,19 @@ impl<'a> Filter<'a> {
         } else {
             Reach::Inside
         }
+    }
+
+    /// How a box of rows, all of which have coordinates, lies to the areas together.
+    pub(super) fn relation(&self, lat: Span, lng: Span) -> Relation {
+        let mut together = Relation::Inside;
+        for area in &self.areas {
+            match area.relation(lat, lng) {
+                Relation::Outside => return Relation::Outside,
+                Relation::Border => together = Relation::Border,
+                Relation::Inside => {}
+            }
+        }
+        together
     }
 
     fn may_match(&self, zone: &Zone, of: usize) -> bool {

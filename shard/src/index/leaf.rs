@@ -70,7 +70,7 @@ impl RowLeaf {
     }
 
     /// Where a key stands, or would.
-    fn search(&self, key: &RowKey) -> Result<usize, usize> {
+    pub(super) fn search(&self, key: &RowKey) -> Result<usize, usize> {
         let (mut low, mut high) = (0, self.rows.len());
         while low < high {
             let middle = usize::midpoint(low, high);

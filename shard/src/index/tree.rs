@@ -280,6 +280,76 @@ impl<L: Leaf> Tree<L> {
         }
     }
 
+    /// The first key from `key` on below which rows may be wanted: `key` itself if its leaf is, or the
+    /// first one of a leaf. A lone leaf is always.
+    pub(super) fn wanted(
+        &self,
+        key: &L::Key,
+        is_wanted: &impl Fn(&L::Zone) -> bool,
+    ) -> Option<L::Key> {
+        fn below<L: Leaf>(
+            inner: &Inner<L>,
+            key: Option<&L::Key>,
+            is_wanted: &impl Fn(&L::Zone) -> bool,
+        ) -> Option<L::Key> {
+            let at = key.map_or(0, |key| inner.position(key));
+            for (nth, child) in inner.children.iter().skip(at).enumerate() {
+                if !is_wanted(&child.zone) {
+                    continue;
+                }
+                let key = key.filter(|_| nth == 0);
+                let found = match &child.node {
+                    Node::Leaf(_) => Some(key.unwrap_or(&child.first).clone()),
+                    Node::Inner(inner) => below(inner, key, is_wanted),
+                };
+                if found.is_some() {
+                    return found;
+                }
+            }
+            None
+        }
+        match &self.root {
+            Node::Leaf(_) => Some(key.clone()),
+            Node::Inner(inner) => below(inner, Some(key), is_wanted),
+        }
+    }
+
+    /// The leaves that hold the keys from `first` to `last`, or would, and the first key behind them.
+    pub(super) fn run(&self, first: &L::Key, last: &L::Key) -> (Vec<&Arc<L>>, Option<&L::Key>) {
+        fn below<'a, L: Leaf>(
+            inner: &'a Inner<L>,
+            first: Option<&L::Key>,
+            last: &L::Key,
+            leaves: &mut Vec<&'a Arc<L>>,
+        ) -> Option<&'a L::Key> {
+            let at = first.map_or(0, |first| inner.position(first));
+            for (nth, child) in inner.children.iter().skip(at).enumerate() {
+                let first = first.filter(|_| nth == 0);
+                if first.is_none() && child.first > *last {
+                    return Some(&child.first);
+                }
+                match &child.node {
+                    Node::Leaf(leaf) => leaves.push(leaf),
+                    Node::Inner(inner) => {
+                        if let Some(behind) = below(inner, first, last, leaves) {
+                            return Some(behind);
+                        }
+                    }
+                }
+            }
+            None
+        }
+        let mut leaves = Vec::new();
+        let behind = match &self.root {
+            Node::Leaf(leaf) => {
+                leaves.push(leaf);
+                None
+            }
+            Node::Inner(inner) => below(inner, Some(first), last, &mut leaves),
+        };
+        (leaves, behind)
+    }
+
     /// The last leaf.
     pub(super) fn last(&self) -> Option<&Arc<L>> {
         let mut node = &self.root;

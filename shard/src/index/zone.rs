@@ -40,7 +40,7 @@ impl Default for Span {
 
 impl Span {
     /// NaN changes nothing.
-    fn add(&mut self, number: f64) {
+    pub(super) fn add(&mut self, number: f64) {
         self.min = self.min.min(number);
         self.max = self.max.max(number);
     }

@@ -1,8 +1,9 @@
 //! Searches and map views as clients write them.
 
 use super::{
-    CELLS_DEFAULT, CELLS_MAX, Cursor, FacetName, Filters, LIMIT_DEFAULT, LIMIT_MAX, Languages,
-    MapQuery, Place, Query, QueryError, QueryErrorKind, RESOLUTION_MAX, RESOLUTION_MIN, Sort,
+    CELLS_DEFAULT, CELLS_MAX, CellAmounts, Cursor, FacetName, Filters, LIMIT_DEFAULT, LIMIT_MAX,
+    Languages, MapQuery, Place, Query, QueryError, QueryErrorKind, RESOLUTION_MAX, RESOLUTION_MIN,
+    Sort,
     error::{Problem, ProblemPlace},
     node::Node,
     query_string,
@@ -199,6 +200,7 @@ fn map(reader: &mut Reader, fields: &mut Fields, rules: &SearchRules) -> Option<
         resolution: u8::try_from(resolution?).ok()?,
         min_count: u64::from(min_count),
         limit,
+        amounts: CellAmounts::None,
     };
     Some(MapRequest { query })
 }

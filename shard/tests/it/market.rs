@@ -8,6 +8,7 @@ use hexpop_shard::{
     LogPosition, MapQuery, MapRequest, MemoryDocuments, Query, QueryError, SearchAnswer,
     SearchRequest, SearchRules, ShardPart, ShardStamp, Space, SuggestQuery, SuggestRequest,
     SuggestionsAnswer, UpsertItem, gather_clusters, gather_search, gather_suggestions,
+    unfinished_clusters,
 };
 use serde_json::Value;
 
@@ -85,7 +86,14 @@ pub(crate) fn clusters(shards: &[Shard], ask: &Value) -> Result<ClustersAnswer, 
 }
 
 pub(crate) fn map(shards: &[Shard], query: &MapQuery) -> Result<ClustersAnswer, QueryError> {
-    gather_clusters(query, parts(shards, |shard| shard.state.view().clusters(query)), false)
+    let mut query = query.clone();
+    loop {
+        let parts = parts(shards, |shard| shard.state.view().clusters(&query));
+        match unfinished_clusters(&query, &parts) {
+            Some(next) => query = next,
+            None => return gather_clusters(&query, parts, false),
+        }
+    }
 }
 
 pub(crate) fn suggest(shards: &[Shard], prefix: &str) -> Value {

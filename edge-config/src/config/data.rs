@@ -55,8 +55,8 @@ pub struct Data {
     /// Rising, 1 to 32 of them. Default `[100000, 200000, 350000, 500000]`, which makes five ranges. The
     /// same on all nodes. Since 0.1.
     pub price_ranges: Vec<u64>,
-    /// The languages that titles in search results are offered in. A client's `Accept-Language` is
-    /// reduced to these, so that it has few different answers.
+    /// The languages that titles in search results, and pages of the origin, are offered in. A client's
+    /// `Accept-Language` is reduced to these, so that it has few different answers.
     ///
     /// Empty: whatever a client asks for is looked up among the languages of each listing. At most 64.
     /// Default empty. The same on all nodes. Since 0.1.

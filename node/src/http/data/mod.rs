@@ -13,7 +13,7 @@ use std::{
 };
 
 use hexpop_router::{Client, Problem as ProblemType};
-use hexpop_shard::{SearchRules, SessionLimits};
+use hexpop_shard::{Languages, SearchRules, SessionLimits};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -22,6 +22,7 @@ use self::admission::{Admission, Class};
 use super::{
     body::{Body, empty, full},
     guard::constant_time_eq,
+    language::reduce_languages,
     problem::Problem,
     server::{Handler, Peer},
     target::decode_segment,
@@ -249,7 +250,7 @@ impl DataPort {
             .status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
         }
         if matches!(route, Route::Proxy) {
-            return self.proxy(peer, request).await;
+            return self.proxy(peer, request, &live.data.search.languages).await;
         }
         let (parts, body) = request.into_parts();
         let exchange = Exchange {
@@ -281,7 +282,13 @@ impl DataPort {
         }
     }
 
-    async fn proxy(&self, peer: Peer, request: Request<Incoming>) -> Answer {
+    async fn proxy(
+        &self,
+        peer: Peer,
+        mut request: Request<Incoming>,
+        languages: &Languages,
+    ) -> Answer {
+        reduce_languages(request.headers_mut(), languages);
         let client =
             client_of(peer, request.uri().authority().map(|a| a.as_str()), request.headers())?;
         let request = request.map(|body| Body::new(body.map_err(Into::into)));

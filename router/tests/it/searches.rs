@@ -118,6 +118,36 @@ async fn a_map_of_too_many_cells_is_refused_over_all_shards() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_median_of_a_cell_that_shards_share_is_that_of_all_its_listings() {
+    let mesh = Mesh::new(3, &TERRITORIES);
+    let router = mesh.router(1, port(&TestOrigin::none()));
+    let lines: Vec<String> = (0..90)
+        .map(|n| {
+            let (country, region) = TERRITORIES[n % 3].split_once(':').unwrap();
+            let price = 1_000 + n;
+            format!(
+                r#"{{"id":"l{n}","listingType":"sale","status":"active","country":"{country}","region":"{region}","price":{{"amount":{price},"currency":"EUR"}},"location":{{"lat":45.46,"lng":9.19}}}}"#
+            )
+        })
+        .collect();
+    let lines = full(lines.join("\n").into());
+    router.ingest(lines, crate::mesh::LINE_BYTES_MAX, &Context::default()).await.unwrap();
+    complete(&router).await;
+    for resolution in [3, 9] {
+        let json = format!(r#"{{"listingType":"sale","resolution":{resolution}}}"#);
+        let request = MapRequest::from_json(json.as_bytes(), &SearchRules::default()).unwrap();
+        let Routed::Mesh(map) = router.map_clusters(&request, &context()).await.unwrap() else {
+            panic!("from the origin")
+        };
+        let [cell] = map.value.cells.as_slice() else { panic!("{:?}", map.value.cells) };
+        assert_eq!(
+            (cell.count, cell.median_price, cell.avg_price),
+            (90, Some(1_044.5), Some(1_044.5))
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_mesh_that_is_not_loaded_lets_the_origin_answer() {
     let origin = TestOrigin::new(|_| respond(200, &[], "from origin"));
     let (_mesh, router) = loaded(&origin).await;

@@ -85,7 +85,7 @@ impl Piles {
 
 /// The cell of the first of some rows, if that has one, and how many rows from there on share it.
 fn first_cell(leaf: &RowLeaf, places: &[u16], resolution: u8) -> Option<(Option<u64>, usize)> {
-    let own = |at: &u16| leaf.cells.get(usize::from(*at)).copied().unwrap_or_default();
+    let own = |at: &u16| leaf.cells.get(usize::from(*at));
     let shown = |own: u64| (own != 0).then(|| Cell::from_known(own).ancestor(resolution).raw());
     let mut last = own(places.first()?);
     let cell = shown(last);

@@ -48,6 +48,8 @@ struct Piles {
     last: usize,
     /// By code of the price group.
     open: Vec<(Option<u32>, Pile)>,
+    /// Lists of amounts that have grown and are empty again.
+    spare: Vec<Vec<f64>>,
     closed: Vec<(u64, Option<u32>, Pile)>,
 }
 
@@ -61,7 +63,8 @@ impl Piles {
         // Mostly the next row is of the group of the row before.
         if self.open.get(self.last).is_none_or(|(it, _)| *it != group) {
             self.last = self.open.iter().position(|(it, _)| *it == group).unwrap_or_else(|| {
-                self.open.push((group, Pile::default()));
+                let amounts = self.spare.pop().unwrap_or_default();
+                self.open.push((group, Pile { amounts, ..Pile::default() }));
                 self.open.len() - 1
             });
         }
@@ -78,8 +81,13 @@ impl Piles {
 
     fn close(&mut self) {
         let cell = self.cell;
-        let open = self.open.drain(..).map(|(group, pile)| (cell, group, pile));
-        self.closed.extend(open);
+        for (group, pile) in self.open.drain(..) {
+            // The list that grew is of use to the next cell, and this one needs no more than its length.
+            let mut grown = pile.amounts;
+            self.closed.push((cell, group, Pile { amounts: grown.clone(), ..pile }));
+            grown.clear();
+            self.spare.push(grown);
+        }
     }
 }
 
@@ -109,6 +117,9 @@ impl IndexView {
         let selection = self.select(Filter::new(self, &query.filters, query.bounds));
         let mut piles = Piles::default();
         selection.for_each_leaf(|leaf, mask| {
+            leaf.groups.fetch();
+            leaf.amount.fetch();
+            leaf.cells.fetch();
             let mut room = [0; ROWS_MAX];
             leaf.each_price_run(mask.list(&mut room), |group, mut places, mut amounts| {
                 while let Some((cell, rows)) = first_cell(leaf, places, query.resolution) {

@@ -34,6 +34,7 @@ mod clusters;
 mod column;
 mod columns;
 mod count;
+mod cut;
 mod dictionary;
 mod facets;
 mod filter;

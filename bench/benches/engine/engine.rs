@@ -3,9 +3,9 @@
 
 use hexpop_edge_config::{Epoch, ShardId};
 use hexpop_shard::{
-    ClusterCell, HitOrder, IndexAnswer, IndexHit, IndexView, ListingColumns, LogPosition, MapQuery,
-    MapRequest, Query, SearchRequest, SearchRules, ShardIndex, ShardPart, ShardStamp, SuggestQuery,
-    SuggestRequest, Suggestion, gather_clusters, gather_suggestions,
+    ClusterCell, HitOrder, IndexAnswer, IndexHit, IndexView, KeyRange, ListingColumns, LogPosition,
+    MapQuery, MapRequest, Query, SearchRequest, SearchRules, ShardIndex, ShardPart, ShardStamp,
+    SuggestQuery, SuggestRequest, Suggestion, gather_clusters, gather_suggestions,
 };
 use serde_json::Value;
 
@@ -17,6 +17,21 @@ pub(crate) fn insert(index: &mut ShardIndex, listing: &ListingColumns) {
 /// Takes a listing away.
 pub(crate) fn remove(index: &mut ShardIndex, id: &str) {
     index.remove(id);
+}
+
+/// The range of keys from that of the listing on which has so many behind it.
+pub(crate) fn last_keys(index: &IndexView, listings: usize) -> Option<KeyRange> {
+    let mut keys: Vec<_> =
+        index.rows_after(None).filter_map(|(_, row)| index.shard_key(row)).collect();
+    keys.sort_unstable();
+    let at = keys.len().saturating_sub(listings);
+    let start = keys.into_iter().nth(at)?;
+    Some(KeyRange { start, end: None })
+}
+
+/// Cuts a range of keys off; gives how many listings were in it.
+pub(crate) fn cut(index: &mut ShardIndex, range: &KeyRange) -> usize {
+    index.cut(range).1.len()
 }
 
 /// Hits, total and facets of one shard.

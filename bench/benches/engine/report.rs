@@ -25,6 +25,9 @@ pub(crate) struct MarketReport {
     pub(crate) has_texts: bool,
     /// What storing one more listing took on average.
     pub(crate) insert_us: f64,
+    /// Microseconds per listing to cut some at the end of the key range off; sizes only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cut_us: Option<f64>,
     /// What the resident set grew by while the index was built, less what the scan took of it.
     pub(crate) resident_bytes: usize,
     pub(crate) scan_bytes: usize,

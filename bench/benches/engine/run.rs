@@ -19,6 +19,9 @@ const BUDGET: Duration = Duration::from_secs(4);
 /// Bytes of an id, generously.
 const ID_BYTES: usize = 16;
 
+/// Listings that are cut off, about.
+const CUT_LISTINGS: usize = 2_000;
+
 /// Listings stored before memory is looked at.
 const WARM_UP_LISTINGS: usize = 2_000;
 
@@ -55,6 +58,13 @@ impl Built {
         let grown = resident_bytes().saturating_sub(before);
         let resident_bytes = grown.saturating_sub(builder.heap_bytes());
         Self { market, index, scan: builder.finish(), insert, resident_bytes }
+    }
+
+    /// Cuts the last listings of the key range off; microseconds per listing.
+    pub(crate) fn cut(mut self) -> Option<f64> {
+        let range = engine::last_keys(self.index.view(), CUT_LISTINGS)?;
+        let (moved, seconds) = clock::worked(|| engine::cut(&mut self.index, &range));
+        Some(seconds * 1e6 / moved as f64)
     }
 
     /// What makes queries for this market.
@@ -122,6 +132,7 @@ impl Built {
             has_goals: self.market.is_plain() && listings >= 1_000_000,
             has_texts: self.market.has_texts(),
             insert_us: self.insert.as_secs_f64() * 1e6 / listings.max(1) as f64,
+            cut_us: None,
             resident_bytes: self.resident_bytes,
             scan_bytes: self.scan.column_bytes(),
             parts: named.collect(),

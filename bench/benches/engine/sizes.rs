@@ -57,6 +57,7 @@ pub(crate) fn run_child(options: &Options, smallest: usize) -> String {
     let wanted =
         Wanted { areas: options.areas.unwrap_or(AREAS), only: &options.only, seed: options.seed };
     let built = Built::new(market);
-    let report = built.report(built.lines(&wanted));
+    let mut report = built.report(built.lines(&wanted));
+    report.cut_us = built.cut();
     serde_json::to_string(&report).expect("a report is JSON")
 }

@@ -198,6 +198,11 @@ pub(crate) fn sizes(reports: &[MarketReport]) -> String {
     insert.extend(reports.iter().map(|report| format!("{:.2}", report.insert_us)));
     insert.push(times(last.insert_us / first.insert_us));
     rows.push(insert);
+    let mut cut = row(["", "microseconds per listing to cut 2,000 off"]);
+    let each = |report: &MarketReport| report.cut_us.unwrap_or(f64::NAN);
+    cut.extend(reports.iter().map(|report| format!("{:.2}", each(report))));
+    cut.push(times(each(last) / each(first)));
+    rows.push(cut);
     text.push_str(&aligned(&rows, 2));
     let _ok = writeln!(
         text,

@@ -158,6 +158,7 @@ impl IndexView {
             ("dictionaries", dictionaries),
         ];
         parts.extend(self.text.memory().into_iter().map(|(part, bytes)| (text_part(part), bytes)));
+        parts.push(("places", self.places.bytes()));
         parts
     }
 }
@@ -182,53 +183,52 @@ impl ShardIndex {
     /// Stores a listing, in place of the one with its id if there is one. A hidden one is not found
     /// by searches.
     pub fn insert(&mut self, listing: &ListingColumns, hidden: bool) -> Row {
-        let row = match self.view.ids.row(&listing.id) {
-            Some(row) => {
-                // Its words stay until they are compared with the new ones.
-                self.take_out(row);
-                row
-            }
-            None => {
-                let row = self.free.pop().unwrap_or_else(|| {
-                    // A shard splits long before it has 2^32 rows.
-                    self.row_end = self.row_end.saturating_add(1);
-                    self.row_end - 1
-                });
-                self.view.ids.insert(&listing.id, row);
-                row
-            }
-        };
-        let key = RowKey {
-            territory: self.territories.take(&mut self.view.territories, &listing.territory()),
-            cell: listing.location.and_then(Cell::at).map_or(0, Cell::raw),
-            row,
-        };
+        let row = self.number(&listing.id);
+        let cell = listing.location.and_then(Cell::at).map_or(0, Cell::raw);
         let values = self.values(listing, hidden);
+        self.put(row, &listing.territory(), cell, values);
+        self.view.text.insert(row, listing);
+        row
+    }
+
+    /// The number for a listing: the one that it has, whose values are then taken out, or a free one.
+    /// Its words stay until they are compared with the new ones.
+    pub(super) fn number(&mut self, id: &str) -> Row {
+        if let Some(row) = self.view.ids.row(id) {
+            self.take_out(row);
+            return row;
+        }
+        let row = self.free.pop().unwrap_or_else(|| {
+            // A shard splits long before it has 2^32 rows.
+            self.row_end = self.row_end.saturating_add(1);
+            self.row_end - 1
+        });
+        self.view.ids.insert(id, row);
+        row
+    }
+
+    /// Puts the values of a row, which has none, at its place.
+    pub(super) fn put(&mut self, row: Row, territory: &Territory, cell: u64, values: Values) {
+        let territory = self.territories.take(&mut self.view.territories, territory);
+        let key = RowKey { territory, cell, row };
         let found = values.kind.found_as().is_some();
         self.view.keys.change(row, |slot| *slot = key.packed());
         self.view.rows.change(&key, &Change::Insert(values));
-        self.view.text.insert(row, listing);
         if found {
             self.count_found(&key, true);
         }
-        row
     }
 
     fn values(&mut self, listing: &ListingColumns, hidden: bool) -> Values {
         let number = |value: Option<f64>| value.unwrap_or(f64::NAN);
-        let view = &mut self.view;
         let group = listing.price.map(|price| {
             let group = PriceGroup { currency: price.currency, period: price.period };
-            self.groups.take(&mut view.groups, &group)
+            self.take_group(&group)
         });
-        let text = |uses: &mut Uses, texts: &mut Dictionary<Arc<str>>, it: &Option<String>| {
-            it.as_deref().map(|text| uses.take_text(texts, text))
-        };
-        let energy = text(&mut self.energy, &mut view.energy, &listing.energy_rating);
-        let city = text(&mut self.cities, &mut view.cities, &listing.city);
-        let neighborhood =
-            text(&mut self.neighborhoods, &mut view.neighborhoods, &listing.neighborhood);
-        let (amenities, more_amenities) = self.amenities_of(&listing.amenities);
+        let energy = listing.energy_rating.as_deref().map(|it| self.take_energy(it));
+        let city = listing.city.as_deref().map(|it| self.take_city(it));
+        let neighborhood = listing.neighborhood.as_deref().map(|it| self.take_neighborhood(it));
+        let (amenities, more_amenities) = self.take_amenities(&listing.amenities);
         Values {
             kind: Kind::new(
                 type_number(listing.listing_type),
@@ -253,15 +253,39 @@ impl ShardIndex {
         }
     }
 
+    pub(super) fn take_group(&mut self, group: &PriceGroup) -> u32 {
+        self.groups.take(&mut self.view.groups, group)
+    }
+
+    pub(super) fn take_energy(&mut self, text: &str) -> u32 {
+        self.energy.take_text(&mut self.view.energy, text)
+    }
+
+    pub(super) fn take_city(&mut self, text: &str) -> u32 {
+        self.cities.take_text(&mut self.view.cities, text)
+    }
+
+    pub(super) fn take_neighborhood(&mut self, text: &str) -> u32 {
+        self.neighborhoods.take_text(&mut self.view.neighborhoods, text)
+    }
+
+    /// Gives the words that a row has in another index to one of this.
+    pub(super) fn copy_words(&mut self, row: Row, from: &IndexView, of: Row) {
+        self.view.text.copy(row, &from.text, of);
+    }
+
     /// Bits of the amenities that have one, and the codes of the others.
-    fn amenities_of(&mut self, amenities: &[String]) -> (u64, Vec<u32>) {
+    pub(super) fn take_amenities<T: AsRef<str> + PartialEq>(
+        &mut self,
+        amenities: &[T],
+    ) -> (u64, Vec<u32>) {
         let (mut bits, mut more) = (0, Vec::new());
         for (at, amenity) in amenities.iter().enumerate() {
             // Named twice, it is still one.
             if amenities.iter().take(at).any(|before| before == amenity) {
                 continue;
             }
-            let code = self.amenities.take_text(&mut self.view.amenities, amenity);
+            let code = self.amenities.take_text(&mut self.view.amenities, amenity.as_ref());
             if code < AMENITY_BITS {
                 bits |= 1 << code;
             } else {

@@ -56,6 +56,11 @@ impl RowLeaf {
         Some(RowKey { territory: self.territory(at)?, cell: self.cells.get(at), row })
     }
 
+    /// The keys of all rows.
+    pub(super) fn keys(&self) -> impl Iterator<Item = RowKey> + use<'_> {
+        (0..self.rows.len()).filter_map(|at| self.key(at))
+    }
+
     pub(super) fn territory(&self, at: usize) -> Option<u32> {
         self.territories.get(at)
     }

@@ -1,11 +1,15 @@
 //! Live counts of the places that listings name, for suggestions.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, sync::Arc};
 
 use hexpop_edge_config::Territory;
 use serde::{Deserialize, Serialize};
 
-use super::{columns::IndexView, shared::SharedMap, text::fold_words};
+use super::{
+    columns::IndexView,
+    shared::{ARC_BYTES, SharedMap},
+    text::fold_words,
+};
 use crate::{geo::LatLng, listing::Word, query::SuggestQuery};
 
 /// Coordinates are summed in this fraction of a degree (1 cm), as whole numbers, so that the mean
@@ -41,7 +45,7 @@ impl Word for PlaceKind {
 /// The places of one shard that begin with the prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PartialSuggestions {
-    /// In no particular order.
+    /// Most listings first, then by text, kind and territory.
     pub places: Vec<PartialPlace>,
 }
 
@@ -74,15 +78,41 @@ impl PartialPlace {
     }
 }
 
-/// What tells places of one folded name apart.
-type Key = (PlaceKind, String, Territory);
+/// A place, sorted by what suggestions look for.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// The name folded, with single spaces between its words.
+    folded: Box<str>,
+    kind: PlaceKind,
+    /// The name as listings write it.
+    text: Box<str>,
+    territory: Territory,
+}
 
-#[derive(Debug, Clone, Default)]
+impl Place {
+    fn bytes(&self) -> usize {
+        let region = self.territory.region.as_str().len();
+        ARC_BYTES + size_of::<Self>() + self.folded.len() + self.text.len() + region
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
 struct Count {
     count: u64,
     located: u64,
     lat_sum: i64,
     lng_sum: i64,
+}
+
+impl Count {
+    fn change(&mut self, location: Option<LatLng>, sign: i64) {
+        self.count = self.count.saturating_add_signed(sign);
+        if let Some(location) = location {
+            self.located = self.located.saturating_add_signed(sign);
+            self.lat_sum += sign * degree_units(location.lat);
+            self.lng_sum += sign * degree_units(location.lng);
+        }
+    }
 }
 
 /// The places that one row counts for.
@@ -94,11 +124,13 @@ pub(super) struct RowPlaces<'a> {
     pub(super) location: Option<LatLng>,
 }
 
-/// All places of a shard.
+/// All places of a shard that any row counts for.
+///
+/// A clone is one count, and keeps what it saw; a row that is counted copies the nodes on the way to
+/// its three places.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Places {
-    /// By the name folded, with single spaces between its words.
-    by_name: SharedMap<Box<str>, Arc<BTreeMap<Key, Count>>>,
+    counts: SharedMap<Arc<Place>, Count>,
 }
 
 impl Places {
@@ -122,30 +154,64 @@ impl Places {
         if folded.is_empty() {
             return;
         }
-        let sign: i64 = if counted_in { 1 } else { -1 };
-        let key = (kind, text.to_owned(), row.territory.clone());
-        if self.by_name.get(folded.as_str()).is_none() {
-            self.by_name.insert(folded.as_str().into(), Arc::default());
-        }
-        let Some(of_name) = self.by_name.get_mut(folded.as_str()) else {
-            return;
-        };
-        let of_name = Arc::make_mut(of_name);
-        let count = of_name.entry(key.clone()).or_default();
-        count.count = count.count.saturating_add_signed(sign);
-        if let Some(location) = row.location {
-            count.located = count.located.saturating_add_signed(sign);
-            count.lat_sum += sign * degree_units(location.lat);
-            count.lng_sum += sign * degree_units(location.lng);
-        }
-        if count.count == 0 {
-            of_name.remove(&key);
-        }
-        if of_name.is_empty() {
-            self.by_name.remove(folded.as_str());
+        let territory = row.territory.clone();
+        let place = Place { folded: folded.into(), kind, text: text.into(), territory };
+        let sign = if counted_in { 1 } else { -1 };
+        match self.counts.get_mut(&place) {
+            Some(count) => {
+                count.change(row.location, sign);
+                if count.count == 0 {
+                    self.counts.remove(&place);
+                }
+            }
+            None if counted_in => {
+                let mut count = Count::default();
+                count.change(row.location, sign);
+                self.counts.insert(Arc::new(place), count);
+            }
+            // Rows are counted out after they were counted in.
+            None => {}
         }
     }
+
+    /// The places whose name begins with a folded prefix: of more than `places_max` those with the
+    /// most listings, in the order of the answer.
+    pub(super) fn suggest(&self, prefix: &str, places_max: usize) -> PartialSuggestions {
+        let mut found: Vec<_> = self
+            .counts
+            .from(|place| *place.folded < *prefix)
+            .take_while(|(place, _)| place.folded.starts_with(prefix))
+            .map(|(place, count)| {
+                (Reverse(count.count), &place.text, place.kind, &place.territory, count)
+            })
+            .collect();
+        let rank = |a: &Ranked<'_>, b: &Ranked<'_>| (a.0, a.1, a.2, a.3).cmp(&(b.0, b.1, b.2, b.3));
+        if places_max < found.len() {
+            found.select_nth_unstable_by(places_max, rank);
+            found.truncate(places_max);
+        }
+        found.sort_unstable_by(rank);
+        let places = found.into_iter().map(|(_, text, kind, territory, count)| PartialPlace {
+            text: text.to_string(),
+            kind,
+            territory: territory.clone(),
+            count: count.count,
+            located: count.located,
+            lat_sum: count.lat_sum,
+            lng_sum: count.lng_sum,
+        });
+        PartialSuggestions { places: places.collect() }
+    }
+
+    /// Bytes of everything.
+    pub(super) fn bytes(&self) -> usize {
+        let places = self.counts.from(|_| false).map(|(place, _)| place.bytes());
+        self.counts.bytes() + places.sum::<usize>()
+    }
 }
+
+/// A place in the order of answers.
+type Ranked<'a> = (Reverse<u64>, &'a Box<str>, PlaceKind, &'a Territory, &'a Count);
 
 #[expect(clippy::cast_possible_truncation, reason = "at most 180 degrees")]
 fn degree_units(degrees: f64) -> i64 {
@@ -156,33 +222,115 @@ impl IndexView {
     /// The places whose name begins with a prefix.
     #[must_use]
     pub fn suggest(&self, query: &SuggestQuery) -> PartialSuggestions {
-        let mut places: Vec<PartialPlace> = self
-            .places
-            .by_name
-            .from(query.prefix.as_str())
-            .take_while(|(name, _)| name.starts_with(&query.prefix))
-            .flat_map(|(_, of_name)| of_name.iter())
-            .map(|((kind, text, territory), count)| PartialPlace {
-                text: text.clone(),
-                kind: *kind,
-                territory: territory.clone(),
-                count: count.count,
-                located: count.located,
-                lat_sum: count.lat_sum,
-                lng_sum: count.lng_sum,
-            })
-            .collect();
-        if places.len() > PLACES_MAX {
-            places.sort_unstable_by(|a, b| {
-                (b.count, &a.text, a.kind, &a.territory).cmp(&(
-                    a.count,
-                    &b.text,
-                    b.kind,
-                    &b.territory,
-                ))
-            });
-            places.truncate(PLACES_MAX);
+        self.places.suggest(&query.prefix, PLACES_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TERRITORIES: [&str; 3] = ["IT:milano", "IT:lazio", "ES:madrid"];
+    const NAMES: [&str; 7] = ["Milano", "milano", "Milà", "Mil Anos", "Málaga", "Roma", "--"];
+
+    /// What a listing says: territory, city, neighbourhood, coordinates.
+    type Said = (usize, Option<usize>, Option<usize>, Option<(i32, i32)>);
+    type Counts = BTreeMap<(String, PlaceKind, Territory), (u64, u64, i64, i64)>;
+
+    fn said() -> impl Strategy<Value = Said> {
+        let name = || prop::option::of(0..NAMES.len());
+        let location = prop::option::of((-900_000_000..900_000_000, -1_800_000_000..1_800_000_000));
+        (0..TERRITORIES.len(), name(), name(), location)
+    }
+
+    fn territory(at: usize) -> Territory {
+        TERRITORIES[at].parse().unwrap()
+    }
+
+    fn count(places: &mut Places, said: &Said, counted_in: bool) {
+        let degrees = |units: i32| f64::from(units) / DEGREE_UNITS;
+        let row = RowPlaces {
+            territory: &territory(said.0),
+            city: said.1.map(|at| NAMES[at]),
+            neighborhood: said.2.map(|at| NAMES[at]),
+            location: said.3.map(|(lat, lng)| LatLng { lat: degrees(lat), lng: degrees(lng) }),
+        };
+        places.count(&row, counted_in);
+    }
+
+    fn scan(all: &[Said], prefix: &str) -> Vec<PartialPlace> {
+        let mut counts = Counts::new();
+        for (at, city, neighborhood, location) in all {
+            let territory = territory(*at);
+            let named = [
+                (PlaceKind::City, city.map(|at| NAMES[at].to_owned())),
+                (PlaceKind::Neighborhood, neighborhood.map(|at| NAMES[at].to_owned())),
+                (PlaceKind::Region, Some(territory.region.to_string())),
+            ];
+            for (kind, text) in named {
+                let folded = |text: &str| fold_words(text).join(" ");
+                let wanted = |text: &String| folded(text).starts_with(prefix) && text != "--";
+                if let Some(text) = text.filter(wanted) {
+                    let count = counts.entry((text, kind, territory.clone())).or_default();
+                    count.0 += 1;
+                    if let Some((lat, lng)) = location {
+                        count.1 += 1;
+                        count.2 += i64::from(*lat);
+                        count.3 += i64::from(*lng);
+                    }
+                }
+            }
         }
-        PartialSuggestions { places }
+        let place = |((text, kind, territory), (count, located, lat_sum, lng_sum))| PartialPlace {
+            text,
+            kind,
+            territory,
+            count,
+            located,
+            lat_sum,
+            lng_sum,
+        };
+        let mut places: Vec<_> = counts.into_iter().map(place).collect();
+        // Stable: the others stay in the order of text, kind and territory.
+        places.sort_by_key(|place| Reverse(place.count));
+        places
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn suggestions_equal_a_scan_at_every_version(
+            changes in prop::collection::vec((said(), any::<bool>(), any::<prop::sample::Index>()), 1..80),
+        ) {
+            let (mut places, mut all) = (Places::default(), Vec::new());
+            let mut versions = Vec::new();
+            for (said, coming, which) in changes {
+                if coming || all.is_empty() {
+                    count(&mut places, &said, true);
+                    all.push(said);
+                } else {
+                    let said = all.swap_remove(which.index(all.len()));
+                    count(&mut places, &said, false);
+                }
+                versions.push((places.clone(), all.clone()));
+            }
+            for (places, all) in &versions {
+                for prefix in ["", "mil", "mil a", "milano", "r", "x"] {
+                    let wanted = scan(all, prefix);
+                    prop_assert_eq!(&places.suggest(prefix, PLACES_MAX).places, &wanted);
+                    let most = &wanted[..wanted.len().min(3)];
+                    prop_assert_eq!(&places.suggest(prefix, 3).places, most);
+                }
+            }
+            for said in &all {
+                count(&mut places, said, false);
+            }
+            prop_assert_eq!(places.counts.from(|_| false).count(), 0);
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     LogPosition,
     index::{IndexView, Row, ShardIndex, SharedVec},
-    key::{KeyRange, ShardKey, hash_point},
+    key::{KeyRange, ShardKey, Space, hash_point},
     listing::{Listing, ListingVersion, Precedence, Status},
 };
 
@@ -272,6 +272,43 @@ impl ListingsState {
     pub(super) fn store(&mut self, row: Row, stored: Stored) {
         self.document_bytes += stored.document_bytes;
         self.stored.change(row, |slot| *slot = Some(Arc::new(stored)));
+    }
+
+    /// Divides the shard in two at a key: what lies at it and behind moves into a state of its own, which
+    /// is answered: listings, tombstones, and how far the feeds of its territories have been followed.
+    /// Documents stay where they are; both parts are as complete as the whole was. `None`, and nothing
+    /// is moved, if the key divides nothing: it lies outside the range or at its start.
+    ///
+    /// Costs what is moved, and a look at every tombstone.
+    #[must_use = "what is moved is nowhere else"]
+    pub fn cut(&mut self, at: &ShardKey) -> Option<Self> {
+        if !self.range.contains(at) || *at == self.range.start {
+            return None;
+        }
+        let range = KeyRange { start: at.clone(), end: self.range.end.replace(at.clone()) };
+        let (index, moved) = self.index.cut(&range);
+        let mut part = Self {
+            index,
+            tombstones: self.tombstones.cut(&range),
+            feeds: Arc::clone(&self.feeds),
+            complete: self.complete,
+            group_time_ms: self.group_time_ms,
+            ..Self::new(range)
+        };
+        for state in [&mut *self, &mut part] {
+            let Self { feeds, range, .. } = state;
+            Arc::make_mut(feeds).retain(|territory, _| {
+                KeyRange::territory(Space::Listings, territory).overlaps(range)
+            });
+        }
+        for (before, after) in moved {
+            if let Some(stored) = self.stored.change(before, Option::take).flatten() {
+                self.document_bytes = self.document_bytes.saturating_sub(stored.document_bytes);
+                part.document_bytes += stored.document_bytes;
+                part.stored.change(after, |slot| *slot = Some(stored));
+            }
+        }
+        Some(part)
     }
 
     fn advance(&mut self, feeds: &[FeedCursor]) {

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LogPosition, key::ShardKey, listing::ListingVersion};
+use crate::{
+    LogPosition,
+    key::{KeyRange, ShardKey},
+    listing::ListingVersion,
+};
 
 /// How long a tombstone is kept after its deletion, in milliseconds of group time: longer than the
 /// longest replay of a feed.
@@ -50,6 +54,17 @@ impl Tombstones {
         if let Some((id, tombstone)) = self.by_id.remove_entry(id) {
             self.by_time.remove(&(tombstone.at_ms, id));
         }
+    }
+
+    /// Moves the tombstones of a key range out.
+    pub(super) fn cut(&mut self, range: &KeyRange) -> Self {
+        let mut part = Self::default();
+        let of_range = |_: &String, tombstone: &mut Tombstone| range.contains(&tombstone.key);
+        for (id, tombstone) in self.by_id.extract_if(.., of_range) {
+            self.by_time.remove(&(tombstone.at_ms, id.clone()));
+            part.insert(&id, tombstone);
+        }
+        part
     }
 
     /// Group time at which the oldest one is due.

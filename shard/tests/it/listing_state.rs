@@ -3,8 +3,8 @@
 use hexpop_edge_config::codec;
 use hexpop_shard::{
     DeleteItem, DocRef, DocumentStore, FeedCursor, ItemOutcome, KeyRange, ListingRef, ListingsOp,
-    ListingsOutcome, ListingsState, LogPosition, MemoryDocuments, RestoreError, SnapshotError,
-    Space, TOMBSTONE_RETENTION_MS, UpsertItem,
+    ListingsOutcome, ListingsState, LogPosition, MemoryDocuments, RestoreError, ShardKey,
+    SnapshotError, Space, TOMBSTONE_RETENTION_MS, UpsertItem,
 };
 use serde_json::{Value, json};
 
@@ -313,4 +313,52 @@ fn applying_the_last_entry_again_changes_nothing() {
         assert_eq!(shard.state.hash(), hash, "{op:?}");
     }
     assert_eq!((shard.state.counts().total, shard.documents.len()), (0, 0));
+}
+
+#[test]
+fn a_cut_gives_each_part_what_lies_in_its_range() {
+    let whole = lived();
+    let keys = |lat: f64| market::parse(&listing("k", None, "Roma", lat)).key;
+    let mut bounds =
+        vec![keys(41.15), keys(41.0), keys(41.7), ShardKey::space_start(Space::Listings)];
+    bounds.push(KeyRange::territory(Space::Listings, &"IT:toscana".parse().unwrap()).start);
+    for at in bounds {
+        let mut left = lived();
+        let Some(right) = left.state.cut(&at) else {
+            assert_eq!(at, ShardKey::space_start(Space::Listings));
+            assert_eq!(left.state.hash(), whole.state.hash());
+            continue;
+        };
+        assert_eq!(left.state.range().end.as_ref(), Some(&at));
+        assert_eq!((&right.range().start, &right.range().end), (&at, &None));
+        for part in [&left.state, &right] {
+            assert!(part.is_complete());
+            assert_eq!(part.group_time_ms(), 7_000);
+            // The records name every listing's place, and are refused outside the range.
+            let written: Vec<_> =
+                part.snapshot_chunks(&whole.documents).collect::<Result<_, _>>().unwrap();
+            let mut documents = MemoryDocuments::default();
+            let again = ListingsState::restore(part.range().clone(), &written, &mut documents);
+            assert_eq!(again.unwrap().hash(), part.hash());
+        }
+        let sum = |of: fn(&ListingsState) -> u64| of(&left.state) + of(&right);
+        for of in [
+            |state: &ListingsState| state.counts().total,
+            |state: &ListingsState| state.counts().active,
+            |state: &ListingsState| state.counts().tombstones,
+            |state: &ListingsState| state.counts().document_bytes,
+        ] {
+            assert_eq!(sum(of), of(&whole.state), "{at}");
+        }
+        for (id, row) in whole.state.index().rows_after(None) {
+            let key = whole.state.index().shard_key(row).unwrap();
+            let (here, there) =
+                if key < at { (&left.state, &right) } else { (&right, &left.state) };
+            assert_eq!(here.get(&id), whole.state.get(&id), "{id}");
+            assert_eq!(there.get(&id), None, "{id}");
+        }
+        let has_feed = |state: &ListingsState| state.feeds().len();
+        let in_left = at > KeyRange::territory(Space::Listings, &"IT:lazio".parse().unwrap()).start;
+        assert_eq!(has_feed(&left.state), usize::from(in_left));
+    }
 }

@@ -6,6 +6,7 @@
     reason = "a test that goes wrong may panic, in its helper functions too"
 )]
 
+mod check;
 mod listing_parse;
 mod listing_state;
 mod market;

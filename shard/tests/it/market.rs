@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use hexpop_edge_config::{Epoch, ShardId};
 use hexpop_shard::{
     ClustersAnswer, IngestLine, KeyRange, Listing, ListingsOp, ListingsOutcome, ListingsState,
-    LogPosition, MapRequest, MemoryDocuments, Query, QueryError, SearchAnswer, SearchRequest,
-    SearchRules, ShardPart, ShardStamp, Space, SuggestRequest, UpsertItem, gather_clusters,
-    gather_search, gather_suggestions,
+    LogPosition, MapQuery, MapRequest, MemoryDocuments, Query, QueryError, SearchAnswer,
+    SearchRequest, SearchRules, ShardPart, ShardStamp, Space, SuggestQuery, SuggestRequest,
+    SuggestionsAnswer, UpsertItem, gather_clusters, gather_search, gather_suggestions,
 };
 use serde_json::Value;
 
@@ -81,15 +81,21 @@ pub(crate) fn answer(shards: &[Shard], query: &Query) -> SearchAnswer {
 pub(crate) fn clusters(shards: &[Shard], ask: &Value) -> Result<ClustersAnswer, QueryError> {
     let request =
         MapRequest::from_json(ask.to_string().as_bytes(), &SearchRules::default()).unwrap();
-    let parts = parts(shards, |shard| shard.state.view().clusters(&request.query));
-    gather_clusters(&request.query, parts, false)
+    map(shards, &request.query)
+}
+
+pub(crate) fn map(shards: &[Shard], query: &MapQuery) -> Result<ClustersAnswer, QueryError> {
+    gather_clusters(query, parts(shards, |shard| shard.state.view().clusters(query)), false)
 }
 
 pub(crate) fn suggest(shards: &[Shard], prefix: &str) -> Value {
     let ask = serde_json::json!({"q": prefix, "limit": 50});
     let request = SuggestRequest::from_json(ask.to_string().as_bytes()).unwrap();
-    let parts = parts(shards, |shard| shard.state.view().suggest(&request.query));
-    serde_json::to_value(gather_suggestions(&request.query, parts)).unwrap()
+    serde_json::to_value(places(shards, &request.query)).unwrap()
+}
+
+pub(crate) fn places(shards: &[Shard], query: &SuggestQuery) -> SuggestionsAnswer {
+    gather_suggestions(query, parts(shards, |shard| shard.state.view().suggest(query)))
 }
 
 /// Follows the cursors of a search to its end, at most `pages` pages; answers the hits, and all of

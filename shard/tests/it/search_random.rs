@@ -1,100 +1,10 @@
 //! Random listings and random questions of every kind, against a scan of the documents.
 
-use hexpop_shard::{Languages, MapRequest, ProblemPlace, SearchRequest, SearchRules};
+use hexpop_shard::{Languages, MapRequest, SearchRequest, SearchRules};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{market, oracle, random, seeded::Seeded, world::World};
-
-/// The resolution that the refusal of a map view must suggest.
-fn coarser(rows: &[oracle::Row], ask: &Value, limit: usize) -> Option<u64> {
-    let fits = |resolution: &u64| {
-        let mut ask = ask.clone();
-        ask["resolution"] = json!(resolution);
-        oracle::clusters(rows, &ask).len() <= limit
-    };
-    (3..ask["resolution"].as_u64().unwrap()).rev().find(fits)
-}
-
-fn check_search(world: &World, rows: &[oracle::Row], ask: &Value) -> Result<(), TestCaseError> {
-    let expected = oracle::search(rows, ask);
-    let (seen, first) = market::walk(&world.shards, ask, usize::MAX);
-    let wanted: Vec<_> = expected.rows.iter().map(|hit| hit.row.id.as_str()).collect();
-    prop_assert_eq!(market::ids(&seen), wanted, "{}", ask);
-    prop_assert_eq!(&first["pagination"]["total"], &json!(expected.rows.len()));
-    prop_assert!(
-        oracle::close(&first["facets"], &expected.facets),
-        "{}\n{}\n{}",
-        ask,
-        first["facets"],
-        expected.facets
-    );
-    for (hit, wanted) in seen.iter().zip(&expected.rows) {
-        let distance = hit.get("distanceKm").and_then(Value::as_f64);
-        prop_assert_eq!(distance.is_some(), wanted.distance.is_some(), "{}", ask);
-        prop_assert!((distance.unwrap_or(0.0) - wanted.distance.unwrap_or(0.0)).abs() < 1e-6);
-        prop_assert_eq!(hit.get("score").cloned(), wanted.score.map(|score| json!(score)));
-    }
-    Ok(())
-}
-
-fn check_map(world: &World, rows: &[oracle::Row], ask: &Value) -> Result<(), TestCaseError> {
-    let expected = oracle::clusters(rows, ask);
-    let limit = ask.get("limit").and_then(Value::as_u64).unwrap_or(2_000) as usize;
-    let answer = match market::clusters(&world.shards, ask) {
-        Ok(answer) => answer,
-        Err(error) => {
-            prop_assert!(expected.len() > limit, "{}: {:?}", ask, error);
-            prop_assert_eq!(error.kind.status(), 422);
-            prop_assert_eq!(
-                &error.problems[0].place,
-                &ProblemPlace::Pointer("#/resolution".into())
-            );
-            let hint = match coarser(rows, ask, limit) {
-                Some(resolution) => format!("ask for resolution {resolution},"),
-                None => "ask for a smaller area,".to_owned(),
-            };
-            prop_assert!(error.detail().contains(&hint), "{}: {:?}, not {}", ask, error, hint);
-            return Ok(());
-        }
-    };
-    let answer = serde_json::to_value(answer).unwrap();
-    let cells = answer["cells"].as_array().unwrap();
-    prop_assert_eq!(cells.len(), expected.len(), "{}", ask);
-    prop_assert!(cells.len() <= limit, "{}", ask);
-    for cell in cells {
-        let word = |name: &str| cell.get(name).map(|it| it.as_str().unwrap().to_owned());
-        let key = (word("h3").unwrap(), word("currency"), word("period"));
-        let (count, avg, median) = expected[&key];
-        let of = |name: &str| cell.get(name).cloned().unwrap_or_default();
-        prop_assert_eq!(&cell["count"], &json!(count));
-        prop_assert!(oracle::close(&json!(avg), &of("avgPrice")), "{} {:?}", cell, avg);
-        prop_assert!(oracle::close(&json!(median), &of("medianPrice")), "{} {:?}", cell, median);
-    }
-    let counts: Vec<_> = cells.iter().map(|cell| cell["count"].as_u64().unwrap()).collect();
-    prop_assert!(counts.is_sorted_by(|a, b| a >= b));
-    Ok(())
-}
-
-fn check_suggestions(world: &World, rows: &[oracle::Row]) -> Result<(), TestCaseError> {
-    for prefix in ["m", "mala", "LOD", "gracia n", "sao", "lo", "x"] {
-        let answer = market::suggest(&world.shards, prefix);
-        let expected: Vec<Value> = oracle::suggest(rows, prefix)
-            .into_iter()
-            .map(|(text, kind, territory, count, center)| {
-                let mut it =
-                    json!({"text": text, "kind": kind, "territory": territory, "count": count});
-                if let Some((lat, lng)) = center {
-                    it["center"] = json!({"lat": lat, "lng": lng});
-                }
-                it
-            })
-            .collect();
-        let same = oracle::close(&answer["suggestions"], &json!(expected));
-        prop_assert!(same, "{} {:?}", answer, expected);
-    }
-    Ok(())
-}
+use crate::{check, market, oracle, random, seeded::Seeded, world::World};
 
 /// 200 cases, or as many as `PROPTEST_CASES` says.
 fn config() -> ProptestConfig {
@@ -108,13 +18,13 @@ fn config() -> ProptestConfig {
 
 /// What small shards never see: subtrees that are passed over, and subtrees that are taken whole.
 #[test]
-fn large_shards_answer_as_a_scan_does() -> Result<(), TestCaseError> {
+fn large_shards_answer_as_a_scan_does() {
     for (number, listings, steps) in [(1, 3_000, 1_500), (2, 3_000, 0), (3, 24_000, 300)] {
         let mut seed = Seeded(number);
         let world = World::large(&mut seed, listings, steps);
         let (rows, ids) = (world.rows(), world.ids());
         for _ in 0..60 {
-            check_search(&world, &rows, &random::question(&mut seed, &ids))?;
+            check::search(&world, &rows, &random::question(&mut seed, &ids));
         }
         // Nothing but one condition, so that much is found.
         for name in ["query", "geoFilter", "priceMin", "amenities", "territories", "none"] {
@@ -125,14 +35,13 @@ fn large_shards_answer_as_a_scan_does() -> Result<(), TestCaseError> {
             let kept = ["listingType", "facets", "facetMode", "limit", name];
             let ask_fields = ask.as_object_mut().unwrap();
             ask_fields.retain(|field, _| kept.contains(&field.as_str()));
-            check_search(&world, &rows, &ask)?;
+            check::search(&world, &rows, &ask);
         }
         for _ in 0..20 {
-            check_map(&world, &rows, &random::map(&mut seed, &ids))?;
+            check::map(&world, &rows, &random::map(&mut seed, &ids));
         }
-        check_suggestions(&world, &rows)?;
+        check::suggestions(&world, &rows);
     }
-    Ok(())
 }
 
 proptest! {
@@ -144,7 +53,7 @@ proptest! {
         let mut world = World::new(&mut seed, 70);
         for _ in 0..12 {
             let (rows, ids) = (world.rows(), world.ids());
-            check_search(&world, &rows, &random::question(&mut seed, &ids))?;
+            check::search(&world, &rows, &random::question(&mut seed, &ids));
             for _ in 0..seed.below(6) {
                 world.step(&mut seed);
             }
@@ -161,12 +70,12 @@ proptest! {
             if seed.chance(40) {
                 ask["limit"] = json!(1 + seed.below(8));
             }
-            check_map(&world, &rows, &ask)?;
+            check::map(&world, &rows, &ask);
             for _ in 0..seed.below(10) {
                 world.step(&mut seed);
             }
         }
-        check_suggestions(&world, &world.rows())?;
+        check::suggestions(&world, &world.rows());
     }
 
     /// While listings come and go, those that stay as they are come once each, and every page is

@@ -73,8 +73,8 @@ impl Default for Dictionary {
 impl Dictionary {
     /// Words.
     #[cfg(test)]
-    pub(super) const fn len(&self) -> usize {
-        self.codes.len()
+    pub(super) fn len(&self) -> usize {
+        self.codes.from(|_| false).count()
     }
 
     /// One more than the greatest code ever used.
@@ -138,6 +138,11 @@ impl Dictionary {
         }
     }
 
+    /// The word of a code.
+    pub(super) fn word(&self, code: u32) -> Option<&str> {
+        self.entry(code).map(|entry| entry.word.as_str())
+    }
+
     fn entry(&self, code: u32) -> Option<&Entry> {
         match self.slots.get(code)? {
             Slot::Used(entry) => Some(entry),
@@ -149,7 +154,7 @@ impl Dictionary {
     pub(super) fn find(&self, word: &str, is_prefix: bool) -> Vec<Found<'_>> {
         let (key, mut found) = (Word::from(word), Vec::new());
         if is_prefix {
-            let beginning = self.codes.from(&key);
+            let beginning = self.codes.from(|it| *it < key);
             for (longer, code) in
                 beginning.take_while(|(it, _)| it.as_bytes().starts_with(word.as_bytes()))
             {

@@ -88,6 +88,8 @@ pub(super) struct Piles {
     last: usize,
     /// By code of the price group.
     open: Vec<(Option<u32>, Pile)>,
+    /// Lists of amounts that have grown and are empty again.
+    spare: Vec<Vec<f64>>,
     closed: Vec<(u64, Option<u32>, Pile)>,
 }
 
@@ -101,7 +103,8 @@ impl Piles {
         // Mostly the next row is of the group of the row before.
         if self.open.get(self.last).is_none_or(|(it, _)| *it != group) {
             self.last = self.open.iter().position(|(it, _)| *it == group).unwrap_or_else(|| {
-                self.open.push((group, Pile::default()));
+                let amounts = self.spare.pop().unwrap_or_default();
+                self.open.push((group, Pile { amounts, ..Pile::default() }));
                 self.open.len() - 1
             });
         }
@@ -131,14 +134,19 @@ impl Piles {
 
     fn close(&mut self) {
         let cell = self.cell;
-        let open = self.open.drain(..).map(|(group, pile)| (cell, group, pile));
-        self.closed.extend(open);
+        for (group, pile) in self.open.drain(..) {
+            // The list that grew is of use to the next cell, and this one needs no more than its length.
+            let mut grown = pile.amounts;
+            self.closed.push((cell, group, Pile { amounts: grown.clone(), ..pile }));
+            grown.clear();
+            self.spare.push(grown);
+        }
     }
 }
 
 /// The cell of the first of some rows, if that has one, and how many rows from there on share it.
 fn first_cell(leaf: &RowLeaf, places: &[u16], resolution: u8) -> Option<(Option<u64>, usize)> {
-    let own = |at: &u16| leaf.cells.get(usize::from(*at)).copied().unwrap_or_default();
+    let own = |at: &u16| leaf.cells.get(usize::from(*at));
     let shown = |own: u64| (own != 0).then(|| Cell::from_known(own).ancestor(resolution).raw());
     let mut last = own(places.first()?);
     let cell = shown(last);
@@ -182,8 +190,12 @@ impl IndexView {
             self.add_cells(&filter, query, &mut piles);
         } else {
             let selection = self.select(filter);
-            selection
-                .for_each_leaf(|leaf, mask| add_rows(&mut piles, leaf, &mask, query.resolution));
+            selection.for_each_leaf(|leaf, mask| {
+                leaf.groups.fetch();
+                leaf.amount.fetch();
+                leaf.cells.fetch();
+                add_rows(&mut piles, leaf, &mask, query.resolution);
+            });
         }
         piles.close();
         PartialClusters { cells: self.cells_of(piles.closed, &query.amounts) }

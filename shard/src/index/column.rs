@@ -4,6 +4,7 @@
 //! the column into a wider one. Whatever a value is, a column holds whole numbers in its place, whose
 //! order is that of the values, so that comparing a column is a loop over whole numbers.
 
+mod cells;
 mod codes;
 mod numbers;
 mod packed;
@@ -11,6 +12,7 @@ mod texts;
 mod times;
 
 pub(super) use self::{
+    cells::{Cells, cell_of, own_bits},
     codes::{CodeSet, Codes, bloom},
     numbers::Numbers,
     texts::Texts,

@@ -45,6 +45,9 @@ impl Asked {
 /// Numbers of bedrooms that are counted by place, from 0.
 const FEW_BEDROOMS: usize = 16;
 
+/// With so many rows of a leaf to count, most lines of its columns are needed.
+const FETCHED_FROM: usize = 16;
+
 /// Counts by code, one more than the code; 0 = none.
 type ByCode = Vec<u32>;
 
@@ -173,6 +176,23 @@ impl<'q> Counts<'q> {
         }
     }
 
+    /// Fetches the columns that are counted.
+    fn fetch(&self, leaf: &RowLeaf) {
+        if self.asked.bedrooms {
+            leaf.bedrooms.fetch();
+        }
+        if self.asked.neighborhoods {
+            leaf.neighborhoods.fetch();
+        }
+        if self.asked.energy {
+            leaf.energy.fetch();
+        }
+        if self.asked.prices {
+            leaf.groups.fetch();
+            leaf.amount.fetch();
+        }
+    }
+
     fn note_bedrooms(&mut self, number: f64) {
         #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, then is undone")]
         #[expect(clippy::cast_sign_loss, reason = "likewise")]
@@ -195,6 +215,9 @@ impl<'q> Counts<'q> {
         }
         if ranges_only {
             return;
+        }
+        if places.len() >= FETCHED_FROM {
+            self.fetch(leaf);
         }
         if self.asked.properties {
             leaf.each_property(&mask, |number| {

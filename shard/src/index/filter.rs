@@ -166,6 +166,7 @@ impl<'a> Filter<'a> {
             && self.published_from.is_none()
             && !self.has_words
             && self.rows.is_none()
+            && !self.impossible
     }
 
     /// What the rows within some bounds can contribute. `inside` says that they are known to be inside

@@ -16,7 +16,7 @@ pub(super) use self::{
 };
 use super::{
     Row,
-    column::{Codes, Numbers, Texts, Times},
+    column::{Cells, Codes, Numbers, Texts, Times},
     mask::{Mask, Planes, ROWS_MAX},
     tally::Amounts,
     zone::Facts,
@@ -33,7 +33,7 @@ pub(super) struct RowLeaf {
     properties: Planes<PROPERTY_BITS>,
     pub(super) rows: Vec<Row>,
     territories: Codes,
-    pub(super) cells: Vec<u64>,
+    pub(super) cells: Cells,
     pub(super) groups: Codes,
     pub(super) energy: Codes,
     cities: Codes,
@@ -52,8 +52,8 @@ pub(super) struct RowLeaf {
 impl RowLeaf {
     /// The key of the row at a place.
     pub(super) fn key(&self, at: usize) -> Option<RowKey> {
-        let (row, cell) = (*self.rows.get(at)?, *self.cells.get(at)?);
-        Some(RowKey { territory: self.territory(at)?, cell, row })
+        let row = *self.rows.get(at)?;
+        Some(RowKey { territory: self.territory(at)?, cell: self.cells.get(at), row })
     }
 
     /// The keys of all rows.
@@ -231,7 +231,7 @@ impl RowLeaf {
     /// Bytes on the heap by part: what identifies rows, and their columns.
     pub(super) fn bytes(&self) -> (usize, usize) {
         let identity = self.rows.capacity() * 4
-            + self.cells.capacity() * 8
+            + self.cells.bytes()
             + self.territories.bytes()
             + self.ids.bytes();
         let codes = [&self.groups, &self.energy, &self.cities, &self.neighborhoods];

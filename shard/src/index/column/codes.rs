@@ -80,6 +80,12 @@ impl Codes {
         });
     }
 
+    /// Fetches the column from memory at once.
+    #[inline]
+    pub(in crate::index) fn fetch(&self) {
+        self.0.fetch();
+    }
+
     /// Bytes on the heap.
     pub(in crate::index) const fn bytes(&self) -> usize {
         self.0.bytes()

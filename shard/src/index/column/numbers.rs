@@ -145,6 +145,12 @@ impl Numbers {
         }
     }
 
+    /// Fetches the column from memory at once.
+    #[inline]
+    pub(in crate::index) fn fetch(&self) {
+        self.packed.fetch();
+    }
+
     /// Bytes on the heap.
     pub(in crate::index) const fn bytes(&self) -> usize {
         self.packed.bytes()

@@ -18,7 +18,7 @@ impl RowLeaf {
     fn insert(&mut self, at: usize, key: &RowKey, values: &Values) {
         let len = self.rows.len();
         insert(&mut self.rows, at, key.row);
-        insert(&mut self.cells, at, key.cell);
+        self.cells.insert(at, len, key.cell);
         self.kinds.insert(at, values.kind.0);
         self.properties.insert(at, values.property);
         self.amenities.insert(at, values.amenities, &values.more_amenities);
@@ -42,7 +42,7 @@ impl RowLeaf {
             return;
         }
         remove(&mut self.rows, at);
-        remove(&mut self.cells, at);
+        self.cells.remove(at);
         self.kinds.remove(at);
         self.properties.remove(at);
         self.amenities.remove(at);
@@ -120,7 +120,7 @@ impl tree::Leaf for RowLeaf {
             properties: self.properties.split_off(at),
             rows: split_off(&mut self.rows, at),
             territories: self.territories.split_off(at),
-            cells: split_off(&mut self.cells, at),
+            cells: self.cells.split_off(at, len),
             groups: self.groups.split_off(at),
             energy: self.energy.split_off(at),
             cities: self.cities.split_off(at),

@@ -1,6 +1,9 @@
 //! What rows are sorted by.
 
-use super::super::Row;
+use super::super::{
+    Row,
+    column::{cell_of, own_bits},
+};
 
 /// The territory's code, the H3 cell (0 = no coordinates), the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -10,19 +13,13 @@ pub(in crate::index) struct RowKey {
     pub(in crate::index) row: Row,
 }
 
-/// What all H3 cells of the resolution of keys have in common: mode, resolution, unused digits.
-const CELL_BITS: u64 = (1 << 59) | (9 << 52) | CELL_UNUSED;
-const CELL_SHIFT: u32 = 18;
-const CELL_UNUSED: u64 = (1 << CELL_SHIFT) - 1;
-/// Base cell and nine digits.
-const CELL_OWN: u64 = (1 << 34) - 1;
 const TERRITORY_BITS: u32 = 29;
 
 impl RowKey {
     /// Territory and cell in one word: 34 bits of the cell, one bit that says that there is one, and
     /// one more than the territory's code in 29 bits.
     pub(in crate::index) const fn packed(self) -> u64 {
-        let own = (self.cell >> CELL_SHIFT) & CELL_OWN;
+        let own = own_bits(self.cell);
         let located = (self.cell != 0) as u64;
         (own << (TERRITORY_BITS + 1)) | (located << TERRITORY_BITS) | (self.territory as u64 + 1)
     }
@@ -33,7 +30,7 @@ impl RowKey {
             u32::try_from((packed & ((1 << TERRITORY_BITS) - 1)).checked_sub(1)?).ok()?;
         let located = packed >> TERRITORY_BITS & 1 == 1;
         let own = packed >> (TERRITORY_BITS + 1);
-        let cell = if located { (own << CELL_SHIFT) | CELL_BITS } else { 0 };
+        let cell = if located { cell_of(own) } else { 0 };
         Some(Self { territory, cell, row })
     }
 }
@@ -47,7 +44,7 @@ mod tests {
     fn keys_come_back_from_one_word() {
         let places = [(45.4726, 9.186), (-89.9, 10.0), (89.99, -170.0), (0.0, 0.0), (64.0, 10.5)];
         let cells = places.map(|(lat, lng)| Cell::at(LatLng { lat, lng }).unwrap().raw());
-        for cell in cells.into_iter().chain([0, CELL_BITS]) {
+        for cell in cells.into_iter().chain([0, cell_of(0)]) {
             for territory in [0, 1, 500_000_000] {
                 let key = RowKey { territory, cell, row: 7 };
                 assert_eq!(RowKey::unpacked(key.packed(), 7), Some(key));

@@ -109,12 +109,10 @@ pub struct Violation {
     pub key: String,
     /// Which promise.
     pub kind: ViolationKind,
-    /// What happened, in a sentence.
-    pub story: String,
     /// The operations that cannot all be true, by start; see [`Role`].
     pub witness: Vec<Witness>,
-    /// Other writes of the key: each was allowed to take effect or not, as often as it likes within its own time,
-    /// and that explains nothing.
+    /// Other writes of the key: each was allowed to take effect or not, as often as it likes within
+    /// its own time, and that explains nothing.
     pub others: usize,
 }
 
@@ -190,6 +188,29 @@ impl ViolationKind {
             Self::StalenessBound => "staleness-bound",
             Self::SessionGuarantee => "session-guarantee",
             Self::NotLinearizable => "not-linearizable",
+        }
+    }
+}
+
+impl ViolationKind {
+    /// What it means, in a sentence without an end.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::NeverWritten => "a read found a value that no operation wrote",
+            Self::RefusedSeen => "a write that was refused took effect",
+            Self::FromTheFuture => "a read found a value before anyone wrote it",
+            Self::StalenessClaim => "an answer calls itself older than the read allowed",
+            Self::TwoWinners => "conditional writes succeeded that exclude each other",
+            Self::LostWrite => "a write that was acknowledged is not there",
+            Self::Resurrected => "a value came back after it was gone",
+            Self::EarlyExpiry => "a session ended before its time to live",
+            Self::LateExpiry => "a session was answered after its time to live",
+            Self::StaleRead => "a read found a value that was no longer current",
+            Self::VersionWentBack => "a listing went back to an older version",
+            Self::StalenessBound => "a read found what was older than it allowed",
+            Self::SessionGuarantee => "a read did not include what its token stands for",
+            Self::NotLinearizable => "no order of the operations explains all answers",
         }
     }
 }

@@ -245,7 +245,7 @@ impl Enumeration<'_> {
         };
         let writer = stored.writer;
         let named = world.named.iter().find(|(named, _version)| *named == writer);
-        match stored.version.as_ref().or(named.map(|(_named, version)| version)) {
+        match stored.version.as_ref().or_else(|| Some(&named?.1)) {
             Some(own) => own != version,
             None => {
                 if self.is_told(version) {

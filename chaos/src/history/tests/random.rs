@@ -10,7 +10,7 @@ use super::{
 const SEEDS: u64 = 20_000;
 
 /// `SplitMix64`.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
     fn below(&mut self, end: u64) -> u64 {
@@ -40,17 +40,17 @@ struct Truth {
 
 /// How a history is made.
 #[derive(Clone, Copy)]
-struct Shape {
-    operations: u64,
+pub(super) struct Shape {
+    pub(super) operations: u64,
     /// Whether sessions expire.
-    mortal: bool,
-    tokens: bool,
-    positions: bool,
-    slack: bool,
+    pub(super) mortal: bool,
+    pub(super) tokens: bool,
+    pub(super) positions: bool,
+    pub(super) slack: bool,
 }
 
 /// A history of one session as it could have been: each operation takes effect at one moment.
-fn make(dice: &mut Dice, shape: Shape) -> History {
+pub(super) fn make(dice: &mut Dice, shape: Shape) -> History {
     let bound_ms = dice.below(3);
     let head = Head {
         clock_bound_ms: bound_ms,
@@ -85,15 +85,10 @@ fn make(dice: &mut Dice, shape: Shape) -> History {
         })
         .collect();
     moments.sort_by_key(|(moment, _operation)| *moment);
-    let mut truth: Option<Truth> = None;
-    let mut versions: Vec<String> = vec!["never".into()];
-    let mut changes = 0;
+    let versions = vec!["never".into()];
+    let mut world = World { dice, shape, bound_ms, truth: None, versions, changes: 0 };
     for (moment, operation) in &mut moments {
-        if truth.as_ref().is_some_and(|one| one.ends_ms <= *moment) {
-            truth = None;
-            changes += 1;
-        }
-        happen(dice, shape, *moment, operation, &mut truth, &mut versions, &mut changes, bound_ms);
+        world.happen(*moment, operation);
     }
     if shape.tokens {
         send_tokens(dice, &mut moments);
@@ -137,109 +132,133 @@ fn ask(dice: &mut Dice, shape: Shape, number: u64) -> Action {
     }
 }
 
-/// Lets an operation take effect, and writes down its answer.
-#[expect(clippy::too_many_arguments, reason = "all that is in the world of a test")]
-fn happen(
-    dice: &mut Dice,
+/// The world that a right history is a record of.
+struct World<'a> {
+    dice: &'a mut Dice,
     shape: Shape,
-    moment: u64,
-    operation: &mut Operation,
-    truth: &mut Option<Truth>,
-    versions: &mut Vec<String>,
-    changes: &mut u64,
     bound_ms: u64,
-) {
-    let is_unknown = operation.outcome == Outcome::Unknown;
-    let start_ms = operation.start_us / 1_000;
-    let stamp = start_ms + dice.below(moment.max(start_ms) - start_ms + 1);
-    let early = dice.below(bound_ms + 1);
-    let tells = dice.one_in(2);
-    if let Action::Put { condition: Some(Condition::Version(version)), .. }
-    | Action::Delete { condition: Some(Condition::Version(version)), .. } = &mut operation.action
-    {
-        *version = dice.of(versions).cloned().unwrap();
-    }
-    let meets = |condition: &Option<Condition>| match condition {
-        None => true,
-        Some(Condition::Exists) => truth.is_some(),
-        Some(Condition::Version(version)) => {
-            truth.as_ref().is_some_and(|one| one.version == *version)
+    truth: Option<Truth>,
+    /// All versions that were told.
+    versions: Vec<String>,
+    /// How often something changed.
+    changes: u64,
+}
+
+impl World<'_> {
+    /// Lets an operation take effect at `moment`, and writes down its answer.
+    fn happen(&mut self, moment: u64, operation: &mut Operation) {
+        if self.truth.as_ref().is_some_and(|one| one.ends_ms <= moment) {
+            self.truth = None;
+            self.changes += 1;
         }
-    };
-    let mut answer = Answer { staleness_ms: operation.answer.staleness_ms, ..Answer::default() };
-    let mut outcome = Outcome::Ok;
-    let before = *changes;
-    match &operation.action {
-        Action::Create { write, .. } | Action::Put { write, .. } => {
-            let met = match &operation.action {
-                Action::Put { condition, .. } => meets(condition),
-                _ => truth.is_none(),
-            };
-            if met {
-                *changes += 1;
-                let version = format!("v{changes}");
-                answer.created = tells.then_some(truth.is_none());
-                if !is_unknown && dice.one_in(2) {
-                    answer.version = Some(version.clone());
-                    versions.push(version.clone());
-                }
-                let ends_ms = write.ttl_ms.map_or(u64::MAX, |ms| stamp + ms.saturating_sub(early));
-                let ends_ms = ends_ms.max(moment);
-                *truth = Some(Truth { write: write.clone(), version, ends_ms });
-            } else {
-                outcome = Outcome::Conflict;
+        self.choose_version(operation);
+        let before = self.changes;
+        let mut answer =
+            Answer { staleness_ms: operation.answer.staleness_ms, ..Answer::default() };
+        let outcome = match &operation.action {
+            Action::Create { .. } | Action::Put { .. } => self.put(moment, operation, &mut answer),
+            Action::Delete { condition, .. } => self.delete(condition.as_ref()),
+            Action::Touch { .. } => self.touch(moment, operation),
+            Action::EraseUser { user } => {
+                let erased = self.truth.take_if(|one| one.write.user.as_ref() == Some(user));
+                self.changes += u64::from(erased.is_some());
+                Outcome::Ok
             }
+            Action::Read { .. } => self.read(&mut answer),
+            other => panic!("{other:?} is not made here"),
+        };
+        if operation.outcome == Outcome::Unknown {
+            return;
         }
-        Action::Delete { condition, .. } => {
-            outcome = match (truth.is_some(), meets(condition)) {
-                (_, false) => Outcome::Conflict,
-                (true, true) => Outcome::Ok,
-                (false, true) => Outcome::NotFound,
-            };
-            if outcome == Outcome::Ok {
-                *truth = None;
-                *changes += 1;
-            }
+        answer.token = self.shape.tokens.then(|| format!("t{}", self.changes));
+        // Only what changed something has a place of its own in the log.
+        let is_sight = oracle::is_read(operation) || outcome != Outcome::Ok;
+        if self.shape.positions && (is_sight || self.changes > before) {
+            answer.position = Some(Position { shard: 1, index: self.changes });
         }
-        Action::Touch { .. } => match truth {
-            Some(one) if one.write.sliding => {
-                let ends_ms =
-                    one.write.ttl_ms.map_or(u64::MAX, |ms| stamp + ms.saturating_sub(early));
-                one.ends_ms = one.ends_ms.max(ends_ms);
-            }
-            Some(_) => {}
-            None => outcome = Outcome::NotFound,
-        },
-        Action::EraseUser { user } => {
-            if truth.take_if(|one| one.write.user.as_ref() == Some(user)).is_some() {
-                *changes += 1;
-            }
-        }
-        Action::Read { .. } => match truth {
-            Some(one) => {
-                answer.value = Some(one.write.value.clone());
-                if tells {
-                    answer.version = Some(one.version.clone());
-                    versions.push(one.version.clone());
-                }
-            }
-            None => outcome = Outcome::NotFound,
-        },
-        other => panic!("{other:?} is not made here"),
-    }
-    if shape.tokens {
-        answer.token = Some(format!("t{changes}"));
-    }
-    // Only what changed something has a place of its own in the log.
-    let is_sight = oracle::is_read(operation) || outcome != Outcome::Ok;
-    if shape.positions && (is_sight || *changes > before) {
-        answer.position = Some(Position { shard: 1, index: *changes });
-    }
-    if is_unknown {
-        operation.answer = Answer::default();
-    } else {
         operation.answer = answer;
         operation.outcome = outcome;
+    }
+
+    /// A conditional write asks for some version that was told.
+    fn choose_version(&mut self, operation: &mut Operation) {
+        if let Action::Put { condition: Some(Condition::Version(version)), .. }
+        | Action::Delete { condition: Some(Condition::Version(version)), .. } =
+            &mut operation.action
+        {
+            *version = self.dice.of(&self.versions).cloned().unwrap();
+        }
+    }
+
+    fn meets(&self, condition: Option<&Condition>) -> bool {
+        match condition {
+            None => true,
+            Some(Condition::Exists) => self.truth.is_some(),
+            Some(Condition::Version(version)) => {
+                self.truth.as_ref().is_some_and(|one| one.version == *version)
+            }
+        }
+    }
+
+    /// The end of a life that was renewed by an operation: the leader stamps it between call and
+    /// effect, and its clock may run ahead later.
+    fn end_of(&mut self, moment: u64, operation: &Operation, write: &Write) -> u64 {
+        let start = operation.start_us / 1_000;
+        let stamp = start + self.dice.below(moment.max(start) - start + 1);
+        let early = self.dice.below(self.bound_ms + 1);
+        write.ttl_ms.map_or(u64::MAX, |ms| stamp + ms.saturating_sub(early))
+    }
+
+    fn put(&mut self, moment: u64, operation: &Operation, answer: &mut Answer) -> Outcome {
+        let (write, met) = match &operation.action {
+            Action::Put { write, condition, .. } => (write, self.meets(condition.as_ref())),
+            Action::Create { write, .. } => (write, self.truth.is_none()),
+            other => panic!("{other:?} writes nothing"),
+        };
+        if !met {
+            return Outcome::Conflict;
+        }
+        self.changes += 1;
+        let version = format!("v{}", self.changes);
+        let is_put = matches!(operation.action, Action::Put { .. });
+        answer.created = (is_put && self.dice.one_in(2)).then_some(self.truth.is_none());
+        if operation.outcome != Outcome::Unknown && self.dice.one_in(2) {
+            answer.version = Some(version.clone());
+            self.versions.push(version.clone());
+        }
+        let ends_ms = self.end_of(moment, operation, write).max(moment);
+        self.truth = Some(Truth { write: write.clone(), version, ends_ms });
+        Outcome::Ok
+    }
+
+    fn delete(&mut self, condition: Option<&Condition>) -> Outcome {
+        if !self.meets(condition) {
+            return Outcome::Conflict;
+        }
+        if self.truth.take().is_none() {
+            return Outcome::NotFound;
+        }
+        self.changes += 1;
+        Outcome::Ok
+    }
+
+    fn touch(&mut self, moment: u64, operation: &Operation) -> Outcome {
+        let Some(mut one) = self.truth.take() else { return Outcome::NotFound };
+        if one.write.sliding {
+            one.ends_ms = one.ends_ms.max(self.end_of(moment, operation, &one.write));
+        }
+        self.truth = Some(one);
+        Outcome::Ok
+    }
+
+    fn read(&mut self, answer: &mut Answer) -> Outcome {
+        let Some(one) = &self.truth else { return Outcome::NotFound };
+        answer.value = Some(one.write.value.clone());
+        if self.dice.one_in(2) {
+            answer.version = Some(one.version.clone());
+            self.versions.push(one.version.clone());
+        }
+        Outcome::Ok
     }
 }
 
@@ -289,7 +308,7 @@ fn spoil(dice: &mut Dice, history: &mut History) {
         3 => one.start_us = one.start_us.saturating_sub(dice.below(8) * 1_000),
         4 if is_read => one.sent_token = dice.of(&tokens).cloned(),
         5 if is_read && one.outcome == Outcome::Ok => {
-            one.answer.version = dice.of(&versions).cloned()
+            one.answer.version = dice.of(&versions).cloned();
         }
         _ if one.end_us.is_some() => {
             let length = one.end_us.unwrap() - one.start_us;

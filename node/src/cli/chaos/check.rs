@@ -323,6 +323,48 @@ mod tests {
         assert_eq!(json["violations"][0]["key"], "it-lazio.s");
     }
 
+    /// Two crates that cannot import each other write and read one format.
+    #[test]
+    fn what_the_load_generator_records_can_be_checked() {
+        use hexpop_bench::{History, HistoryHead, Kind, Known, Ledger, Record};
+
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let head = HistoryHead {
+            schema: HistoryHead::SCHEMA.to_owned(),
+            started_at: "2026-01-01T00:00:00Z".to_owned(),
+            ttl_ms: 60_000,
+        };
+        let history = History::begin(Box::new(file.reopen().unwrap()), &head).unwrap();
+        let call = |kind, start_us, value, outcome| Record {
+            kind,
+            client: 3,
+            start_us,
+            end_us: start_us + 5,
+            key: "it-lazio.s".to_owned(),
+            value,
+            outcome,
+            version: (outcome == Known::Ok).then(|| "17-3-1".to_owned()),
+            created: (kind == Kind::Put && outcome == Known::Ok).then_some(true),
+        };
+        for record in [
+            call(Kind::Read, 0, None, Known::NotFound),
+            call(Kind::Put, 10, Some(1), Known::Ok),
+            call(Kind::Put, 20, Some(2), Known::Unknown),
+            call(Kind::Put, 30, Some(3), Known::Refused),
+            call(Kind::Read, 40, None, Known::Unknown),
+            call(Kind::Read, 50, Some(1), Known::Ok),
+        ] {
+            history.record(&record);
+        }
+        history.finish().unwrap();
+        let text = std::fs::read(file.path()).unwrap();
+        let recording = read(text.as_slice()).unwrap();
+        assert_eq!(recording.history.operations.len(), 6);
+        assert_eq!(recording.history.head.ttl_ms, Some(60_000));
+        assert_eq!(checked(file.path()), (0, String::new()));
+        assert_eq!(Ledger::read(text.as_slice()).unwrap().acknowledged(), 1);
+    }
+
     #[test]
     fn compressed_files_are_read() {
         let mut path = tempfile::Builder::new().suffix(".gz").tempfile().unwrap();

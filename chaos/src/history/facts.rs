@@ -78,6 +78,14 @@ impl Fact {
         }
     }
 
+    /// The version that it saw, needs, or did not find.
+    pub(super) const fn told_version(&self) -> Option<u32> {
+        match self.deed {
+            Deed::See(Sight::NotVersion(version)) => Some(version),
+            _ => self.seen_version(),
+        }
+    }
+
     /// The value that it writes.
     pub(super) const fn written_value(&self) -> Option<u32> {
         match self.deed {

@@ -10,7 +10,7 @@ const ABSENT: u32 = u32::MAX;
 const UNKNOWN: u32 = u32::MAX - 1;
 
 /// What an operation does to its key, or sees of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Deed {
     /// It sees, and changes nothing.
     See(Sight),
@@ -29,7 +29,7 @@ pub(super) enum Deed {
 }
 
 /// What an answer says of a key at one moment. Values and versions are numbers of texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Sight {
     /// It did not exist.
     Absent,
@@ -45,7 +45,7 @@ pub(super) enum Sight {
 }
 
 /// What a conditional write needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Needs {
     /// Nothing.
     Nothing,
@@ -58,7 +58,7 @@ pub(super) enum Needs {
 }
 
 /// A write of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Put {
     pub(super) value: u32,
     /// `None`: not known; then it may be any that no other write is known to have made.
@@ -71,7 +71,7 @@ pub(super) struct Put {
 }
 
 /// A write of a listing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Upsert {
     pub(super) value: u32,
     /// The number of the text of its version.
@@ -82,7 +82,7 @@ pub(super) struct Upsert {
 }
 
 /// A removal of a listing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Bury {
     pub(super) version: u64,
     /// The answer said that what is stored is newer.
@@ -100,6 +100,9 @@ pub(super) struct Step {
     pub(super) deed: Deed,
     /// Steps that come before it, by their place.
     pub(super) after: Vec<u32>,
+    /// The first step that is as good as this one: of free writes that nobody saw, which one is stored
+    /// makes no difference.
+    pub(super) alias: u32,
     /// Of a put: when what it wrote may expire, unless renewed.
     pub(super) from: u64,
     /// Of a put: the latest moment at which what it wrote may still be there.
@@ -196,7 +199,7 @@ impl Problem {
         let next = match step.deed {
             Deed::See(sight) => at.sees(sight),
             Deed::Put(put) => {
-                at.meets(put.needs).map(|met| State { holder: place, from: step.from, ..met })
+                at.meets(put.needs).map(|met| State { holder: step.alias, from: step.from, ..met })
             }
             Deed::End(needs) => {
                 at.present().filter(|_present| at.meets(needs).is_some()).map(State::ended)

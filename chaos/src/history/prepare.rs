@@ -56,6 +56,7 @@ pub(super) fn prepare(head: &Head, key: &Key, parts: &[Part], lenient: Leniency)
     if !lenient.order {
         prescribe(&mut drafts);
     }
+    name_aliases(key, &mut drafts);
     let mut owners = vec![None; size(key.versions)];
     let mut is_written = vec![false; size(key.values)];
     for (place, draft) in (0_u32..).zip(&drafts) {
@@ -114,8 +115,16 @@ impl Draft {
             Deed::Put(put) => life(head, &fact, put, lenient),
             _ => (u64::MAX, u64::MAX),
         };
-        let step =
-            Step { start, end: fact.end, duty, deed: fact.deed, after: Vec::new(), from, until };
+        let step = Step {
+            start,
+            end: fact.end,
+            duty,
+            deed: fact.deed,
+            after: Vec::new(),
+            alias: 0,
+            from,
+            until,
+        };
         Self { fact, step }
     }
 }
@@ -224,6 +233,43 @@ impl Writers {
                 *owner = Some(*writer);
             }
         }
+    }
+}
+
+/// Finds the free steps that are as good as others.
+fn name_aliases(key: &Key, drafts: &mut [Draft]) {
+    let mut is_value_seen = vec![false; size(key.values)];
+    let mut is_version_told = vec![false; size(key.versions)];
+    let mark = |marks: &mut Vec<bool>, number: Option<u32>| {
+        if let Some(mark) = number.and_then(|number| marks.get_mut(size(number))) {
+            *mark = true;
+        }
+    };
+    for draft in &*drafts {
+        mark(&mut is_value_seen, draft.fact.seen_value());
+        mark(&mut is_version_told, draft.fact.told_version());
+    }
+    let is_marked =
+        |marks: &Vec<bool>, number: u32| marks.get(size(number)).is_some_and(|mark| *mark);
+    let mut first: BTreeMap<(Deed, u64, u64), u32> = BTreeMap::new();
+    for (place, draft) in (0_u32..).zip(drafts) {
+        let step = &mut draft.step;
+        step.alias = place;
+        if step.duty != Duty::Free || !step.after.is_empty() {
+            continue;
+        }
+        let deed = match step.deed {
+            Deed::Put(put) => {
+                let is_told = |version: u32| is_marked(&is_version_told, version);
+                if is_marked(&is_value_seen, put.value) || put.version.is_some_and(is_told) {
+                    continue;
+                }
+                Deed::Put(Put { value: 0, version: None, ..put })
+            }
+            Deed::End(_) | Deed::Erase(_) | Deed::Renew => step.deed,
+            Deed::See(_) | Deed::Upsert(_) | Deed::Bury(_) => continue,
+        };
+        step.alias = *first.entry((deed, step.until, step.end)).or_insert(place);
     }
 }
 

@@ -16,7 +16,7 @@
 //!   therefore a violation is believed only when searches with two seeds agree.
 
 use std::{
-    collections::hash_map::Entry,
+    collections::{BTreeMap, hash_map::Entry},
     hash::{BuildHasherDefault, Hasher},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -35,7 +35,7 @@ const SALTS: [u64; 2] = [0x6a09_e667_f3bc_c908, 0xbb67_ae85_84ca_a73b];
 /// What a search found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// An order. `exact`: no [`Duty::Free`] step is in it twice.
+    /// An order. `exact`: no [`Duty::Free`] step need be in it twice.
     Order {
         /// Whether it is one of [`Duty::May`] too.
         exact: bool,
@@ -96,8 +96,8 @@ struct Search<'a> {
     has_edges: bool,
     /// Whether each step is ordered.
     done: Vec<bool>,
-    /// What has been ordered, in order.
-    trail: Vec<u32>,
+    /// What has been ordered, in order, and when.
+    trail: Vec<(u32, u64)>,
     /// The fingerprint of what has been ordered.
     set: u128,
     seen: Seen,
@@ -141,7 +141,7 @@ impl<'a> Search<'a> {
                 Next::Try(candidate) => {
                     if let Some((place, after)) = self.pick(state, candidate) {
                         frames.push(Frame { place, before: state, trail: self.trail.len() });
-                        self.take(place);
+                        self.take(place, after);
                         state = self.settle(after);
                         next = self.open(state, budget);
                     } else if let Some(frame) = frames.pop() {
@@ -244,7 +244,7 @@ impl<'a> Search<'a> {
                     && after.holds_as(state)
                     && self.is_safe_now(state, after)
                 {
-                    self.take(place);
+                    self.take(place, after);
                     state = after;
                 }
             }
@@ -272,14 +272,14 @@ impl<'a> Search<'a> {
         usize::try_from(place).ok().and_then(|place| self.done.get(place)).is_some_and(|done| *done)
     }
 
-    fn take(&mut self, place: u32) {
-        self.trail.push(place);
+    fn take(&mut self, place: u32, after: State) {
+        self.trail.push((place, after.now()));
         self.mark(place, true, Chain::take);
     }
 
     fn rewind(&mut self, length: usize) {
         while self.trail.len() > length
-            && let Some(place) = self.trail.pop()
+            && let Some((place, _at)) = self.trail.pop()
         {
             self.mark(place, false, Chain::restore);
         }
@@ -305,13 +305,26 @@ impl<'a> Search<'a> {
         self.problem.steps.get(usize::try_from(place).ok()?)
     }
 
+    /// Whether the free steps of the order can be given to different ones that are as good: the one
+    /// that is used first is any that has begun by then, and so on.
     fn is_exact(&self) -> bool {
-        let is_free = |place: &&u32| self.step(**place).is_some_and(|step| step.duty == Duty::Free);
-        let mut free: Vec<u32> = self.trail.iter().filter(is_free).copied().collect();
-        let count = free.len();
-        free.sort_unstable();
-        free.dedup();
-        free.len() == count
+        let mut uses: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        for (place, at) in &self.trail {
+            if let Some(step) = self.step(*place).filter(|step| step.duty == Duty::Free) {
+                uses.entry(step.alias).or_default().push(*at);
+            }
+        }
+        let mut begins: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        for step in self.problem.steps.iter().filter(|step| step.duty == Duty::Free) {
+            if uses.contains_key(&step.alias) {
+                begins.entry(step.alias).or_default().push(step.start);
+            }
+        }
+        // Both are in order of time.
+        uses.iter().all(|(alias, uses)| {
+            let begins = begins.get(alias).map_or(&[][..], Vec::as_slice);
+            uses.len() <= begins.len() && uses.iter().zip(begins).all(|(used, begun)| begun <= used)
+        })
     }
 }
 

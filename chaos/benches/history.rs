@@ -3,7 +3,13 @@
 //!
 //! `cargo bench -p hexpop-chaos --bench history` prints a table; `cargo test` runs it on a small one.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program for developers")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a program for developers, which measures time"
+)]
 
 use std::{sync::atomic::AtomicBool, time::Instant};
 

@@ -1,5 +1,5 @@
 //! Faults on demand: rules in one registry per node, and decorators around the ports of the core
-//! crates that ask it.
+//! crates that ask it. And [`history`]: whether what clients were told meanwhile can be true.
 //!
 //! ```text
 //! admin port ──> Registry <── decide ── links (mesh), FaultyDisk (log), FaultyOrigin (origin)
@@ -13,6 +13,7 @@
 //! disk and its origin.
 
 mod disk;
+pub mod history;
 mod origin;
 mod registry;
 mod rule;

@@ -5,6 +5,7 @@
 
 mod bench;
 mod certs;
+mod chaos;
 mod client;
 mod config;
 mod demo;
@@ -62,6 +63,8 @@ enum Command {
     Faults(faults::FaultsArgs),
     /// Load.
     Bench(bench::BenchArgs),
+    /// Whether a mesh kept what it promised while it was hurt.
+    Chaos(chaos::ChaosArgs),
     /// Configuration files.
     Config(config::ConfigArgs),
     /// The cluster's certificates.
@@ -107,6 +110,7 @@ fn run(command: Command) -> CliResult {
         Command::Demo(args) => demo::run(args),
         Command::Origin(args) => origin::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Chaos(args) => chaos::run(args),
         Command::Config(args) => config::run(&args),
         Command::Certs(args) => certs::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -115,6 +115,8 @@ impl<R: AsyncRuntime> Inner<R> {
             documents,
             snapshots: Arc::clone(&self.snapshots),
             metrics: Arc::clone(&self.metrics),
+            observed: self.observed.clone(),
+            clock: Arc::clone(&self.clock),
         };
         let store = LogStore::new(log);
         let raft: Raft<TypeConfig<R>, Machine> =

@@ -3,7 +3,7 @@
 use std::io;
 
 use futures::{Stream, TryStreamExt};
-use hexpop_raft::{
+use hexpop_raft::{MemDisk, 
     LogStore,
     types::{LogId, ReplyBytes, StoredMembership, TypeConfig},
     wal::{NewGroup, Options, Wal, WriterThread},
@@ -16,7 +16,6 @@ use openraft::{
 use openraft_rt_tokio::TokioRuntime;
 
 use crate::{
-    mem_disk::MemDisk,
     wal_model::{LOG, id},
 };
 

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use futures::FutureExt;
-use hexpop_raft::wal::{Completion, Health, LogPosition, NewGroup, Options, Wal, WalError, Work};
+use hexpop_raft::{MemDisk, wal::{Completion, Health, LogPosition, NewGroup, Options, Wal, WalError, Work}};
 
 use crate::{
-    mem_disk::MemDisk,
     wal_model::{LOG, create, entry, id, ignore, open, small_options, submit},
 };
 

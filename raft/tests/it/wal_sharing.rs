@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use hexpop_raft::wal::{LogVote, NewGroup, Options, Wal, WriterThread};
+use hexpop_raft::{MemDisk, wal::{LogVote, NewGroup, Options, Wal, WriterThread}};
 use tokio::sync::oneshot;
 
 use crate::{
-    mem_disk::MemDisk,
     wal_model::{LOG, create, entry, id, ignore, open, small_options, submit},
 };
 

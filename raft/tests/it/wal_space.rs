@@ -1,9 +1,8 @@
 //! Space is given back, also when a quiet group holds on to old segments.
 
-use hexpop_raft::wal::{LogPosition, LogVote, NewGroup, Wal, Work};
+use hexpop_raft::{MemDisk, wal::{LogPosition, LogVote, NewGroup, Wal, Work}};
 
 use crate::{
-    mem_disk::MemDisk,
     wal_model::{create, entry, id, ignore, observe, open, submit},
 };
 

@@ -13,6 +13,7 @@
 //! disk and its origin.
 
 mod disk;
+pub mod history;
 mod origin;
 mod registry;
 mod rule;

@@ -184,7 +184,7 @@ impl Origin for SimOrigin {
             if is_down {
                 return Err(OriginError::NotSent("the origin is down".to_owned()));
             }
-            Ok(http::Response::new(hexpop_router::full("{}")))
+            Ok(http::Response::new(hexpop_router::full(Bytes::from_static(b"{}"))))
         })
     }
 }

@@ -360,7 +360,11 @@ async fn carry_out(
         What::Read(key) => session(router.session_get(&key, &context).await, false),
         What::Delete(key, condition) => {
             match router.session_delete(&key, condition, &context).await {
-                Ok(token) => Told { token: Some(token), ..answered(token) },
+                // A repeat is answered from a later entry than the one that deleted.
+                Ok(token) => {
+                    let told = answered(token);
+                    Told { answer: Answer { position: None, ..told.answer }, ..told }
+                }
                 Err(error) => Told::of(outcome_of(&error, true)),
             }
         }
@@ -430,7 +434,11 @@ fn session(reply: Result<SessionReply, RouteError>, is_write: bool) -> Told {
     match reply {
         Ok(reply) => {
             let told = answered(reply.token);
+            // The answer to a repeat names a later entry; the version is that of the one that wrote.
+            let version = reply.head.version;
+            let wrote = Position { shard: version.shard.0, index: version.index };
             let answer = Answer {
+                position: if is_write { Some(wrote) } else { told.answer.position },
                 value: (!is_write).then(|| reply.data.get().to_owned()),
                 version: Some(reply.head.version.to_string()),
                 created: is_write.then_some(reply.origin == SessionOrigin::Created),

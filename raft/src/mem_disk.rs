@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     fmt, io,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -94,7 +94,8 @@ enum Change {
 #[derive(Debug)]
 struct MemFile {
     data: Mutex<Data>,
-    disk: Arc<Inner>,
+    /// Weak, since the disk holds its files.
+    disk: Weak<Inner>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -184,7 +185,7 @@ impl MemDisk {
         let disk = Self::new();
         let names = files.iter().map(|(name, bytes)| {
             let data = Data { now: bytes.clone(), durable: bytes.clone(), dirty: Vec::new() };
-            let file = MemFile { data: Mutex::new(data), disk: Arc::clone(&disk.inner) };
+            let file = MemFile { data: Mutex::new(data), disk: Arc::downgrade(&disk.inner) };
             (name.clone(), Arc::new(file))
         });
         disk.fill(names.collect());
@@ -233,7 +234,7 @@ impl MemDisk {
         let disk = Self::new();
         let files = names.iter().map(|(name, file)| {
             let data = Mutex::new(content(&file.data.lock()));
-            (name.clone(), Arc::new(MemFile { data, disk: Arc::clone(&disk.inner) }))
+            (name.clone(), Arc::new(MemFile { data, disk: Arc::downgrade(&disk.inner) }))
         });
         disk.fill(files.collect());
         disk
@@ -293,7 +294,7 @@ impl Disk for MemDisk {
             (None, true) => {}
         }
         self.inner.fault_or_death()?;
-        let file = Arc::new(MemFile { data: Mutex::default(), disk: Arc::clone(&self.inner) });
+        let file = Arc::new(MemFile { data: Mutex::default(), disk: Arc::downgrade(&self.inner) });
         let change = Change::Add(name.to_owned(), Arc::clone(&file));
         apply(&mut dir.now, change.clone());
         dir.changes.push(change);
@@ -337,6 +338,12 @@ impl Disk for MemDisk {
     }
 }
 
+impl MemFile {
+    fn disk(&self) -> io::Result<Arc<Inner>> {
+        self.disk.upgrade().ok_or_else(|| io::Error::other("the disk is gone"))
+    }
+}
+
 impl DiskFile for MemFile {
     fn size(&self) -> io::Result<u64> {
         Ok(self.data.lock().now.len() as u64)
@@ -351,34 +358,36 @@ impl DiskFile for MemFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let dies = self.disk.fault()?;
+        let disk = self.disk()?;
+        let dies = disk.fault()?;
         let mut data = self.data.lock();
         let from = place(offset)?;
         let grown = from.saturating_add(bytes.len()).saturating_sub(data.now.len()) as u64;
-        let capacity = self.disk.capacity.load(Ordering::SeqCst);
-        if capacity > 0 && self.disk.used.load(Ordering::SeqCst) + grown > capacity {
+        let capacity = disk.capacity.load(Ordering::SeqCst);
+        if capacity > 0 && disk.used.load(Ordering::SeqCst) + grown > capacity {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.disk.used.fetch_add(grown, Ordering::SeqCst);
+        disk.used.fetch_add(grown, Ordering::SeqCst);
         write(&mut data.now, from, bytes);
         data.dirty.push((from, bytes.to_vec()));
         if dies { Err(io::Error::other("the process dies")) } else { Ok(()) }
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        drop(self.disk.gate.lock());
-        if self.disk.dead.load(Ordering::SeqCst) {
+        let disk = self.disk()?;
+        drop(disk.gate.lock());
+        if disk.dead.load(Ordering::SeqCst) {
             return Err(io::Error::other("the process is dead"));
         }
-        self.disk.syncs.fetch_add(1, Ordering::SeqCst);
+        disk.syncs.fetch_add(1, Ordering::SeqCst);
         // A process that dies here leaves the pages dirty: any of them may or may not be written.
-        if self.disk.die_in.load(Ordering::SeqCst) == 1 {
-            return self.disk.fault_or_death();
+        if disk.die_in.load(Ordering::SeqCst) == 1 {
+            return disk.fault_or_death();
         }
         let mut data = self.data.lock();
         let dirty = std::mem::take(&mut data.dirty);
         // After a failure the pages count as clean: a later flush does not write them.
-        self.disk.fault_or_death()?;
+        disk.fault_or_death()?;
         for (offset, bytes) in dirty {
             write(&mut data.durable, offset, &bytes);
         }

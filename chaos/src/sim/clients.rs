@@ -29,9 +29,9 @@ use super::{
 use crate::history::{Action, Answer, Condition, Level, Operation, Outcome, Position, Write};
 
 /// Sessions under ids that clients choose.
-const SESSIONS: u64 = 60;
+const SESSIONS: u64 = 40;
 /// Their users.
-const USERS: u64 = 30;
+const USERS: u64 = 20;
 /// Listings.
 const LISTINGS: u64 = 30;
 /// The longest line of an ingest.
@@ -77,6 +77,9 @@ impl Kind {
         Self::Search,
     ];
 
+    /// The kinds that only read; most of them sessions.
+    const READS: [Self; 4] = [Self::Read, Self::Read, Self::ListingRead, Self::Search];
+
     /// Its name in the coverage.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -100,6 +103,11 @@ impl Kind {
 pub(super) struct Door {
     pub(super) home: Home,
     pub(super) router: Arc<Router<SimRuntime>>,
+}
+
+/// The ids of all listings.
+pub(super) fn listings() -> Vec<String> {
+    (0..LISTINGS).map(|number| format!("l{number:02}")).collect()
 }
 
 /// What all clients share.
@@ -159,7 +167,10 @@ impl Clients {
     }
 
     /// The kind there is least of, or any.
-    fn choose(&self, random: &mut Random) -> Kind {
+    fn choose(&self, is_reader: bool, random: &mut Random) -> Kind {
+        if is_reader {
+            return random.pick(&Kind::READS).copied().unwrap_or(Kind::Read);
+        }
         let done = self.done.lock();
         let count = |kind: &Kind| done.get(kind).copied().unwrap_or(0);
         let least = Kind::ALL.iter().min_by_key(|kind| count(kind)).copied();
@@ -176,11 +187,16 @@ fn now_us() -> u64 {
 pub(super) async fn run(number: u64, clients: Arc<Clients>, mut random: Random) {
     let name = format!("c{number}");
     let mut token: Option<Token> = None;
+    // One client in four only reads, so that a write that hangs does not keep everybody from it.
+    let is_reader = number % 4 == 3;
     while !clients.is_over.load(std::sync::atomic::Ordering::Relaxed) {
         SimRuntime::sleep(Duration::from_micros(random.between(1_000, 160_000))).await;
         let doors: Vec<Door> = clients.doors.lock().values().cloned().collect();
-        let Some(door) = random.pick(&doors).cloned() else { continue };
-        let kind = clients.choose(&mut random);
+        // As a rule clients keep to the node that is near them.
+        let near = usize::try_from(number).unwrap_or(0) % doors.len().max(1);
+        let door = if random.chance(800) { doors.get(near) } else { random.pick(&doors) };
+        let Some(door) = door.cloned() else { continue };
+        let kind = clients.choose(is_reader, &mut random);
         let asked = ask(&clients, kind, token, &mut random);
         let start_us = now_us();
         let sent_token = asked.context.token.map(|token| token.encode());
@@ -377,8 +393,8 @@ async fn carry_out(
         What::Ingest(line) => {
             match router.ingest(full(line.into()), LINE_BYTES_MAX, &context).await {
                 Ok(report) if report.accepted > 0 => Told::of(Outcome::Ok),
-                Ok(report) if report.ignored > 0 => Told::of(Outcome::Conflict),
-                // It may have been begun.
+                // It may have been begun; and one that is ignored may have given way to a newer one
+                // that was begun, and whose client has to repeat it.
                 Ok(_) => Told::of(Outcome::Unknown),
                 Err(error) => Told::of(outcome_of(&error, true)),
             }

@@ -96,6 +96,8 @@ impl World {
 
     /// What the history says in the end.
     pub(super) fn last_look(&self) {
+        let places = self.checks.state.lock().places.agree();
+        self.checks.take("where a listing is found, the directory points", places);
         let operations = self.clients.operations.lock().clone();
         self.trace.count("operations-recorded", operations.len() as u64);
         let head = Head { clock_bound_ms: 3_000, ..Head::default() };

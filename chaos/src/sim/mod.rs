@@ -21,6 +21,7 @@
 //! the rates of monotonic clocks, latency of the snapshots' disk, and splits and merges (there are none
 //! yet).
 
+mod campaign;
 mod clients;
 mod executor;
 mod health;
@@ -36,6 +37,7 @@ mod world;
 
 use std::{collections::BTreeMap, time::Duration};
 
+pub use campaign::{Campaign, campaign};
 pub use clients::Kind;
 pub use hexpop_edge_config::planted::Bug;
 pub use invariant::Violation;
@@ -72,9 +74,9 @@ impl Settings {
         Self {
             seed,
             nodes: 5,
-            clients: 16,
+            clients: 24,
             operations_per_kind: 200,
-            faults_for: Duration::from_secs(40),
+            faults_for: Duration::from_secs(30),
             is_traced: false,
             bug: None,
         }

@@ -100,13 +100,14 @@ pub fn draw(seed: u64, nodes: u32, over: Duration) -> Vec<Fault> {
         kinds.swap(at, other);
     }
     let more = random.between(4, 14);
-    // The disk of one node is lost at most: what two lost disks held, nobody has any more.
-    kinds.extend((0..more).map(|_| random.below(KINDS)).filter(|kind| *kind != WIPE));
+    kinds.extend((0..more).map(|_| random.below(KINDS)));
+    // A lost disk means changes of membership, which nothing else brings about.
+    kinds.push(WIPE);
     let mut faults: Vec<Fault> = kinds
         .into_iter()
         .map(|kind| Fault {
             at_ms: random.below(over_ms.saturating_mul(9) / 10),
-            for_ms: random.between(300, 6_000),
+            for_ms: if random.chance(250) { random.between(6_000, 14_000) } else { random.between(300, 6_000) },
             kind: kind_of(kind, nodes, &mut random),
         })
         .collect();

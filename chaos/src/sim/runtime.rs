@@ -263,3 +263,50 @@ impl AsyncRuntime for SimRuntime {
         Ok(work())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft_rt::testing::Suite;
+
+    use super::*;
+
+    #[test]
+    fn it_is_a_runtime_as_openraft_wants_one() {
+        Suite::<SimRuntime>::test_all_on(&mut SimRuntime);
+    }
+
+    #[test]
+    fn death_drops_tasks_where_they_stand_and_nothing_they_would_still_start() {
+        let (executor, entered) = Executor::enter(1);
+        let (mut one, mut other) = (None, None);
+        executor.within(1, || one = Some(SimRuntime::spawn(SimRuntime::sleep(Duration::from_secs(1)))));
+        executor.within(2, || other = Some(SimRuntime::spawn(SimRuntime::sleep(Duration::from_secs(1)))));
+        executor.run(executor.now() + 1_000);
+        executor.kill(1);
+        let late = executor.within(1, || SimRuntime::spawn(async {}));
+        executor.run(executor.now() + 2_000_000_000);
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        assert_eq!(pin!(one.unwrap()).poll(&mut context), Poll::Ready(Err(SimJoinError)));
+        assert_eq!(pin!(late).poll(&mut context), Poll::Ready(Err(SimJoinError)));
+        assert_eq!(pin!(other.unwrap()).poll(&mut context), Poll::Ready(Ok(())));
+        executor.clear();
+        drop(entered);
+    }
+
+    #[test]
+    fn a_paused_home_goes_on_where_it_stood() {
+        let (executor, entered) = Executor::enter(1);
+        let handle = executor.within(1, || SimRuntime::spawn(SimRuntime::sleep(Duration::from_secs(1))));
+        executor.run(executor.now() + 1_000);
+        executor.pause(1, true);
+        executor.run(executor.now() + 2_000_000_000);
+        let mut handle = pin!(handle);
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        assert_eq!(handle.as_mut().poll(&mut context), Poll::Pending);
+        executor.pause(1, false);
+        executor.run(executor.now() + 1_000);
+        assert_eq!(handle.as_mut().poll(&mut context), Poll::Ready(Ok(())));
+        executor.clear();
+        drop(entered);
+    }
+}

@@ -73,7 +73,8 @@ pub(super) struct World {
     next_home: Home,
     /// What ends when.
     ending: Vec<(Nanos, FaultKind)>,
-    may_wipe: bool,
+    /// What waits until the mesh can take it.
+    deferred: Vec<Fault>,
     _entered: Entered,
 }
 
@@ -83,7 +84,7 @@ impl World {
         planted::plant(settings.bug);
         let (executor, entered) = Executor::enter(seed);
         let trace = Arc::new(Trace::new(settings.is_traced));
-        let checks = Arc::new(Checks::new(Arc::clone(&trace)));
+        let checks = Arc::new(Checks::new(Arc::clone(&trace), clients::listings()));
         let clients =
             Clients::new(settings.operations_per_kind, Arc::clone(&checks), Arc::clone(&trace));
         let around = Arc::new(Surroundings {
@@ -118,7 +119,7 @@ impl World {
             random: Random::fork(seed, 4),
             next_home: 1,
             ending: Vec::new(),
-            may_wipe: false,
+            deferred: Vec::new(),
             settings,
             _entered: entered,
         }
@@ -169,11 +170,13 @@ impl World {
     fn suffer(&mut self, faults: &[Fault]) {
         let begin = self.now();
         let mut next = faults.iter().peekable();
-        self.may_wipe = true;
         while !self.is_over() {
             let at = self.now() - begin;
             while let Some(fault) = next.next_if(|fault| fault.at_ms * MS <= at) {
                 self.strike(fault);
+            }
+            for fault in std::mem::take(&mut self.deferred) {
+                self.strike(&fault);
             }
             let time = at >= nanos(self.settings.faults_for);
             if (time && self.clients.is_satisfied()) || at >= FAULTS_AT_MOST {
@@ -431,10 +434,11 @@ impl World {
                 }
             }
             FaultKind::Wipe(node) => {
-                if !self.may_wipe || !self.is_whole() {
+                // What two lost disks held, nobody has any more: the last one must be replaced first.
+                if !self.is_recovered() {
+                    self.deferred.push(fault.clone());
                     return;
                 }
-                self.may_wipe = false;
                 self.stop(*node, false, fault.for_ms * MS);
                 if let Some(slot) = self.slots.get_mut(node) {
                     slot.wipe = true;

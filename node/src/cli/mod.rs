@@ -5,6 +5,7 @@
 
 mod bench;
 mod certs;
+mod chaos;
 mod client;
 mod config;
 mod demo;
@@ -60,6 +61,8 @@ enum Command {
     Sessions(sessions::SessionsArgs),
     /// Fault rules.
     Faults(faults::FaultsArgs),
+    /// Simulated meshes, and what they find.
+    Chaos(chaos::ChaosArgs),
     /// Load.
     Bench(bench::BenchArgs),
     /// Configuration files.
@@ -106,6 +109,7 @@ fn run(command: Command) -> CliResult {
         Command::Node(args) => node::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Origin(args) => origin::run(args),
+        Command::Chaos(args) => chaos::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Config(args) => config::run(&args),
         Command::Certs(args) => certs::run(&args),

@@ -3,6 +3,7 @@
 
 mod committed;
 mod leaders;
+mod places;
 mod recovery;
 mod search;
 mod shard_map;
@@ -17,7 +18,7 @@ use hexpop_shard::{LogPosition, ShardState};
 use parking_lot::Mutex;
 
 pub(super) use self::{
-    committed::Committed, leaders::Leaders, recovery::Recovery, search::Searches,
+    committed::Committed, leaders::Leaders, places::Places, recovery::Recovery, search::Searches,
     shard_map::ShardMaps, state_hash::StateHashes, votes::Votes,
 };
 use super::{
@@ -50,6 +51,8 @@ pub(super) struct Checks {
     pub(super) state: Mutex<State>,
     violations: Mutex<Vec<Violation>>,
     trace: std::sync::Arc<Trace>,
+    /// The ids of all listings that clients write.
+    listings: Vec<String>,
 }
 
 /// What the invariants remember.
@@ -61,6 +64,7 @@ pub(super) struct State {
     pub(super) leaders: Leaders,
     pub(super) maps: ShardMaps,
     pub(super) searches: Searches,
+    pub(super) places: Places,
     pub(super) recovery: Recovery,
 }
 
@@ -75,8 +79,8 @@ fn now_ms() -> u64 {
 }
 
 impl Checks {
-    pub(super) fn new(trace: std::sync::Arc<Trace>) -> Self {
-        Self { state: Mutex::default(), violations: Mutex::default(), trace }
+    pub(super) fn new(trace: std::sync::Arc<Trace>, listings: Vec<String>) -> Self {
+        Self { state: Mutex::default(), violations: Mutex::default(), trace, listings }
     }
 
     pub(super) fn report(&self, invariant: &'static str, detail: String) {
@@ -117,6 +121,7 @@ impl Observer for Checks {
         self.trace.fold(executor_now, "applied", &numbers);
         let (committed, hashes, searches) = {
             let mut checks = self.state.lock();
+            checks.places.applied(group, position, state, &self.listings);
             (
                 checks.committed.applied(raft, group, position, hash),
                 checks.hashes.applied(raft, group, position, state),

@@ -1,5 +1,6 @@
-//! What became of every session write of a run, as JSON lines: what the mesh acknowledged can be
-//! looked for afterwards.
+//! What became of every session call of a run, as JSON lines: what the mesh acknowledged can be looked
+//! for afterwards (`hexpop bench verify`), and whether all answers can be true together
+//! (`hexpop chaos check`, whose page describes the format, `hexpop.history/1`).
 
 use std::io::{self, Write};
 
@@ -16,52 +17,76 @@ pub struct HistoryHead {
     pub schema: String,
     /// When the run began, RFC 3339; times in the lines count from there.
     pub started_at: String,
-    /// How long each session lives after its last write, seconds.
-    pub ttl_seconds: u64,
+    /// How long each session lives after its last write, milliseconds.
+    pub ttl_ms: u64,
 }
 
 impl HistoryHead {
     /// The shape of histories that this version writes and reads.
-    pub const SCHEMA: &'static str = "hexpop.bench.history/1";
+    pub const SCHEMA: &'static str = "hexpop.history/1";
 }
 
-/// One session write.
+/// One call on a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct WriteRecord {
+pub struct Record {
+    /// What was asked.
+    pub kind: Kind,
+    /// The connection that it was sent on.
+    pub client: u64,
     /// When it was sent, microseconds since the begin.
     pub start_us: u64,
     /// When its outcome was known, microseconds since the begin.
     pub end_us: u64,
     /// The session.
-    pub id: String,
-    /// What was written; no two writes of a run have the same.
-    pub value: u64,
+    pub key: String,
+    /// What was written or found; no two writes of a run have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<u64>,
     /// What is known of it.
-    pub outcome: WriteOutcome,
-    /// The version that an acknowledged write made.
+    pub outcome: Known,
+    /// The version that an acknowledged write made, or that a read found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Of an acknowledged write: whether the session was new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<bool>,
 }
 
-/// What is known of a write.
+/// What was asked of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum WriteOutcome {
-    /// It happened, and must never be lost.
-    Acknowledged,
+pub enum Kind {
+    /// It was created or replaced.
+    Put,
+    /// It was read, with `strong`.
+    Read,
+}
+
+/// What is known of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Known {
+    /// It happened; a write must never be lost.
+    Ok,
+    /// A read found no session.
+    NotFound,
     /// It may have happened, or may still happen.
     Unknown,
     /// It did not happen and never will.
     Refused,
 }
 
-impl WriteOutcome {
-    /// What an outcome says about a write: 2xx happened; 4xx did not; neither did what never was
-    /// sent, or what a problem says was not applied; of everything else nothing is known.
+impl Known {
+    /// What an outcome says about a call: 2xx happened; 4xx did not; neither did what never was sent,
+    /// or what a problem says was not applied; of everything else nothing is known.
     #[must_use]
-    pub const fn of(outcome: &Outcome) -> Self {
+    pub const fn of(kind: Kind, outcome: &Outcome) -> Self {
         match outcome {
-            Outcome::Answered(Answer { status: 200..=299, .. }) => Self::Acknowledged,
+            Outcome::Answered(Answer { status: 200..=299, .. }) => Self::Ok,
+            Outcome::Answered(Answer { status: 404, .. }) if matches!(kind, Kind::Read) => {
+                Self::NotFound
+            }
             Outcome::Answered(
                 Answer { status: 400..=499, .. } | Answer { applied: Some(false), .. },
             )
@@ -98,9 +123,9 @@ impl History {
         Ok(Self { sink: Mutex::new(Sink { out, failure: None }) })
     }
 
-    /// Adds a write. The first failure is kept for [`History::finish`], and nothing is added to what
+    /// Adds a call. The first failure is kept for [`History::finish`], and nothing is added to what
     /// already has a gap.
-    pub fn record(&self, record: &WriteRecord) {
+    pub fn record(&self, record: &Record) {
         let mut sink = self.sink.lock();
         if sink.failure.is_some() {
             return;
@@ -136,19 +161,21 @@ mod tests {
     fn only_what_the_api_promises_is_taken_as_known() {
         let answered =
             |status, applied| Outcome::Answered(Answer { status, applied, ..Answer::default() });
-        for (outcome, known) in [
-            (answered(201, None), WriteOutcome::Acknowledged),
-            (answered(412, None), WriteOutcome::Refused),
-            (answered(429, None), WriteOutcome::Refused),
-            (answered(503, None), WriteOutcome::Unknown),
-            (answered(503, Some(false)), WriteOutcome::Refused),
-            (answered(504, None), WriteOutcome::Unknown),
-            (answered(500, None), WriteOutcome::Unknown),
-            (Outcome::NotConnected, WriteOutcome::Refused),
-            (Outcome::Broken, WriteOutcome::Unknown),
-            (Outcome::TimedOut, WriteOutcome::Unknown),
+        for (outcome, written, read) in [
+            (answered(201, None), Known::Ok, Known::Ok),
+            (answered(404, None), Known::Refused, Known::NotFound),
+            (answered(412, None), Known::Refused, Known::Refused),
+            (answered(429, None), Known::Refused, Known::Refused),
+            (answered(503, None), Known::Unknown, Known::Unknown),
+            (answered(503, Some(false)), Known::Refused, Known::Refused),
+            (answered(504, None), Known::Unknown, Known::Unknown),
+            (answered(500, None), Known::Unknown, Known::Unknown),
+            (Outcome::NotConnected, Known::Refused, Known::Refused),
+            (Outcome::Broken, Known::Unknown, Known::Unknown),
+            (Outcome::TimedOut, Known::Unknown, Known::Unknown),
         ] {
-            assert_eq!(WriteOutcome::of(&outcome), known, "{outcome:?}");
+            assert_eq!(Known::of(Kind::Put, &outcome), written, "{outcome:?}");
+            assert_eq!(Known::of(Kind::Read, &outcome), read, "{outcome:?}");
         }
     }
 }

@@ -32,7 +32,7 @@ mod verify;
 mod workload;
 
 pub use histogram::Quantiles;
-pub use history::{History, HistoryHead, WriteOutcome, WriteRecord};
+pub use history::{History, HistoryHead, Kind, Known, Record};
 pub use limit::{Limit, ParseLimitError, Verdict};
 pub use pacer::{Arrivals, ParseRateError, Rate};
 pub use port::{Answer, ErrorKind, Outcome, Source, Target};

@@ -18,9 +18,9 @@ use tokio::{
 };
 
 use crate::{
-    history::{History, WriteOutcome, WriteRecord},
+    history::{History, Kind, Known, Record},
     pacer::{Arrivals, Rate},
-    port::{Answer, Outcome, Target},
+    port::{Outcome, Target},
     tally::{Tally, Times},
     workload::{Class, Request, Requests},
 };
@@ -116,7 +116,7 @@ pub async fn fill<T: Target>(
             let start = Instant::now();
             let outcome = target.send(&request, deadline).await;
             let times = Times { due: start, start, end: Instant::now() };
-            remember(history.as_deref(), begin, &request, times, &outcome);
+            remember(history.as_deref(), begin, 0, &request, times, &outcome);
             outcome
         });
     }
@@ -221,7 +221,8 @@ async fn serve<T: Target>(
 ) {
     let backlog = Arc::new(AsyncMutex::new(backlog));
     let mut connections = JoinSet::new();
-    for _connection in 0..options.connections.max(1) {
+    // Before the run it was connection 0.
+    for connection in (1..).take(options.connections.max(1)) {
         let (target, backlog, book) = (Arc::clone(target), Arc::clone(&backlog), Arc::clone(book));
         let deadline = options.deadline;
         connections.spawn(async move {
@@ -230,14 +231,20 @@ async fn serve<T: Target>(
                 // others for their turn.
                 let next = backlog.lock().await.recv().await;
                 let Some(arrival) = next else { return };
-                exchange(&*target, &arrival, deadline, &book).await;
+                exchange(&*target, connection, &arrival, deadline, &book).await;
             }
         });
     }
     while connections.join_next().await.is_some() {}
 }
 
-async fn exchange<T: Target>(target: &T, arrival: &Arrival, deadline: Duration, book: &Book) {
+async fn exchange<T: Target>(
+    target: &T,
+    connection: u64,
+    arrival: &Arrival,
+    deadline: Duration,
+    book: &Book,
+) {
     let Arrival { due, request } = arrival;
     let start = Instant::now();
     if start.saturating_duration_since(*due) >= deadline {
@@ -246,33 +253,49 @@ async fn exchange<T: Target>(target: &T, arrival: &Arrival, deadline: Duration, 
     }
     let outcome = target.send(request, deadline).await;
     let times = Times { due: *due, start, end: Instant::now() };
-    remember(book.history.as_deref(), book.begin, request, times, &outcome);
+    remember(book.history.as_deref(), book.begin, connection, request, times, &outcome);
     book.tally.lock().record(request.class(), times, &outcome);
 }
 
-/// Notes a session write in the history.
+/// Notes a call on a session in the history.
 fn remember(
     history: Option<&History>,
     begin: Instant,
+    client: u64,
     request: &Request,
     times: Times,
     outcome: &Outcome,
 ) {
-    let (Some(history), Request::SessionWrite { id, value }) = (history, request) else { return };
+    let Some(history) = history else { return };
+    let (kind, key, written) = match request {
+        Request::SessionWrite { id, value } => (Kind::Put, id, Some(*value)),
+        Request::SessionRead { id } => (Kind::Read, id, None),
+        Request::Listing { .. } | Request::Search { .. } => return,
+    };
     let micros = |at: Instant| {
         u64::try_from(at.saturating_duration_since(begin).as_micros()).unwrap_or(u64::MAX)
     };
-    let version = match outcome {
-        Outcome::Answered(Answer { version, .. }) => version.clone(),
-        Outcome::NotConnected | Outcome::Broken | Outcome::TimedOut => None,
+    let known = Known::of(kind, outcome);
+    let answer = match outcome {
+        Outcome::Answered(answer) if known == Known::Ok => Some(answer),
+        Outcome::Answered(_) | Outcome::NotConnected | Outcome::Broken | Outcome::TimedOut => None,
     };
-    history.record(&WriteRecord {
+    let created =
+        answer.filter(|_answer| kind == Kind::Put).and_then(|answer| match answer.status {
+            200 => Some(false),
+            201 => Some(true),
+            _ => None,
+        });
+    history.record(&Record {
+        kind,
+        client,
         start_us: micros(times.start),
         end_us: micros(times.end),
-        id: id.clone(),
-        value: *value,
-        outcome: WriteOutcome::of(outcome),
-        version,
+        key: key.clone(),
+        value: written.or_else(|| answer?.value),
+        outcome: known,
+        version: answer.and_then(|answer| answer.version.clone()),
+        created,
     });
 }
 

@@ -6,7 +6,9 @@ use std::{
     io::{self, BufRead},
 };
 
-use crate::history::{HistoryHead, WriteOutcome, WriteRecord};
+use serde::Deserialize;
+
+use crate::history::{HistoryHead, Known};
 
 /// A history that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -14,8 +16,8 @@ pub enum LedgerError {
     /// It could not be read.
     #[error("the history cannot be read")]
     Read(#[from] io::Error),
-    /// Its first line is not a head.
-    #[error("line 1 does not begin a session history")]
+    /// Its first line is not a head of `hexpop bench run`.
+    #[error("line 1 does not begin a history of `hexpop bench run`, with `startedAt` and `ttlMs`")]
     Head(#[source] serde_json::Error),
     /// It is empty.
     #[error("the history is empty")]
@@ -26,14 +28,45 @@ pub enum LedgerError {
         /// What it is.
         found: String,
     },
-    /// A line is not a session write.
-    #[error("line {line} is not a session write")]
+    /// A line is not a put or a read of a session.
+    #[error("line {line} is not a put or a read of a session as `hexpop bench run` records them")]
     Line {
         /// The line, from 1.
         line: usize,
         /// Why not.
         source: serde_json::Error,
     },
+}
+
+/// What a first line of any version says.
+#[derive(Debug, Deserialize)]
+struct Schema {
+    schema: String,
+}
+
+/// As much of a line as is looked at. Others than puts and reads are refused: they too may end what
+/// was promised, and that is for `hexpop chaos check`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+enum Line {
+    Put(Write),
+    Read {},
+}
+
+/// One session write.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Write {
+    start_us: u64,
+    #[serde(default = "never")]
+    end_us: u64,
+    key: String,
+    value: u64,
+    outcome: Known,
+}
+
+const fn never() -> u64 {
+    u64::MAX
 }
 
 /// What a read found.
@@ -49,7 +82,7 @@ pub enum Reading {
 #[derive(Debug)]
 pub struct Ledger {
     head: HistoryHead,
-    writes: BTreeMap<String, Vec<WriteRecord>>,
+    writes: BTreeMap<String, Vec<Write>>,
 }
 
 impl Ledger {
@@ -60,14 +93,17 @@ impl Ledger {
     pub fn read(source: impl BufRead) -> Result<Self, LedgerError> {
         let mut lines = source.split(b'\n').enumerate().peekable();
         let (_number, first) = lines.next().ok_or(LedgerError::Empty)?;
-        let head: HistoryHead = serde_json::from_slice(&first?).map_err(LedgerError::Head)?;
-        if head.schema != HistoryHead::SCHEMA {
-            return Err(LedgerError::Schema { found: head.schema });
+        let first = first?;
+        let Schema { schema } = serde_json::from_slice(&first).map_err(LedgerError::Head)?;
+        if schema != HistoryHead::SCHEMA {
+            return Err(LedgerError::Schema { found: schema });
         }
-        let mut writes: BTreeMap<String, Vec<WriteRecord>> = BTreeMap::new();
+        let head: HistoryHead = serde_json::from_slice(&first).map_err(LedgerError::Head)?;
+        let mut writes: BTreeMap<String, Vec<Write>> = BTreeMap::new();
         while let Some((index, line)) = lines.next() {
-            match serde_json::from_slice::<WriteRecord>(&line?) {
-                Ok(write) => writes.entry(write.id.clone()).or_default().push(write),
+            match serde_json::from_slice::<Line>(&line?) {
+                Ok(Line::Put(write)) => writes.entry(write.key.clone()).or_default().push(write),
+                Ok(Line::Read {}) => {}
                 Err(error) if error.is_eof() && lines.peek().is_none() => {}
                 Err(source) => return Err(LedgerError::Line { line: index + 1, source }),
             }
@@ -85,7 +121,7 @@ impl Ledger {
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         let all = self.writes.values().flatten();
-        all.map(|write| u64::from(write.outcome == WriteOutcome::Acknowledged)).sum()
+        all.map(|write| u64::from(write.outcome == Known::Ok)).sum()
     }
 
     /// The sessions of which something is promised: those with an acknowledged write.
@@ -102,9 +138,7 @@ impl Ledger {
     pub fn is_uncertain(&self, id: &str) -> bool {
         let writes = self.of(id);
         let allowed = self.allowed(id);
-        writes
-            .iter()
-            .any(|write| write.outcome == WriteOutcome::Unknown && allowed.contains(&write.value))
+        writes.iter().any(|write| write.outcome == Known::Unknown && allowed.contains(&write.value))
     }
 
     /// The values that a linearizable register may hold after this history: those of writes that no
@@ -118,9 +152,9 @@ impl Ledger {
         writes
             .iter()
             .filter(|write| match write.outcome {
-                WriteOutcome::Acknowledged => last_begin.is_none_or(|begin| write.end_us >= begin),
-                WriteOutcome::Unknown => true,
-                WriteOutcome::Refused => false,
+                Known::Ok => last_begin.is_none_or(|begin| write.end_us >= begin),
+                Known::Unknown => true,
+                Known::Refused | Known::NotFound => false,
             })
             .map(|write| write.value)
             .collect()
@@ -140,33 +174,40 @@ impl Ledger {
         }
     }
 
-    fn of(&self, id: &str) -> &[WriteRecord] {
+    fn of(&self, id: &str) -> &[Write] {
         self.writes.get(id).map_or(&[], Vec::as_slice)
     }
 }
 
-fn is_acknowledged(write: &WriteRecord) -> bool {
-    write.outcome == WriteOutcome::Acknowledged
+fn is_acknowledged(write: &Write) -> bool {
+    write.outcome == Known::Ok
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use WriteOutcome::{Acknowledged, Refused, Unknown};
+    use crate::history::{
+        Kind,
+        Known::{Ok as Acknowledged, Refused, Unknown},
+        Record,
+    };
 
     const HEAD: &str =
-        r#"{"schema":"hexpop.bench.history/1","startedAt":"2026-01-01T00:00:00Z","ttlSeconds":60}"#;
+        r#"{"schema":"hexpop.history/1","startedAt":"2026-01-01T00:00:00Z","ttlMs":60000}"#;
 
-    fn ledger(writes: &[(u64, u64, u64, WriteOutcome)]) -> Ledger {
+    fn ledger(writes: &[(u64, u64, u64, Known)]) -> Ledger {
         let mut text = HEAD.to_owned();
         for (start_us, end_us, value, outcome) in writes {
-            let record = WriteRecord {
+            let record = Record {
+                kind: Kind::Put,
+                client: 1,
                 start_us: *start_us,
                 end_us: *end_us,
-                id: "s".into(),
-                value: *value,
+                key: "s".into(),
+                value: Some(*value),
                 outcome: *outcome,
                 version: None,
+                created: None,
             };
             text.push('\n');
             text.push_str(&serde_json::to_string(&record).unwrap());
@@ -214,14 +255,21 @@ mod tests {
 
     #[test]
     fn a_cut_last_line_is_left_out_and_others_are_named() {
-        let whole =
-            r#"{"startUs":1,"endUs":2,"id":"s","value":3,"outcome":"acknowledged","version":"1"}"#;
+        let whole = r#"{"kind":"put","startUs":1,"endUs":2,"key":"s","value":3,"outcome":"ok","version":"1"}"#;
         let cut = format!("{HEAD}\n{whole}\n{}", &whole[..40]);
         assert_eq!(Ledger::read(cut.as_bytes()).unwrap().acknowledged(), 1);
         let wrong = format!("{HEAD}\n{{}}\n{whole}\n");
         assert!(matches!(Ledger::read(wrong.as_bytes()), Err(LedgerError::Line { line: 2, .. })));
         assert!(matches!(Ledger::read(&b""[..]), Err(LedgerError::Empty)));
         assert!(matches!(Ledger::read(&b"x"[..]), Err(LedgerError::Head(_))));
+        let read = r#"{"kind":"read","startUs":1,"endUs":2,"key":"s","outcome":"not-found"}"#;
+        let ledger = Ledger::read(format!("{HEAD}\n{whole}\n{read}\n").as_bytes()).unwrap();
+        assert_eq!(ledger.acknowledged(), 1);
+        let delete = read.replace("read", "delete");
+        let foreign = Ledger::read(format!("{HEAD}\n{delete}\n").as_bytes());
+        assert!(matches!(foreign, Err(LedgerError::Line { line: 2, .. })));
+        let earlier = r#"{"schema":"hexpop.bench.history/1","ttlSeconds":60}"#;
+        assert!(matches!(Ledger::read(earlier.as_bytes()), Err(LedgerError::Schema { .. })));
         let other = HEAD.replace("history/1", "history/9");
         assert!(matches!(Ledger::read(other.as_bytes()), Err(LedgerError::Schema { .. })));
     }

@@ -22,7 +22,10 @@ fn main() {
         settings.seed = seed;
         let outcome = run(&settings);
         outcome.lines.iter().for_each(|line| println!("{line}"));
-        outcome.coverage.iter().for_each(|(name, count)| *coverage.entry(name).or_default() += count);
+        outcome
+            .coverage
+            .iter()
+            .for_each(|(name, count)| *coverage.entry(name).or_default() += count);
         if settings.bug.is_none() || !outcome.violations.is_empty() {
             println!(
                 "seed {seed}: {:016x}, {:?} simulated, {} polls, {} violations",

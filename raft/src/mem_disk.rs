@@ -18,7 +18,7 @@ use crate::disk::{Disk, DiskFile};
 /// What a crash keeps or loses as a whole.
 const UNIT: usize = 32;
 
-/// A small generator of repeatable choices: SplitMix64 (Steele, Lea, Flood 2014).
+/// A small generator of repeatable choices: `SplitMix64` (Steele, Lea, Flood 2014).
 #[derive(Debug, Clone)]
 pub struct Split(u64);
 
@@ -132,7 +132,6 @@ fn place(offset: u64) -> io::Result<usize> {
 impl MemDisk {
     /// An empty disk without limits.
     #[must_use]
-    #[expect(clippy::new_ret_no_self, reason = "a disk is shared by all that use it")]
     pub fn new() -> Arc<Self> {
         Arc::new(Self::default())
     }
@@ -167,7 +166,6 @@ impl MemDisk {
     }
 
     /// Keeps flushes waiting for as long as it is held.
-    #[must_use]
     pub fn hold_flushes(&self) -> MutexGuard<'_, ()> {
         self.inner.gate.lock()
     }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::*;
-use crate::{history::HistoryHead, result::Report, verify::Ledger, workload::Workload};
+use crate::{
+    history::HistoryHead, port::Answer, result::Report, verify::Ledger, workload::Workload,
+};
 
 /// A target that answers after a while, and knows how many requests it had at once.
 #[derive(Debug, Default)]
@@ -133,12 +135,12 @@ impl Write for Shared {
 }
 
 #[tokio::test]
-async fn every_session_write_is_in_the_history() {
+async fn every_session_call_is_in_the_history() {
     let target = fake(1, 201);
     let head = HistoryHead {
         schema: HistoryHead::SCHEMA.into(),
         started_at: "2026-01-01T00:00:00Z".into(),
-        ttl_seconds: 60,
+        ttl_ms: 60_000,
     };
     let out = Shared::default();
     let history = Arc::new(History::begin(Box::new(out.clone()), &head).unwrap());
@@ -153,7 +155,10 @@ async fn every_session_write_is_in_the_history() {
     let report = Report::new(&workload, &options, String::new(), &run.unwrap());
     history.finish().unwrap();
     let writes = report.classes.iter().find(|class| class.class == Class::SessionWrite).unwrap().ok;
-    let ledger = Ledger::read(out.0.lock().as_slice()).unwrap();
+    let bytes = out.0.lock().clone();
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
+    assert_eq!(u64::try_from(lines).unwrap(), 1 + 5 + report.sent, "the head, 5 writes, the run");
+    let ledger = Ledger::read(bytes.as_slice()).unwrap();
     assert_eq!(ledger.acknowledged(), writes + 5);
     assert_eq!(ledger.promised().collect::<BTreeSet<_>>().len(), 5);
 }

@@ -206,23 +206,22 @@ impl Writers {
         }
     }
 
-    /// Gives a write that did not tell its version the one under which its value was seen first.
-    fn name_versions(&self, drafts: &mut [Draft]) {
+    /// Gives a write that did not tell its version the one under which its value was seen first, unless
+    /// another write has that.
+    fn name_versions(mut self, drafts: &mut [Draft]) {
         for seer in 0..drafts.len() {
             let Some(fact) = drafts.get(seer).map(|draft| draft.fact) else { continue };
             let (Some(value), Some(version)) = (fact.seen_value(), fact.seen_version()) else {
                 continue;
             };
-            let is_owned = self.of_version.get(size(version)).is_some_and(Option::is_some);
             let Some(Few::One(writer)) = self.of_value.get(size(value)) else { continue };
-            if is_owned {
-                continue;
-            }
-            if let Some(Draft { step: Step { deed: Deed::Put(put), .. }, .. }) =
-                drafts.get_mut(*writer)
+            if let Some(owner @ None) = self.of_version.get_mut(size(version))
+                && let Some(Draft { step: Step { deed: Deed::Put(put), .. }, .. }) =
+                    drafts.get_mut(*writer)
                 && put.version.is_none()
             {
                 put.version = Some(version);
+                *owner = Some(*writer);
             }
         }
     }
@@ -231,7 +230,7 @@ impl Writers {
 /// Writes down the order that tokens and positions in logs prescribe. `drafts` are in their final order.
 fn prescribe(drafts: &mut [Draft]) {
     let mut writes: BTreeMap<u64, BTreeMap<u64, Vec<u32>>> = BTreeMap::new();
-    let mut answered: BTreeMap<u32, Vec<(u64, u32)>> = BTreeMap::new();
+    let mut answered: BTreeMap<u32, Vec<(u64, u64, u32)>> = BTreeMap::new();
     for (place, draft) in (0_u32..).zip(&*drafts) {
         if draft.step.duty != Duty::Must {
             continue;
@@ -245,7 +244,7 @@ fn prescribe(drafts: &mut [Draft]) {
             }
         }
         if let Some(token) = draft.fact.token {
-            answered.entry(token).or_default().push((draft.fact.end, place));
+            answered.entry(token).or_default().push((draft.fact.end, draft.fact.start, place));
         }
     }
     for answers in answered.values_mut() {
@@ -264,9 +263,11 @@ fn prescribe(drafts: &mut [Draft]) {
         }
         if let Some(answers) = fact.sent_token.and_then(|token| answered.get(&token)) {
             // A token was sent only after it had been received.
-            let received = answers.partition_point(|(end, _place)| *end <= fact.start);
-            let latest = answers.iter().take(received).rev().take(SAME_TOKEN_MAX);
-            after.extend(latest.map(|(_end, place)| *place));
+            // (What all happened at one moment heard nothing of each other.)
+            let received = answers.partition_point(|(end, _start, _place)| *end <= fact.start);
+            let latest = answers.iter().take(received).rev();
+            let latest = latest.filter(|(_end, start, _place)| *start < fact.end);
+            after.extend(latest.take(SAME_TOKEN_MAX).map(|(_end, _start, place)| *place));
         }
         after.retain(|other| *other != place);
         after.sort_unstable();

@@ -127,6 +127,14 @@ pub struct Witness {
     pub role: Role,
 }
 
+impl Witness {
+    /// The line of a file in which it stands: operations begin in the second.
+    #[must_use]
+    pub const fn line(&self) -> usize {
+        self.index.saturating_add(2)
+    }
+}
+
 /// What an operation of a witness is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

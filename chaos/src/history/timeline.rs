@@ -94,7 +94,7 @@ impl Row<'_> {
         let end = operation.end_us.map_or_else(|| "never".to_owned(), seconds);
         format!(
             "{mark} line {:<6} {:>13} {:>13} {} {:<8} {}",
-            self.one.index.saturating_add(2),
+            self.one.line(),
             seconds(operation.start_us),
             end,
             self.scale.bar(operation),

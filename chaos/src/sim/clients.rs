@@ -1,19 +1,13 @@
 //! The clients of a simulated mesh: what they ask, of which node, and what they were told.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hexpop_edge_config::{NodeId, Territory};
 use hexpop_router::{
     Context, Level as RouteLevel, NewSession, Problem, PutBody, RouteError, Routed, Router,
     SessionOrigin, SessionReply, Token, WriteOutcome, full,
 };
-use hexpop_shard::{
-    Condition as ShardCondition, SearchRequest, SearchRules, SessionLimits,
-};
+use hexpop_shard::{Condition as ShardCondition, SearchRequest, SearchRules, SessionLimits};
 use openraft_rt::AsyncRuntime;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
@@ -247,7 +241,7 @@ fn ask(clients: &Clients, kind: Kind, token: Option<Token>, random: &mut Random)
     let n = clients.number();
     let session = random.below(SESSIONS);
     // One in four belongs to a shard of another territory.
-    let territory = if session % 4 == 0 { "fr-paris" } else { "it-lombardia" };
+    let territory = if session.is_multiple_of(4) { "fr-paris" } else { "it-lombardia" };
     let key = format!("{territory}.s{session:02}aaaaaaaaaaaaaaaaaaaa");
     let user = format!("u{:02}", session % USERS);
     let ttl_ms = if random.chance(150) { random.between(2_000, 9_000) } else { 3_600_000 };
@@ -257,29 +251,23 @@ fn ask(clients: &Clients, kind: Kind, token: Option<Token>, random: &mut Random)
         sliding: false,
         user: Some(user.clone()),
     };
-    let body = || PutBody {
-        user: user.clone(),
-        ttl_ms,
-        sliding: false,
-        data: RawValue::from_string(write.value.clone()).unwrap_or_default(),
-        limits: SessionLimits::default(),
-    };
+    let body = || body_of(&write, &user);
     let mut context = Context::default();
     let version = || clients.versions.lock().get(&key).cloned();
     let (what, action) = match kind {
-        Kind::Create if random.chance(250) => {
-            let territory = TERRITORY.parse().ok();
-            match territory {
-                Some(territory) => (What::Create(territory, body()), None),
-                None => (What::Search, None),
-            }
+        Kind::Create
+            if random.chance(250)
+                && let Ok(territory) = TERRITORY.parse() =>
+        {
+            (What::Create(territory, body()), None)
         }
         Kind::Create => (
             What::Put(key.clone(), body(), Some(ShardCondition::IfAbsent)),
             Some(Action::Create { key, write: write.clone() }),
         ),
-        Kind::CompareAndSet if let Some(version) = version()
-            && let Ok(parsed) = version.parse() =>
+        Kind::CompareAndSet
+            if let Some(version) = version()
+                && let Ok(parsed) = version.parse() =>
         {
             let condition = Some(Condition::Version(version));
             (
@@ -296,20 +284,19 @@ fn ask(clients: &Clients, kind: Kind, token: Option<Token>, random: &mut Random)
         }
         Kind::Erase => (What::Erase(user.clone()), Some(Action::EraseUser { user: user.clone() })),
         Kind::Read => {
-            let level = match random.below(4) {
-                0 => Level::Eventual,
-                1 => Level::Bounded { max_staleness_ms: random.between(100, 3_000) },
-                _ => Level::Strong,
-            };
+            let level = draw_level(random);
             context.level = Some(route_level(level));
             context.token = token.filter(|_| level != Level::Strong && random.chance(500));
             (What::Read(key.clone()), Some(Action::Read { key, level }))
         }
         Kind::Upsert | Kind::ListingDelete => listing_write(kind, n, random),
         Kind::ListingRead => {
-            let key = format!("l{:02}", random.below(LISTINGS));
             context.level = Some(RouteLevel::Strong);
-            (What::ListingRead(key.clone()), Some(Action::ListingRead { key, level: Level::Strong }))
+            let key = format!("l{:02}", random.below(LISTINGS));
+            (
+                What::ListingRead(key.clone()),
+                Some(Action::ListingRead { key, level: Level::Strong }),
+            )
         }
         Kind::Search => {
             let level = if random.chance(500) { Level::Strong } else { Level::Eventual };
@@ -318,6 +305,24 @@ fn ask(clients: &Clients, kind: Kind, token: Option<Token>, random: &mut Random)
         }
     };
     Asked { what, action, context }
+}
+
+fn body_of(write: &Write, user: &str) -> PutBody {
+    PutBody {
+        user: user.to_owned(),
+        ttl_ms: write.ttl_ms.unwrap_or_default(),
+        sliding: write.sliding,
+        data: RawValue::from_string(write.value.clone()).unwrap_or_default(),
+        limits: SessionLimits::default(),
+    }
+}
+
+fn draw_level(random: &mut Random) -> Level {
+    match random.below(4) {
+        0 => Level::Eventual,
+        1 => Level::Bounded { max_staleness_ms: random.between(100, 3_000) },
+        _ => Level::Strong,
+    }
 }
 
 const TERRITORY: &str = "IT:lombardia";
@@ -403,7 +408,8 @@ async fn carry_out(
             Ok(Routed::Mesh(found)) => {
                 let json: serde_json::Value =
                     serde_json::from_slice(&found.value.json).unwrap_or_default();
-                let text = |name: &str| json.get(name).and_then(|it| it.as_str()).map(str::to_owned);
+                let text =
+                    |name: &str| json.get(name).and_then(|it| it.as_str()).map(str::to_owned);
                 let version = json.get("version").and_then(serde_json::Value::as_u64);
                 let answer = Answer {
                     value: text("title"),
@@ -541,7 +547,9 @@ mod tests {
         "it-lombardia.s01aaaaaaaaaaaaaaaaaaaa".parse::<SessionId>().unwrap();
         let mut random = Random::new(1);
         for n in 0..50 {
-            let (What::Ingest(line), _) = listing_write(Kind::Upsert, n, &mut random) else { continue };
+            let (What::Ingest(line), _) = listing_write(Kind::Upsert, n, &mut random) else {
+                continue;
+            };
             hexpop_shard::IngestLine::parse(line.as_bytes()).unwrap();
         }
     }

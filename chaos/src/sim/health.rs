@@ -155,7 +155,13 @@ impl World {
             let map = process.host.shard_map();
             let view = process.members.view();
             let up: Vec<u32> = view.up().map(|member| member.identity.node.0).collect();
-            writeln!(text, "\n  node {node} as {}: map {}, sees {up:?}", process.raft, map.version()).ok();
+            writeln!(
+                text,
+                "\n  node {node} as {}: map {}, sees {up:?}",
+                process.raft,
+                map.version()
+            )
+            .ok();
             for replica in process.host.replicas() {
                 let members: Vec<String> = replica
                     .replicas

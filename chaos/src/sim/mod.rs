@@ -32,6 +32,7 @@ mod plan;
 mod random;
 mod runtime;
 mod shrink;
+mod strike;
 mod trace;
 mod world;
 
@@ -43,7 +44,9 @@ pub use hexpop_edge_config::planted::Bug;
 pub use invariant::Violation;
 pub use plan::{Fault, FaultKind, draw};
 pub use random::Random;
-pub use runtime::{SimElapsed, SimInstant, SimJoinError, SimJoinHandle, SimRuntime, SimSleep, SimTimeout};
+pub use runtime::{
+    SimElapsed, SimInstant, SimJoinError, SimJoinHandle, SimRuntime, SimSleep, SimTimeout,
+};
 pub use shrink::shrink;
 
 use self::{executor::BEGIN, world::World};

@@ -255,12 +255,7 @@ impl Net {
     }
 
     /// Sends an answer back; it needs no process that listens, only one that still waits.
-    fn answer<T: Send + 'static>(
-        self: &Arc<Self>,
-        envelope: Envelope,
-        slot: Slot<T>,
-        value: T,
-    ) {
+    fn answer<T: Send + 'static>(self: &Arc<Self>, envelope: Envelope, slot: Slot<T>, value: T) {
         let Some(executor) = current() else { return };
         if executor.is_dead(executor.home()) {
             return;
@@ -297,7 +292,8 @@ impl Net {
             let (net, slot) = (Arc::clone(&net), filled.clone());
             drop(SimRuntime::spawn(async move {
                 let bytes = handled.await;
-                let back = Envelope { from: to, to: from, kind: kind::ANSWER, hash: hash_bytes(&bytes) };
+                let back =
+                    Envelope { from: to, to: from, kind: kind::ANSWER, hash: hash_bytes(&bytes) };
                 net.answer(back, slot, Ok(bytes));
             }));
         });

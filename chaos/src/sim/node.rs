@@ -19,7 +19,9 @@ use hexpop_raft::{
     Documents, Host, MemDisk, Membership, Metrics, Observer, Options, Parts, WallClock, identity,
     wal::{self, Wal, Work},
 };
-use hexpop_router::{Body, Clear, Clock, Origin, OriginError, Peer, Peers, Ports, Router, RouterOptions};
+use hexpop_router::{
+    Body, Clear, Clock, Origin, OriginError, Peer, Peers, Ports, Router, RouterOptions,
+};
 use hexpop_shard::{Member, PlacementPolicy, Policy};
 use openraft_rt::{AsyncRuntime, Select2};
 use parking_lot::Mutex;
@@ -46,7 +48,6 @@ pub(super) const TERRITORIES: [&str; 1] = ["IT:lombardia"];
 /// What outlives the processes of a node.
 #[derive(Debug)]
 pub(super) struct Machine {
-    pub(super) node: NodeId,
     pub(super) log: Arc<MemDisk>,
     pub(super) snapshots: Arc<MemDisk>,
     /// Milliseconds its wall clock is ahead.
@@ -59,9 +60,8 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(node: NodeId) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            node,
             log: MemDisk::new(),
             snapshots: MemDisk::new(),
             skew_ms: Arc::default(),
@@ -80,7 +80,6 @@ pub(super) struct Process {
     pub(super) router: Arc<Router<SimRuntime>>,
     pub(super) members: Arc<Members>,
     pub(super) registry: prometheus::Registry,
-    pub(super) clock: Arc<NodeClock>,
 }
 
 /// What a world gives to its processes.
@@ -206,6 +205,16 @@ pub(super) fn policy() -> PlacementPolicy {
     }
 }
 
+/// As in production, but for snapshots, which are frequent and in small pieces.
+fn host_options(node: NodeId, nodes: u32) -> Options {
+    let bootstrap: Vec<NodeId> = (1..=nodes.min(3)).map(NodeId).collect();
+    let mut options = Options::new(CLUSTER, node, bootstrap, policy());
+    options.expect_nodes = nodes;
+    options.log_bytes_before_snapshot = 24 << 10;
+    options.snapshot_chunk_bytes = 4 << 10;
+    options
+}
+
 /// Starts a process of `machine` in the home that is at work.
 pub(super) async fn start(
     machine: MachineParts,
@@ -249,14 +258,9 @@ pub(super) async fn start(
     .map_err(|error| say(&error))?;
     let members = Arc::new(Members { view: Mutex::new(Arc::new(gossip.view())) });
     let clock = Arc::new(NodeClock { skew_ms });
-    let bootstrap: Vec<NodeId> = (1..=around.nodes.min(3)).map(NodeId).collect();
-    let mut options = Options::new(CLUSTER, node, bootstrap, policy());
-    options.expect_nodes = around.nodes;
-    options.log_bytes_before_snapshot = 24 << 10;
-    options.snapshot_chunk_bytes = 4 << 10;
     let links = Arc::new(Links { own: node, net: Arc::clone(&around.net) });
     let parts = Parts {
-        options,
+        options: host_options(node, around.nodes),
         wal: handle,
         snapshots,
         documents: Documents::in_memory(1 << 20),
@@ -275,20 +279,30 @@ pub(super) async fn start(
         host.clone(),
     )));
     let router_options = RouterOptions::new(node, pop(node)?, raft, start);
-    let secret_of = host.clone();
-    let ports = Ports {
-        local: Arc::new(HostShards(host.clone())),
-        peer: links,
-        peers: members.clone(),
-        origin: around.origin.clone(),
-        clock: clock.clone(),
-        sealer: Arc::new(Clear),
-        mac: Arc::new(move |bytes| digest(&secret_of, bytes)),
-    };
+    let ports = ports(&host, links, Arc::clone(&members), &around, clock);
     let metrics = hexpop_router::Metrics::register(&registry).map_err(|error| say(&error))?;
     let router = Router::new(router_options, ports, metrics);
     around.net.connect(node, Endpoint { home, host: host.clone(), gossip: inbox });
-    Ok(Process { home, raft, host, router, members, registry, clock })
+    Ok(Process { home, raft, host, router, members, registry })
+}
+
+fn ports(
+    host: &Host<SimRuntime>,
+    links: Arc<Links>,
+    members: Arc<Members>,
+    around: &Surroundings,
+    clock: Arc<NodeClock>,
+) -> Ports {
+    let secret_of = host.clone();
+    Ports {
+        local: Arc::new(HostShards(host.clone())),
+        peer: links,
+        peers: members,
+        origin: around.origin.clone(),
+        clock,
+        sealer: Arc::new(Clear),
+        mac: Arc::new(move |bytes| digest(&secret_of, bytes)),
+    }
 }
 
 /// What [`start`] needs of a machine.
@@ -368,9 +382,9 @@ async fn gossip_loop(
     loop {
         carry_out(&mut gossip, own, &around, &members, &host);
         let time = now(&around);
-        let wait = gossip.poll_timeout().map_or(Duration::from_secs(1), |due| {
-            due.saturating_duration_since(time)
-        });
+        let wait = gossip
+            .poll_timeout()
+            .map_or(Duration::from_secs(1), |due| due.saturating_duration_since(time));
         let told = SimRuntime::select2(datagrams.recv(), map_version.changed());
         match SimRuntime::timeout(wait, told).await {
             Ok(Select2::First(Some((from, packet)))) => {

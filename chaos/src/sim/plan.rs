@@ -107,7 +107,11 @@ pub fn draw(seed: u64, nodes: u32, over: Duration) -> Vec<Fault> {
         .into_iter()
         .map(|kind| Fault {
             at_ms: random.below(over_ms.saturating_mul(9) / 10),
-            for_ms: if random.chance(250) { random.between(6_000, 14_000) } else { random.between(300, 6_000) },
+            for_ms: if random.chance(250) {
+                random.between(6_000, 14_000)
+            } else {
+                random.between(300, 6_000)
+            },
             kind: kind_of(kind, nodes, &mut random),
         })
         .collect();

@@ -1,6 +1,6 @@
 //! The one source of chance: a small generator that everything in a simulated world is drawn from.
 
-/// SplitMix64 (Steele, Lea, Flood 2014): tiny, and good enough for schedules.
+/// `SplitMix64` (Steele, Lea, Flood 2014): tiny, and good enough for schedules.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
@@ -46,8 +46,7 @@ impl Random {
 }
 
 /// A bijection of 64 bits that looks random.
-#[must_use]
-pub const fn mix(value: u64) -> u64 {
+pub(super) const fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

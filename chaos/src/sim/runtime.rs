@@ -28,12 +28,6 @@ pub struct SimRuntime;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SimInstant(Nanos);
 
-impl SimInstant {
-    pub(super) const fn nanos(self) -> Nanos {
-        self.0
-    }
-}
-
 fn nanos(duration: Duration) -> Nanos {
     Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)
 }
@@ -279,8 +273,11 @@ mod tests {
     fn death_drops_tasks_where_they_stand_and_nothing_they_would_still_start() {
         let (executor, entered) = Executor::enter(1);
         let (mut one, mut other) = (None, None);
-        executor.within(1, || one = Some(SimRuntime::spawn(SimRuntime::sleep(Duration::from_secs(1)))));
-        executor.within(2, || other = Some(SimRuntime::spawn(SimRuntime::sleep(Duration::from_secs(1)))));
+        executor
+            .within(1, || one = Some(SimRuntime::spawn(SimRuntime::sleep(Duration::from_secs(1)))));
+        executor.within(2, || {
+            other = Some(SimRuntime::spawn(SimRuntime::sleep(Duration::from_secs(1))));
+        });
         executor.run(executor.now() + 1_000);
         executor.kill(1);
         let late = executor.within(1, || SimRuntime::spawn(async {}));
@@ -296,7 +293,8 @@ mod tests {
     #[test]
     fn a_paused_home_goes_on_where_it_stood() {
         let (executor, entered) = Executor::enter(1);
-        let handle = executor.within(1, || SimRuntime::spawn(SimRuntime::sleep(Duration::from_secs(1))));
+        let handle =
+            executor.within(1, || SimRuntime::spawn(SimRuntime::sleep(Duration::from_secs(1))));
         executor.run(executor.now() + 1_000);
         executor.pause(1, true);
         executor.run(executor.now() + 2_000_000_000);

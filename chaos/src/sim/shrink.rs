@@ -5,12 +5,7 @@ use super::{Fault, Settings, run_with};
 /// The smallest part of `faults` that was found to still violate `invariant` within `runs_max` runs of
 /// the world: halves go first, then one fault at a time (delta debugging, Zeller 1999).
 #[must_use]
-pub fn shrink(
-    settings: &Settings,
-    faults: &[Fault],
-    invariant: &str,
-    runs_max: u32,
-) -> Vec<Fault> {
+pub fn shrink(settings: &Settings, faults: &[Fault], invariant: &str, runs_max: u32) -> Vec<Fault> {
     let mut kept = faults.to_vec();
     let mut piece = kept.len().div_ceil(2);
     let mut runs = 0;

@@ -20,15 +20,15 @@ use super::{
     clients::{self, Clients, Door},
     executor::{BEGIN, Entered, Executor, Home, Nanos, Stop},
     invariant::Checks,
-    net::{Net, Quality},
+    net::Net,
     node::{self, Machine, MachineParts, Process, SimOrigin, Surroundings},
-    plan::{self, Fault, FaultKind},
+    plan::{Fault, FaultKind},
     random::{Random, mix},
     runtime::SimRuntime,
     trace::Trace,
 };
 
-const MS: Nanos = 1_000_000;
+pub(super) const MS: Nanos = 1_000_000;
 
 /// How often the world is looked at.
 const LOOK: Nanos = 25 * MS;
@@ -52,9 +52,9 @@ pub(super) struct Slot {
     /// When to start it again.
     pub(super) start_at: Option<Nanos>,
     /// How its disk is to be found by the next start.
-    power_cut: bool,
+    pub(super) power_cut: bool,
     /// The next start is on empty disks.
-    wipe: bool,
+    pub(super) wipe: bool,
     /// Since when a replica of it is halted.
     halted_since: Option<Nanos>,
 }
@@ -69,12 +69,12 @@ pub(super) struct World {
     pub(super) slots: BTreeMap<NodeId, Slot>,
     pub(super) around: Arc<Surroundings>,
     booted: Booted,
-    random: Random,
+    pub(super) random: Random,
     next_home: Home,
     /// What ends when.
-    ending: Vec<(Nanos, FaultKind)>,
+    pub(super) ending: Vec<(Nanos, FaultKind)>,
     /// What waits until the mesh can take it.
-    deferred: Vec<Fault>,
+    pub(super) deferred: Vec<Fault>,
     _entered: Entered,
 }
 
@@ -98,7 +98,7 @@ impl World {
         });
         let slots = (1..=settings.nodes).map(NodeId).map(|node| {
             let slot = Slot {
-                machine: Machine::new(node),
+                machine: Machine::new(),
                 process: None,
                 home: None,
                 start_at: Some(BEGIN),
@@ -220,7 +220,8 @@ impl World {
 
     /// The process of `home` died by itself, at a change of its disk.
     fn die(&mut self, home: Home) {
-        let node = self.slots.iter().find(|(_, slot)| slot.home == Some(home)).map(|(node, _)| *node);
+        let node =
+            self.slots.iter().find(|(_, slot)| slot.home == Some(home)).map(|(node, _)| *node);
         match node {
             Some(node) => {
                 self.trace.note(self.now(), "power-cut-at-write", &[u64::from(node.0)], || {
@@ -234,7 +235,7 @@ impl World {
     }
 
     /// Ends a process; it starts again `after` so long.
-    fn stop(&mut self, node: NodeId, power_cut: bool, after: Nanos) {
+    pub(super) fn stop(&mut self, node: NodeId, power_cut: bool, after: Nanos) {
         let at = self.now() + after;
         let Some(slot) = self.slots.get_mut(&node) else { return };
         slot.power_cut |= power_cut;
@@ -268,7 +269,8 @@ impl World {
         self.next_home += 1;
         let Some(slot) = self.slots.get_mut(&node) else { return };
         let mut random = Split::new(self.random.next_u64());
-        let (power_cut, wipe) = (std::mem::take(&mut slot.power_cut), std::mem::take(&mut slot.wipe));
+        let (power_cut, wipe) =
+            (std::mem::take(&mut slot.power_cut), std::mem::take(&mut slot.wipe));
         let machine = &mut slot.machine;
         let capacity_left = 0;
         if wipe {
@@ -312,7 +314,8 @@ impl World {
         let booted = std::mem::take(&mut *self.booted.lock());
         for (node, home, started) in booted {
             let now = self.now();
-            let Some(slot) = self.slots.get_mut(&node).filter(|slot| slot.home == Some(home)) else {
+            let Some(slot) = self.slots.get_mut(&node).filter(|slot| slot.home == Some(home))
+            else {
                 continue;
             };
             match started {
@@ -376,7 +379,12 @@ impl World {
                         now,
                         "election",
                         &[u64::from(node.0), replica.shard.0, replica.term],
-                        || format!("node {node} leads group {} in term {}", replica.shard, replica.term),
+                        || {
+                            format!(
+                                "node {node} leads group {} in term {}",
+                                replica.shard, replica.term
+                            )
+                        },
                     ),
                     Ok(false) => {}
                     Err(detail) => self.checks.report("one leader a term", detail),
@@ -398,167 +406,6 @@ impl World {
             self.trace.note(now, "restart-halted", &[u64::from(node.0)], || format!("node {node}"));
             self.stop(node, false, 500 * MS);
         }
-    }
-
-    /// Something goes wrong.
-    fn strike(&mut self, fault: &Fault) {
-        let now = self.now();
-        let until = now + fault.for_ms * MS;
-        let net = Arc::clone(&self.around.net);
-        let nodes: Vec<NodeId> = self.slots.keys().copied().collect();
-        match &fault.kind {
-            FaultKind::Partition(side) => {
-                for one in &nodes {
-                    for other in nodes.iter().filter(|other| side.contains(one) != side.contains(other)) {
-                        net.cut(*one, *other, true);
-                    }
-                }
-            }
-            FaultKind::OneWay(from, to) => net.cut(*from, *to, true),
-            FaultKind::Mute(node) => nodes.iter().for_each(|other| net.cut(*node, *other, true)),
-            FaultKind::BadLinks(badness) => net.set_quality(plan::bad(*badness)),
-            FaultKind::Kill(node) => self.stop(*node, false, fault.for_ms * MS),
-            FaultKind::PowerCut(node, change) => {
-                let Some(slot) = self.slots.get(node) else { return };
-                let Some(home) = slot.home else { return };
-                slot.machine.log.die_in(*change, move || {
-                    if let Some(executor) = super::executor::current() {
-                        executor.doom(home);
-                    }
-                });
-            }
-            FaultKind::Blackout => {
-                for node in nodes {
-                    let after = fault.for_ms.min(3_000) * MS + self.random.below(500) * MS;
-                    self.stop(node, true, after);
-                }
-            }
-            FaultKind::Wipe(node) => {
-                // What two lost disks held, nobody has any more: the last one must be replaced first.
-                if !self.is_recovered() {
-                    self.deferred.push(fault.clone());
-                    return;
-                }
-                self.stop(*node, false, fault.for_ms * MS);
-                if let Some(slot) = self.slots.get_mut(node) {
-                    slot.wipe = true;
-                }
-            }
-            FaultKind::Pause(node) => {
-                if let Some(home) = self.slots.get(node).and_then(|slot| slot.home) {
-                    self.executor.pause(home, true);
-                }
-            }
-            FaultKind::SlowDisk(node, ms) => {
-                if let Some(slot) = self.slots.get(node) {
-                    slot.machine.flush_ms.store(*ms, Ordering::Relaxed);
-                }
-            }
-            FaultKind::FullDisk(node, room) => {
-                if let Some(slot) = self.slots.get(node) {
-                    for disk in [&slot.machine.log, &slot.machine.snapshots] {
-                        disk.set_capacity(disk.used().max(1) + room);
-                    }
-                }
-            }
-            FaultKind::LogError(node, change) => {
-                if let Some(slot) = self.slots.get(node) {
-                    slot.machine.log.fail_in(*change);
-                }
-            }
-            FaultKind::SnapshotError(node, change) => {
-                if let Some(slot) = self.slots.get(node) {
-                    slot.machine.snapshots.fail_in(*change);
-                }
-            }
-            FaultKind::Skew(node, ms) => {
-                if let Some(slot) = self.slots.get(node) {
-                    slot.machine.skew_ms.store(*ms, Ordering::Relaxed);
-                }
-            }
-            FaultKind::OriginDown => self.around.origin.is_down.store(true, Ordering::Relaxed),
-            FaultKind::OriginSlow(ms) => self.around.origin.slow_ms.store(*ms, Ordering::Relaxed),
-        }
-        self.trace.note(now, fault.kind.name(), &[fault.for_ms], || fault.to_string());
-        self.ending.push((until, fault.kind.clone()));
-    }
-
-    /// Faults whose time is over end.
-    fn end_faults(&mut self) {
-        let now = self.now();
-        let (over, left) = std::mem::take(&mut self.ending).into_iter().partition(|(at, _)| *at <= now);
-        self.ending = left;
-        let over: Vec<(Nanos, FaultKind)> = over;
-        for (_, kind) in over {
-            self.end(&kind);
-        }
-    }
-
-    fn end(&mut self, kind: &FaultKind) {
-        let net = &self.around.net;
-        match kind {
-            // Cuts overlap: what one fault mends another one may still want. Shorter cuts are fine.
-            FaultKind::Partition(_) | FaultKind::OneWay(..) | FaultKind::Mute(_) => net.mend(),
-            FaultKind::BadLinks(_) => net.set_quality(Quality::CALM),
-            FaultKind::Pause(node) => {
-                if let Some(home) = self.slots.get(node).and_then(|slot| slot.home)
-                    && self.executor.is_paused(home)
-                {
-                    self.executor.pause(home, false);
-                    net.resumed(*node);
-                }
-            }
-            FaultKind::SlowDisk(node, _) => {
-                if let Some(slot) = self.slots.get(node) {
-                    slot.machine.flush_ms.store(0, Ordering::Relaxed);
-                }
-            }
-            FaultKind::FullDisk(node, _) => {
-                if let Some(slot) = self.slots.get(node) {
-                    slot.machine.log.set_capacity(0);
-                    slot.machine.snapshots.set_capacity(0);
-                }
-            }
-            FaultKind::LogError(node, _) => {
-                if let Some(slot) = self.slots.get(node) {
-                    slot.machine.log.fail_in(0);
-                }
-            }
-            FaultKind::SnapshotError(node, _) => {
-                if let Some(slot) = self.slots.get(node) {
-                    slot.machine.snapshots.fail_in(0);
-                }
-            }
-            FaultKind::Skew(node, _) => {
-                // A step back.
-                if let Some(slot) = self.slots.get(node) {
-                    slot.machine.skew_ms.store(0, Ordering::Relaxed);
-                }
-            }
-            FaultKind::OriginDown => self.around.origin.is_down.store(false, Ordering::Relaxed),
-            FaultKind::OriginSlow(_) => self.around.origin.slow_ms.store(0, Ordering::Relaxed),
-            FaultKind::Kill(_)
-            | FaultKind::PowerCut(..)
-            | FaultKind::Blackout
-            | FaultKind::Wipe(_) => {}
-        }
-    }
-
-    /// Everything that goes wrong ends.
-    fn heal(&mut self) {
-        for (_, kind) in std::mem::take(&mut self.ending) {
-            self.end(&kind);
-        }
-        self.around.net.mend();
-        self.around.net.set_quality(Quality::CALM);
-        let now = self.now();
-        for slot in self.slots.values_mut() {
-            slot.machine.log.die_in(0, || {});
-            if let Some(at) = &mut slot.start_at {
-                *at = now;
-            }
-        }
-        self.trace.note(now, "healed", &[], String::new);
     }
 }
 

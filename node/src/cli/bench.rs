@@ -41,7 +41,7 @@ const DURATION_MAX: Duration = Duration::from_secs(86_400);
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hexpop bench run browse --rate 2000/s --duration 30s --limit 'p99<5ms'\n  hexpop bench run sessions --target http://127.0.0.1:8080 --history writes.jsonl\n  hexpop bench verify writes.jsonl --target http://127.0.0.1:8081"
+    after_help = "Examples:\n  hexpop bench run browse --rate 2000/s --duration 30s --limit 'p99<5ms'\n  hexpop bench run sessions --target http://127.0.0.1:8080 --history run.jsonl\n  hexpop bench verify run.jsonl --target http://127.0.0.1:8081"
 )]
 pub(super) struct BenchArgs {
     #[command(flatten)]
@@ -107,7 +107,8 @@ struct RunArgs {
     /// A limit: `p99<5ms`, `listing.p99<2ms`, `errors<0.1%`, `session-write.gap<1s`, `rate>1900/s`.
     #[arg(long = "limit", value_name = "EXPR")]
     limits: Vec<Limit>,
-    /// Write what became of every session write to this file, for `hexpop bench verify`.
+    /// Write what became of every session call to this file, for `hexpop bench verify` and
+    /// `hexpop chaos check`.
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
 }
@@ -278,7 +279,7 @@ fn begin_history(path: &Path, started_at: Timestamp, ttl: Duration) -> CliResult
     let head = HistoryHead {
         schema: HistoryHead::SCHEMA.to_owned(),
         started_at: started_at.to_string(),
-        ttl_seconds: ttl.as_secs(),
+        ttl_ms: ttl.as_secs().saturating_mul(1_000),
     };
     let file = File::create(path).map_err(cannot)?;
     History::begin(Box::new(file), &head).map_err(cannot)

@@ -61,10 +61,10 @@ enum Command {
     Sessions(sessions::SessionsArgs),
     /// Fault rules.
     Faults(faults::FaultsArgs),
-    /// Simulated meshes, and what they find.
-    Chaos(chaos::ChaosArgs),
     /// Load.
     Bench(bench::BenchArgs),
+    /// Whether a mesh kept what it promised while it was hurt.
+    Chaos(chaos::ChaosArgs),
     /// Configuration files.
     Config(config::ConfigArgs),
     /// The cluster's certificates.
@@ -109,8 +109,8 @@ fn run(command: Command) -> CliResult {
         Command::Node(args) => node::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Origin(args) => origin::run(args),
-        Command::Chaos(args) => chaos::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Chaos(args) => chaos::run(args),
         Command::Config(args) => config::run(&args),
         Command::Certs(args) => certs::run(&args),
         Command::Explain(args) => explain::run(&args),

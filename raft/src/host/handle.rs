@@ -120,7 +120,8 @@ fn consensus<R: AsyncRuntime>(
             let group = may_vote(inner, group)?;
             let observed = inner.observed.clone();
             Ok(Box::pin(async move {
-                let (term, candidate) = (rpc.vote.leader_id.term, RaftId(rpc.vote.leader_id.voted_for));
+                let (term, candidate) =
+                    (rpc.vote.leader_id.term, RaftId(rpc.vote.leader_id.voted_for));
                 let answer = group.raft.vote(rpc).await;
                 if let (Some((observer, raft)), Ok(answer)) = (&observed.0, &answer) {
                     observer.voted(*raft, group.id, term, candidate, answer.vote_granted);
@@ -246,7 +247,11 @@ fn may_vote<R: AsyncRuntime>(
     group: GroupId,
 ) -> Result<Arc<Group<R>>, Refused> {
     let group = find(inner, group, false)?;
-    if group.in_grace() && !planted::has(Bug::VoteAfterRestart) { Err(Refused::Grace) } else { Ok(group) }
+    if group.in_grace() && !planted::has(Bug::VoteAfterRestart) {
+        Err(Refused::Grace)
+    } else {
+        Ok(group)
+    }
 }
 
 /// Whoever asks for votes or sends entries does so under its own data directory's id.

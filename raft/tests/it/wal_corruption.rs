@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use hexpop_edge_config::RaftId;
-use hexpop_raft::{MemDisk, Split, wal::{OpenError, Wal}};
-
-use crate::{
-    wal_model::{LOG, Model, create, entry, id, ignore, observe, open, small_options},
+use hexpop_raft::{
+    MemDisk, Split,
+    wal::{OpenError, Wal},
 };
+
+use crate::wal_model::{LOG, Model, create, entry, id, ignore, observe, open, small_options};
 
 type Files = BTreeMap<String, Vec<u8>>;
 

@@ -7,12 +7,13 @@ use std::sync::{
 
 use bytes::Bytes;
 use hexpop_edge_config::GroupId;
-use hexpop_raft::{MemDisk, Split, wal::{Completion, LogPosition, LogVote, NewGroup, Wal, Work}};
+use hexpop_raft::{
+    MemDisk, Split,
+    wal::{Completion, LogPosition, LogVote, NewGroup, Wal, Work},
+};
 use proptest::prelude::*;
 
-use crate::{
-    wal_model::{GroupModel, Model, entry, id, ignore, observe, open, submit},
-};
+use crate::wal_model::{GroupModel, Model, entry, id, ignore, observe, open, submit};
 
 const GROUPS: u64 = 4;
 

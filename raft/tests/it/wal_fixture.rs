@@ -7,14 +7,12 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use bytes::Bytes;
 use hexpop_edge_config::RaftId;
-use hexpop_raft::{MemDisk, 
-    FsDisk, identity,
+use hexpop_raft::{
+    FsDisk, MemDisk, identity,
     wal::{LogPosition, LogVote, NewGroup, Wal},
 };
 
-use crate::{
-    wal_model::{LOG, entry, id, ignore, open, small_options, submit},
-};
+use crate::wal_model::{LOG, entry, id, ignore, open, small_options, submit};
 
 type Files = BTreeMap<String, Vec<u8>>;
 

@@ -81,7 +81,7 @@ fn one_compare_and_set_wins() {
     assert_eq!(found.kind, ViolationKind::TwoWinners);
     assert_eq!(found.witness.len(), 3);
     let one = with(cas(2, 9, "3", "a"), Outcome::Conflict);
-    holds(&history(vec![begin.clone(), won.clone(), one.clone(), read(10, 11, Some("2"))]));
+    holds(&history(vec![begin.clone(), won, one.clone(), read(10, 11, Some("2"))]));
     // Nobody else wrote: then it had the version.
     assert_eq!(kind(vec![begin, one]), ViolationKind::NotLinearizable);
     let created = vec![create(0, 5, "1"), create(0, 5, "2")];

@@ -1,6 +1,7 @@
 //! The checker against histories that are known to be right or wrong, and against an enumeration of
 //! all orders.
 
+mod format;
 mod known;
 mod oracle;
 mod random;

@@ -30,6 +30,8 @@ struct World {
     stored: Option<Stored>,
     /// Versions of writes that did not tell theirs, as reads found them.
     named: Vec<(usize, String)>,
+    /// Versions that such a write cannot have.
+    denied: Vec<(usize, String)>,
     order: Vec<usize>,
 }
 
@@ -39,11 +41,17 @@ pub(super) fn has_order(history: &History, events: &[Event]) -> bool {
     Enumeration { history, events }.can_go_on(&World::default())
 }
 
-/// The events of a history; those of unknown outcome are optional.
+/// The events of a history; those of unknown outcome are optional. An erasure says nothing of a
+/// session that never was of its user.
 pub(super) fn events(history: &History) -> Vec<Event> {
+    let has_user = history.operations.iter().any(|operation| match &operation.action {
+        Action::Create { write, .. } | Action::Put { write, .. } => write.user.is_some(),
+        _ => false,
+    });
     let useful = history.operations.iter().filter(|operation| {
         operation.outcome != Outcome::Refused
             && !(is_read(operation) && operation.outcome == Outcome::Unknown)
+            && (has_user || !matches!(operation.action, Action::EraseUser { .. }))
     });
     useful
         .map(|operation| Event {
@@ -114,32 +122,40 @@ impl Enumeration<'_> {
         back.map_or(0, |ms| operation.start_us.saturating_sub(ms * 1_000))
     }
 
-    /// Whether all that tokens and positions put before this event are before it, as far as they must
-    /// have happened.
+    /// Whether nothing is against the order that tokens and positions prescribe: what comes before this
+    /// event is there, unless it may be left out, and nothing is there that comes after.
     fn prescribed(&self, world: &World, index: usize) -> bool {
-        let operation = &self.events[index].operation;
-        let is_before = |other: usize| {
-            let event = &self.events[other];
-            if other == index || event.optional {
-                return false;
-            }
-            let answer = &event.operation.answer;
-            let heard = event.operation.end_us.is_some_and(|end| end <= operation.start_us);
-            let by_token = heard && answer.token.is_some() && answer.token == operation.sent_token;
-            let changes = !is_read(&event.operation) && event.operation.outcome == Outcome::Ok;
-            let place = |of: Option<Position>, including: bool| {
-                changes
-                    && of.zip(answer.position).is_some_and(|(mine, its)| {
-                        mine.shard == its.shard
-                            && (its.index < mine.index || including && its.index == mine.index)
-                    })
-            };
-            let sees = is_read(operation) || operation.outcome != Outcome::Ok;
-            by_token
-                || place(operation.answer.position, sees)
-                || place(self.position_of(operation.sent_token.as_ref()), true)
+        let is_missing = |other: usize| {
+            !self.events[other].optional
+                && self.is_before(other, index)
+                && !world.order.contains(&other)
         };
-        (0..self.events.len()).all(|other| !is_before(other) || world.order.contains(&other))
+        !(0..self.events.len()).any(is_missing)
+            && !world.order.iter().any(|other| self.is_before(index, *other))
+    }
+
+    /// Whether a token or the log says that the one was before the other.
+    fn is_before(&self, one: usize, other: usize) -> bool {
+        let (event, operation) = (&self.events[one].operation, &self.events[other].operation);
+        if one == other || event.outcome == Outcome::Unknown {
+            return false;
+        }
+        let answer = &event.answer;
+        let is_one_moment = Some(event.start_us) == operation.end_us;
+        let heard = event.end_us.is_some_and(|end| end <= operation.start_us) && !is_one_moment;
+        let by_token = heard && answer.token.is_some() && answer.token == operation.sent_token;
+        let changes = !is_read(event) && event.outcome == Outcome::Ok;
+        let by_place = |of: Option<Position>, including: bool| {
+            changes
+                && of.zip(answer.position).is_some_and(|(mine, its)| {
+                    mine.shard == its.shard
+                        && (its.index < mine.index || including && its.index == mine.index)
+                })
+        };
+        let sees = is_read(operation) || operation.outcome != Outcome::Ok;
+        by_token
+            || by_place(operation.answer.position, sees)
+            || by_place(self.position_of(operation.sent_token.as_ref()), true)
     }
 
     fn position_of(&self, token: Option<&String>) -> Option<Position> {
@@ -165,10 +181,7 @@ impl Enumeration<'_> {
             (
                 Action::Put { condition, .. } | Action::Delete { condition, .. },
                 Outcome::Conflict,
-            ) => {
-                let met = self.meets(&mut world, condition.as_ref().unwrap());
-                (!met).then_some(world)
-            }
+            ) => self.misses(&mut world, condition.as_ref().unwrap()).then_some(world),
             (Action::Create { write, .. }, _) => {
                 world.stored.is_none().then(|| self.store(world, index, write, bound_us))
             }
@@ -225,6 +238,30 @@ impl Enumeration<'_> {
         }
     }
 
+    /// Whether a condition does not hold. A version that is not known yet is another one, from now on.
+    fn misses(&self, world: &mut World, condition: &Condition) -> bool {
+        let (Some(stored), Condition::Version(version)) = (&world.stored, condition) else {
+            return world.stored.is_none();
+        };
+        let writer = stored.writer;
+        let named = world.named.iter().find(|(named, _version)| *named == writer);
+        match stored.version.as_ref().or_else(|| Some(&named?.1)) {
+            Some(own) => own != version,
+            None => {
+                if self.is_told(version) {
+                    world.denied.push((writer, version.clone()));
+                }
+                true
+            }
+        }
+    }
+
+    /// Whether any answer told this version. One that only conditions name may be that of any write
+    /// that did not tell its own.
+    fn is_told(&self, version: &String) -> bool {
+        self.events.iter().any(|event| event.operation.answer.version.as_ref() == Some(version))
+    }
+
     /// Whether what is stored has this version. One that is not known yet becomes it, if it can.
     fn has_version(&self, world: &mut World, version: &String) -> bool {
         let Some(stored) = &world.stored else { return false };
@@ -235,13 +272,15 @@ impl Enumeration<'_> {
         if let Some((_writer, own)) = world.named.iter().find(|(named, _)| *named == writer) {
             return own == version;
         }
-        let is_taken = world.named.iter().any(|(_writer, named)| named == version)
+        let is_denied = world.denied.contains(&(writer, version.clone()));
+        let is_taken = is_denied
+            || world.named.iter().any(|(_writer, named)| named == version)
             || self.events.iter().any(|event| {
                 !is_read(&event.operation)
                     && event.operation.outcome == Outcome::Ok
                     && event.operation.answer.version.as_ref() == Some(version)
             });
-        if !is_taken {
+        if !is_taken && self.is_told(version) {
             world.named.push((writer, version.clone()));
         }
         !is_taken

@@ -21,9 +21,7 @@ impl Leaders {
         match self.led.insert((group, term), raft) {
             None => Ok(true),
             Some(first) if first == raft => Ok(false),
-            Some(first) => {
-                Err(format!("group {group} term {term}: both {first} and {raft} lead"))
-            }
+            Some(first) => Err(format!("group {group} term {term}: both {first} and {raft} lead")),
         }
     }
 }

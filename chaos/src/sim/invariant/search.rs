@@ -28,7 +28,9 @@ impl Searches {
         if active == found {
             return Ok(());
         }
-        Err(format!("group {group} {position:?}: {found} listings are to be found, it counts {active}"))
+        Err(format!(
+            "group {group} {position:?}: {found} listings are to be found, it counts {active}"
+        ))
     }
 
     /// Checks the answer to a search for everything.

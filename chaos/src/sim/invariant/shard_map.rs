@@ -22,7 +22,9 @@ impl ShardMaps {
             return if known == map {
                 Ok(false)
             } else {
-                Err(format!("node {node} has another map of version {version} than was seen before"))
+                Err(format!(
+                    "node {node} has another map of version {version} than was seen before"
+                ))
             };
         }
         tiles(map)?;
@@ -30,7 +32,8 @@ impl ShardMaps {
             older(map, other).map_err(|what| format!("versions {version} and {later}: {what}"))?;
         }
         if let Some((earlier, other)) = self.by_version.range(..version).next_back() {
-            older(other, map).map_err(|what| format!("versions {earlier} and {version}: {what}"))?;
+            older(other, map)
+                .map_err(|what| format!("versions {earlier} and {version}: {what}"))?;
         }
         self.by_version.insert(version, map.clone());
         Ok(true)
@@ -53,8 +56,11 @@ fn older(earlier: &ShardMap, later: &ShardMap) -> Result<(), String> {
 /// Whether the ranges of each space cover it once.
 fn tiles(map: &ShardMap) -> Result<(), String> {
     for space in Space::ALL {
-        let mut ranges: Vec<_> =
-            map.shards().map(|shard| &shard.range).filter(|range| range.space_of() == space).collect();
+        let mut ranges: Vec<_> = map
+            .shards()
+            .map(|shard| &shard.range)
+            .filter(|range| range.space_of() == space)
+            .collect();
         ranges.sort_by(|one, other| one.start.cmp(&other.start));
         let starts = ranges.first().map(|range| range.start.clone());
         if starts != Some(hexpop_shard::ShardKey::space_start(space)) {

@@ -28,7 +28,7 @@ impl StateHashes {
                 state.applied()
             ));
         }
-        if position.index % EVERY != 0 {
+        if !position.index.is_multiple_of(EVERY) {
             return Ok(());
         }
         self.compare(raft, group, state)

@@ -113,7 +113,7 @@ fn open(path: &Path) -> CliResult<Ledger> {
     let ledger = Ledger::read(BufReader::new(file)).map_err(|error| cannot(&error))?;
     let head = ledger.head();
     let began: Timestamp = head.started_at.parse().map_err(|error: jiff::Error| cannot(&error))?;
-    let ttl = SignedDuration::from_secs(i64::try_from(head.ttl_seconds).unwrap_or(i64::MAX));
+    let ttl = SignedDuration::from_millis(i64::try_from(head.ttl_ms).unwrap_or(i64::MAX));
     if Timestamp::now().duration_since(began) >= ttl {
         return Err(CliError::failed(format!(
             "the sessions of {} have begun to expire, so nothing can be told from their absence",

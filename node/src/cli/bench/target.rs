@@ -217,11 +217,9 @@ fn look_at(request: &Request, status: u16, headers: &HeaderMap, body: &[u8]) -> 
     match request {
         Request::SessionRead { .. } if status == 200 => {
             answer.value = parsed().and_then(|body| body.pointer("/data/value")?.as_u64());
+            answer.version = version(headers);
         }
-        Request::SessionWrite { .. } if status < 300 => {
-            let etag = headers.get(header::ETAG).and_then(|etag| etag.to_str().ok());
-            answer.version = etag.map(|etag| etag.trim_matches('"').to_owned());
-        }
+        Request::SessionWrite { .. } if status < 300 => answer.version = version(headers),
         Request::SessionWrite { .. } if status >= 500 => {
             answer.applied = parsed().and_then(|problem| problem.get("applied")?.as_bool());
         }
@@ -231,6 +229,12 @@ fn look_at(request: &Request, status: u16, headers: &HeaderMap, body: &[u8]) -> 
         | Request::Search { .. } => {}
     }
     answer
+}
+
+/// The session's version: its `ETag` without quotes.
+fn version(headers: &HeaderMap) -> Option<String> {
+    let etag = headers.get(header::ETAG)?.to_str().ok()?;
+    Some(etag.trim_matches('"').to_owned())
 }
 
 /// What the last member of `Cache-Status` (RFC 9211: the cache next to us) says.

@@ -14,11 +14,14 @@
 
 mod disk;
 pub mod history;
+mod local;
 mod origin;
 mod registry;
 mod rule;
+pub mod sim;
 
 pub use disk::FaultyDisk;
+pub use local::HostShards;
 pub use origin::FaultyOrigin;
 pub use registry::{Registry, RegistryError, Target};
 pub use rule::{ActiveRule, Effect, Hook, Rule, RuleError, TrafficClass};

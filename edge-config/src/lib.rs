@@ -28,6 +28,8 @@ pub mod codec;
 pub mod config;
 mod ids;
 mod language;
+#[doc(hidden)]
+pub mod planted;
 mod units;
 
 pub use config::Config;

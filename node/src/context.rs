@@ -296,6 +296,6 @@ impl Context {
     /// The node's replicas, for the router.
     #[must_use]
     pub fn shards(&self) -> HostShards {
-        HostShards(self.host.clone())
+        hexpop_chaos::HostShards(self.host.clone())
     }
 }

@@ -125,7 +125,7 @@ impl MeshHandler for Dispatch {
                 None => starting(),
             },
             Class::Query => match self.host.get() {
-                Some(host) => query(HostShards(host.clone()), payload),
+                Some(host) => query(hexpop_chaos::HostShards(host.clone()), payload),
                 None => starting(),
             },
             Class::Admin => match self.admin.get() {

@@ -13,8 +13,12 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use hexpop_edge_config::{GroupId, codec};
+use hexpop_edge_config::{
+    GroupId, codec,
+    planted::{self, Bug},
+};
 use hexpop_shard::{Command, LogPosition, ShardState, ShardView, SnapshotError};
 use openraft::{
     AsyncRuntime, EntryPayload, OptionalSend, RaftSnapshotBuilder,
@@ -26,6 +30,8 @@ use tokio::sync::watch;
 use crate::{
     documents::GroupDocuments,
     metrics::Metrics,
+    observe::Observed,
+    port::WallClock,
     snapshot::{Snapshot, SnapshotFiles, SnapshotMeta, SnapshotStore},
     types::{Entry, LogId, ReplyBytes, StoredMembership, TypeConfig},
 };
@@ -134,6 +140,8 @@ pub(crate) struct Machine {
     pub(crate) documents: GroupDocuments,
     pub(crate) snapshots: Arc<SnapshotStore>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) observed: Observed,
+    pub(crate) clock: Arc<dyn WallClock>,
 }
 
 impl fmt::Debug for Machine {
@@ -152,6 +160,7 @@ impl Machine {
     fn apply_entry(&mut self, entry: Entry, answer: bool) -> io::Result<ReplyBytes> {
         let at = position(entry.log_id);
         let mut reply = ReplyBytes::default();
+        let mut seen = Bytes::new();
         match entry.payload {
             EntryPayload::Blank => {
                 let mut view = self.replica.view.write();
@@ -172,9 +181,12 @@ impl Machine {
                 self.replica.publish(&view.state);
             }
             EntryPayload::Normal(proposal) => {
-                let command: Command = codec::decode(&proposal.0).map_err(|error| {
+                let mut command: Command = codec::decode(&proposal.0).map_err(|error| {
                     self.replica.halt(format!("the command of entry {}: {error}", at.index))
                 })?;
+                if planted::has(Bug::LocalExpiry) {
+                    command.at_ms = self.clock.wall_ms();
+                }
                 let applied = {
                     let mut view = self.replica.view.write();
                     view.last = Some(entry.log_id);
@@ -186,10 +198,20 @@ impl Machine {
                     reply = codec::encode(&applied).map_err(io::Error::other)?.into();
                 }
                 self.replica.log_bytes.fetch_add(proposal.0.len() as u64, Ordering::Relaxed);
+                seen = proposal.0;
             }
         }
+        self.note_applied(at, &seen);
         self.replica.applied.send_replace(at);
         Ok(reply)
+    }
+
+    /// Lets whoever looks on see an entry and the state after it.
+    fn note_applied(&self, at: LogPosition, entry: &[u8]) {
+        if let Some((observer, raft)) = &self.observed.0 {
+            let view = self.replica.view.read();
+            observer.applied(*raft, self.replica.group, at, entry, &view.state);
+        }
     }
 
     /// Loads a snapshot; its documents go to the store.
@@ -258,6 +280,9 @@ impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for Machine {
         {
             let mut view = self.replica.view.write();
             self.replica.publish(&state);
+            if let Some((observer, raft)) = &self.observed.0 {
+                observer.installed(*raft, self.replica.group, &state);
+            }
             *view = View { state, last, membership };
         }
         self.replica.log_bytes.store(0, Ordering::Relaxed);
@@ -267,10 +292,16 @@ impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        Ok(self
-            .snapshots
-            .current(self.replica.group)
-            .map(|files| Snapshot { meta: files.manifest().meta(), snapshot: files }))
+        let current = self.snapshots.current(self.replica.group);
+        Ok(current.map(|files| {
+            let mut meta = files.manifest().meta();
+            if planted::has(Bug::ApplyTwice)
+                && let Some(last) = &mut meta.last_log_id
+            {
+                last.index = last.index.saturating_sub(3);
+            }
+            Snapshot { meta, snapshot: files }
+        }))
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hexpop_shard::{
-    DirectoryEntry, DirectoryTarget, ReadAnswer, ReadOp, ShardKey, Status, StoredListing,
-    hash_point,
+    DirectoryEntry, DirectoryTarget, ListingVersion, ReadAnswer, ReadOp, ShardKey, Status,
+    StoredListing, hash_point,
 };
 use openraft_rt::AsyncRuntime;
 
@@ -93,15 +93,17 @@ impl<R: AsyncRuntime> Router<R> {
         if level != Level::Strong {
             let remembered = self.ids.get(id);
             let place = match remembered {
-                Some(key) => Some(key),
+                Some(key) => Some((key, None)),
                 None => match self.directory(id, ReadTerms::at(Level::Eventual), call).await {
-                    Ok(entry) => entry.and_then(|entry| entry.key().cloned()),
+                    Ok(entry) => entry.and_then(|entry| {
+                        Some((entry.key()?.clone(), Some(entry.listing_version)))
+                    }),
                     // Perhaps the leader can be asked.
                     Err(_unavailable) => None,
                 },
             };
-            if let Some(key) = place {
-                match self.read_listing(id, &key, context, level, call).await? {
+            if let Some((key, committed)) = place {
+                match self.read_listing(id, (&key, committed), context, level, call).await? {
                     Some(found) => {
                         self.ids.put(id, key);
                         return Ok(found);
@@ -117,9 +119,10 @@ impl<R: AsyncRuntime> Router<R> {
             };
             let DirectoryTarget::At(key) = entry.target else { return Ok(Looked::Deleted) };
             // The replica that is near may not have it yet, where the leader has.
-            let found = match self.read_listing(id, &key, context, level, call).await? {
+            let place = (&key, Some(entry.listing_version));
+            let found = match self.read_listing(id, place, context, level, call).await? {
                 None if level != Level::Strong => {
-                    self.read_listing(id, &key, context, Level::Strong, call).await?
+                    self.read_listing(id, place, context, Level::Strong, call).await?
                 }
                 found => found,
             };
@@ -152,11 +155,13 @@ impl<R: AsyncRuntime> Router<R> {
         Ok(answered.body.into_iter().next().flatten())
     }
 
-    /// The listing at a place; `None` if there is none.
+    /// The listing at a place; `None` if there is none. A copy that searches do not find yet counts
+    /// only if the directory points to that version of it: else its writer has not got there, and may
+    /// never.
     async fn read_listing(
         &self,
         id: &str,
-        key: &ShardKey,
+        (key, committed): (&ShardKey, Option<ListingVersion>),
         context: &Context,
         level: Level,
         call: &Call<R>,
@@ -169,6 +174,9 @@ impl<R: AsyncRuntime> Router<R> {
         let terms = ReadTerms { level, min_position };
         let found = self.stored(id, key, terms, call).await?;
         let Answered { body: Some(stored), by, level, point } = found else { return Ok(None) };
+        if stored.hidden && committed != Some(stored.version) {
+            return Ok(None);
+        }
         if matches!(stored.status, Status::Draft | Status::PendingReview) {
             return Ok(Some(Looked::Private));
         }

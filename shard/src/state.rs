@@ -6,7 +6,10 @@ mod snapshot;
 mod tests;
 mod view;
 
-use hexpop_edge_config::{Epoch, ShardId};
+use hexpop_edge_config::{
+    Epoch, ShardId,
+    planted::{self, Bug},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -119,7 +122,7 @@ impl ShardState {
         command: &Command,
         documents: &mut dyn DocumentStore,
     ) -> Reply {
-        if position.index <= self.applied.index {
+        if position.index <= self.applied.index && !planted::has(Bug::ApplyTwice) {
             return self.remembered(command).unwrap_or(Reply::Done);
         }
         self.applied = position;

@@ -22,7 +22,6 @@ use super::{NodeError, parts};
 use crate::{
     adapters::{
         faults::LinkFaults,
-        local::HostShards,
         origin::{HttpOrigin, NoOrigin},
         peer::MeshPeers,
         transport::{RaftTransport, SystemClock},
@@ -209,6 +208,7 @@ async fn open_host(
         membership: Arc::clone(members) as _,
         clock: Arc::new(SystemClock),
         metrics,
+        observer: None,
     })
     .await
     .map_err(|error| NodeError::open("consensus")(&error))
@@ -250,7 +250,7 @@ fn open_router(
     peers.connect(mesh.clone());
     let secret = host.clone();
     let ports = Ports {
-        local: Arc::new(HostShards(host.clone())),
+        local: Arc::new(hexpop_chaos::HostShards(host.clone())),
         peer: peers,
         peers: Arc::clone(members) as _,
         origin,

@@ -23,6 +23,7 @@ use crate::{
     error::{OpenError, ProposeError, ReadError},
     group::Group,
     metrics::Metrics,
+    observe::Observed,
     options::Options,
     port::{Membership, WallClock},
     read::{Read, epoch_matches},
@@ -52,6 +53,7 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) membership: Arc<dyn Membership>,
     pub(crate) clock: Arc<dyn WallClock>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) observed: Observed,
     pub(super) groups: RwLock<BTreeMap<GroupId, Slot<R>>>,
     pub(super) known: RwLock<Known>,
     /// The newest map version anybody mentioned, and who did.
@@ -101,6 +103,7 @@ impl<R: AsyncRuntime> Inner<R> {
             membership: parts.membership,
             clock: parts.clock,
             metrics: Arc::new(parts.metrics),
+            observed: Observed(parts.observer.map(|observer| (observer, raft))),
             groups: RwLock::new(BTreeMap::new()),
             known: RwLock::new(Known::default()),
             hint: Mutex::new(None),

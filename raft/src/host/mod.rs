@@ -22,6 +22,7 @@ use crate::{
     documents::Documents,
     error::{ControlError, OpenError, ProposeError, ReadError},
     metrics::Metrics,
+    observe::Observer,
     options::Options,
     port::{Membership, PeerTransport, WallClock},
     supervisor,
@@ -52,6 +53,8 @@ pub struct Parts {
     pub clock: Arc<dyn WallClock>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Looks over the shoulder of the replicas; `None` outside of simulations.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 /// All groups of a node.

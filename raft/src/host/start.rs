@@ -29,10 +29,14 @@ pub(crate) struct Birth {
 }
 
 impl Birth {
-    /// The state before the first entry.
+    /// The state before the first entry. Whoever is born later knows a later epoch by then; its
+    /// changes of members are in the log, and counted there.
     pub(crate) fn state(&self) -> ShardState {
         match &self.shard {
-            Some(shard) => ShardState::new(shard),
+            Some(shard) => {
+                let epoch = Epoch { conf: Epoch::FIRST.conf, ..shard.epoch };
+                ShardState::new(&ShardDescriptor { epoch, ..shard.clone() })
+            }
             None => ShardState::meta_group(),
         }
     }
@@ -115,6 +119,8 @@ impl<R: AsyncRuntime> Inner<R> {
             documents,
             snapshots: Arc::clone(&self.snapshots),
             metrics: Arc::clone(&self.metrics),
+            observed: self.observed.clone(),
+            clock: Arc::clone(&self.clock),
         };
         let store = LogStore::new(log);
         let raft: Raft<TypeConfig<R>, Machine> =

@@ -81,6 +81,7 @@ async fn open(dir: &std::path::Path, bootstrap: Vec<NodeId>) -> (Host<R>, Writer
         membership: Arc::clone(&alone) as Arc<dyn Membership>,
         clock: alone,
         metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
+        observer: None,
     };
     (Host::open(parts).await.unwrap(), writer)
 }

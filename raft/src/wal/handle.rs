@@ -3,7 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use hexpop_edge_config::{GroupId, RaftId};
+use hexpop_edge_config::{
+    GroupId, RaftId,
+    planted::{self, Bug},
+};
 use tokio::sync::oneshot;
 
 use super::{
@@ -255,6 +258,9 @@ impl GroupLog {
     /// # Cancel safety
     /// Dropped while it waits, the vote may become durable.
     pub async fn save_vote(&self, vote: LogVote) -> Result<(), WalError> {
+        if planted::has(Bug::ForgetVote) {
+            return self.wal.shared.state.lock().vote(self.key(), vote).map(drop);
+        }
         self.durably(|state, key| state.vote(key, vote).map(Some)).await
     }
 

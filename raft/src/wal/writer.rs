@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use hexpop_edge_config::{GroupId, RaftId};
+use hexpop_edge_config::{
+    GroupId, RaftId,
+    planted::{self, Bug},
+};
 
 use super::{
     Health, LogPosition, OpenError, Options, Recovery, WalError, WalHandle,
@@ -131,7 +134,10 @@ impl Wal {
             return None;
         }
         let moves = self.plan(state);
-        let ops = std::mem::take(&mut state.queue);
+        let mut ops = std::mem::take(&mut state.queue);
+        if planted::has(Bug::ReorderWrites) {
+            ops.reverse();
+        }
         state.queue_bytes = 0;
         let lazy: Vec<_> = std::mem::take(&mut state.lazy)
             .into_iter()
@@ -209,6 +215,9 @@ impl Wal {
         }
         self.write_buffer()?;
         if !batch.ops.is_empty() || !batch.moves.is_empty() {
+            if planted::has(Bug::AckBeforeFlush) && batch.ops.len() % 4 != 3 {
+                return Ok(());
+            }
             self.flush()?;
         }
         Ok(())

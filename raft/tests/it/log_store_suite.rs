@@ -4,7 +4,7 @@ use std::io;
 
 use futures::{Stream, TryStreamExt};
 use hexpop_raft::{
-    LogStore,
+    LogStore, MemDisk,
     types::{LogId, ReplyBytes, StoredMembership, TypeConfig},
     wal::{NewGroup, Options, Wal, WriterThread},
 };
@@ -15,10 +15,7 @@ use openraft::{
 };
 use openraft_rt_tokio::TokioRuntime;
 
-use crate::{
-    mem_disk::MemDisk,
-    wal_model::{LOG, id},
-};
+use crate::wal_model::{LOG, id};
 
 type Config = TypeConfig<TokioRuntime>;
 type Meta = openraft::alias::SnapshotMetaOf<Config>;

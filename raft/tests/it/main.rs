@@ -9,7 +9,6 @@
 
 mod host;
 mod log_store_suite;
-mod mem_disk;
 mod wal_corruption;
 mod wal_crash;
 mod wal_fixture;

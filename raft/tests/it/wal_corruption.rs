@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use hexpop_edge_config::RaftId;
-use hexpop_raft::wal::{OpenError, Wal};
-
-use crate::{
-    mem_disk::{MemDisk, Rng},
-    wal_model::{LOG, Model, create, entry, id, ignore, observe, open, small_options},
+use hexpop_raft::{
+    MemDisk, Split,
+    wal::{OpenError, Wal},
 };
+
+use crate::wal_model::{LOG, Model, create, entry, id, ignore, observe, open, small_options};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -112,7 +112,7 @@ fn a_batch_may_tear_anywhere_and_keeps_a_prefix() {
     let (files, end) = &states[2];
     let name = files.keys().next().unwrap().clone();
     let begin = states[1].1.next_multiple_of(8);
-    let mut rng = Rng::new(1);
+    let mut rng = Split::new(1);
     for _ in 0..500 {
         let mut torn = before.clone();
         let bytes = torn.get_mut(&name).unwrap();

@@ -7,13 +7,13 @@ use std::sync::{
 
 use bytes::Bytes;
 use hexpop_edge_config::GroupId;
-use hexpop_raft::wal::{Completion, LogPosition, LogVote, NewGroup, Wal, Work};
+use hexpop_raft::{
+    MemDisk, Split,
+    wal::{Completion, LogPosition, LogVote, NewGroup, Wal, Work},
+};
 use proptest::prelude::*;
 
-use crate::{
-    mem_disk::{MemDisk, Rng},
-    wal_model::{GroupModel, Model, entry, id, ignore, observe, open, submit},
-};
+use crate::wal_model::{GroupModel, Model, entry, id, ignore, observe, open, submit};
 
 const GROUPS: u64 = 4;
 
@@ -37,7 +37,7 @@ impl Run {
         self.states.last().unwrap().get(&id).cloned().unwrap_or_default()
     }
 
-    fn append(&mut self, id: GroupId, rng: &mut Rng) {
+    fn append(&mut self, id: GroupId, rng: &mut Split) {
         let log = self.wal.handle().group(id).unwrap();
         let group = self.peek(id);
         self.term += rng.below(4) / 3;
@@ -56,7 +56,7 @@ impl Run {
         }
     }
 
-    fn truncate(&mut self, id: GroupId, rng: &mut Rng) {
+    fn truncate(&mut self, id: GroupId, rng: &mut Split) {
         let group = self.peek(id);
         let from = group.first + rng.below(group.entries.len() as u64 + 2);
         submit(self.wal.handle().group(id).unwrap().truncate(from));
@@ -68,7 +68,7 @@ impl Run {
         }
     }
 
-    fn purge(&mut self, id: GroupId, rng: &mut Rng) {
+    fn purge(&mut self, id: GroupId, rng: &mut Split) {
         let group = self.peek(id);
         let beyond = u64::from(rng.below(8) == 0) * 5;
         let upto = LogPosition {
@@ -85,7 +85,7 @@ impl Run {
         group.purged = Some(upto);
     }
 
-    fn create(&mut self, id: GroupId, rng: &mut Rng) {
+    fn create(&mut self, id: GroupId, rng: &mut Split) {
         let purged =
             (rng.below(2) == 0).then(|| LogPosition { term: self.term, index: rng.below(50) });
         let vote = (rng.below(2) == 0).then_some(LogVote { term: 1, node: 1, committed: true });
@@ -99,7 +99,7 @@ impl Run {
         self.now().insert(id, group);
     }
 
-    fn act(&mut self, rng: &mut Rng) {
+    fn act(&mut self, rng: &mut Split) {
         let id = id(rng.below(GROUPS));
         if !self.peek(id).alive {
             return self.create(id, rng);
@@ -128,7 +128,7 @@ impl Run {
     }
 
     /// One round of the writer, in which more may be submitted; true if it went well.
-    fn step(&mut self, rng: &mut Rng) -> bool {
+    fn step(&mut self, rng: &mut Split) -> bool {
         let taken = self.states.len() - 1;
         let well = match self.wal.begin() {
             Some(batch) => {
@@ -179,7 +179,7 @@ fn brief(model: &Model) -> String {
 }
 
 fn run(seed: u64, rounds: u64) {
-    let mut rng = Rng::new(seed);
+    let mut rng = Split::new(seed);
     let disk = MemDisk::new();
     let wal = open(&disk).unwrap().0;
     let mut run = Run { disk, wal, states: vec![Model::new()], term: 1 };
@@ -265,7 +265,7 @@ fn what_follows_a_fault_at_any_call_is_as_durable_as_ever() {
             wal.step().unwrap();
         }
         for seed in 0..8 {
-            let after = disk.after_power_cut(&mut Rng::new(seed));
+            let after = disk.after_power_cut(&mut Split::new(seed));
             let wal = open(&after).unwrap_or_else(|error| panic!("call {call}: {error}")).0;
             let log = wal.handle().group(id(1)).unwrap();
             assert_eq!(log.view().unwrap().indexes.1, begun + 40, "call {call}");

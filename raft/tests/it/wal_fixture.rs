@@ -8,14 +8,11 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use bytes::Bytes;
 use hexpop_edge_config::RaftId;
 use hexpop_raft::{
-    FsDisk, identity,
+    FsDisk, MemDisk, identity,
     wal::{LogPosition, LogVote, NewGroup, Wal},
 };
 
-use crate::{
-    mem_disk::MemDisk,
-    wal_model::{LOG, entry, id, ignore, open, small_options, submit},
-};
+use crate::wal_model::{LOG, entry, id, ignore, open, small_options, submit};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -107,7 +104,7 @@ fn an_identity_is_kept_and_a_half_wiped_directory_refused() {
     let disk = MemDisk::new();
     assert_eq!(identity::load_or_create(&*disk, 7).unwrap(), RaftId(7));
     assert_eq!(identity::load_or_create(&*disk, 8).unwrap(), RaftId(7));
-    let durable = disk.after_power_cut(&mut crate::mem_disk::Rng::new(0));
+    let durable = disk.after_power_cut(&mut hexpop_raft::Split::new(0));
     assert_eq!(identity::load_or_create(&*durable, 8).unwrap(), RaftId(7));
     let mut files = disk.contents();
     files.get_mut("identity").unwrap()[17] ^= 1;

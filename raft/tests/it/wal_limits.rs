@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use futures::FutureExt;
-use hexpop_raft::wal::{Completion, Health, LogPosition, NewGroup, Options, Wal, WalError, Work};
-
-use crate::{
-    mem_disk::MemDisk,
-    wal_model::{LOG, create, entry, id, ignore, open, small_options, submit},
+use hexpop_raft::{
+    MemDisk,
+    wal::{Completion, Health, LogPosition, NewGroup, Options, Wal, WalError, Work},
 };
+
+use crate::wal_model::{LOG, create, entry, id, ignore, open, small_options, submit};
 
 #[test]
 fn a_full_queue_refuses_or_makes_wait_until_the_next_flush() {

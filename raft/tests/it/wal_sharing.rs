@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use hexpop_raft::wal::{LogVote, NewGroup, Options, Wal, WriterThread};
+use hexpop_raft::{
+    MemDisk,
+    wal::{LogVote, NewGroup, Options, Wal, WriterThread},
+};
 use tokio::sync::oneshot;
 
-use crate::{
-    mem_disk::MemDisk,
-    wal_model::{LOG, create, entry, id, ignore, open, small_options, submit},
-};
+use crate::wal_model::{LOG, create, entry, id, ignore, open, small_options, submit};
 
 #[test]
 fn what_a_hundred_groups_submit_takes_one_write_and_one_flush() {

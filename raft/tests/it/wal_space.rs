@@ -1,11 +1,11 @@
 //! Space is given back, also when a quiet group holds on to old segments.
 
-use hexpop_raft::wal::{LogPosition, LogVote, NewGroup, Wal, Work};
-
-use crate::{
-    mem_disk::MemDisk,
-    wal_model::{create, entry, id, ignore, observe, open, submit},
+use hexpop_raft::{
+    MemDisk,
+    wal::{LogPosition, LogVote, NewGroup, Wal, Work},
 };
+
+use crate::wal_model::{create, entry, id, ignore, observe, open, submit};
 
 fn settle(wal: &mut Wal) {
     for _ in 0..10_000 {

@@ -10,7 +10,10 @@ use futures::{
     future::{BoxFuture, Either, select},
     stream::FuturesUnordered,
 };
-use hexpop_edge_config::{NodeId, RequestId, ShardId};
+use hexpop_edge_config::{
+    NodeId, RequestId, ShardId,
+    planted::{self, Bug},
+};
 use hexpop_shard::{Op, ReadAnswer, ReadOp, Reply, ShardDescriptor, ShardMap};
 use openraft_rt::AsyncRuntime;
 use parking_lot::Mutex;
@@ -227,7 +230,7 @@ impl<R: AsyncRuntime> Asker<R> {
         &self,
         shard: &ShardDescriptor,
         terms: ReadTerms,
-        op: ShardOp,
+        mut op: ShardOp,
         call: &Call<R>,
     ) -> Result<(ShardAnswer, NodeId), Failure> {
         let is_write = matches!(op, ShardOp::Write { .. });
@@ -258,6 +261,12 @@ impl<R: AsyncRuntime> Asker<R> {
                     Err(attempt) => attempt,
                 };
             unknown |= is_write && !attempt.is_not_applied();
+            if unknown
+                && planted::has(Bug::DuplicateProposal)
+                && let ShardOp::Write { request, .. } = &mut op
+            {
+                *request = None;
+            }
             match attempt {
                 Attempt::Shard(ShardError::StaleEpoch { newer }) if !unknown => {
                     return Err(Failure::Stale(newer));

@@ -1,10 +1,11 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use hexpop_router::{Context, Fallback, Level, Routed, full};
+use hexpop_shard::Op;
 use http::{HeaderMap, Method};
 
 use crate::{
-    mesh::{Mesh, TestRouter, complete, listing},
+    mesh::{Fault, Mesh, TestRouter, complete, listing, op_of},
     origin::{TestOrigin, client, port, respond, seen},
 };
 
@@ -115,4 +116,25 @@ async fn reads_go_on_while_nodes_are_down() {
     let leader = mesh.leader(mesh.shard_of("IT:lazio"));
     mesh.stop(leader);
     assert!(json(&router, "a", None).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_the_directory_never_pointed_to_is_not_read() {
+    let mesh = Mesh::new(3, &["IT:lazio"]);
+    let router = mesh.router(1, port(&TestOrigin::none()));
+    complete(&router).await;
+    ingest(&router, listing("a", "IT:lazio", 1, 100)).await;
+    // The copy goes, and the directory is not told; then a newer one comes, and it is not told either.
+    mesh.plan(Box::new(|_number, request| {
+        matches!(op_of(request), Some(Op::Directory(_))).then_some(Fault::Refuse)
+    }));
+    ingest(&router, r#"{"delete":"a","version":2}"#.to_owned()).await;
+    ingest(&router, listing("a", "IT:lazio", 3, 300)).await;
+    for level in [None, Some(Level::Strong)] {
+        assert_eq!(json(&router, "a", level).await, Err(404), "{level:?}");
+    }
+    // Repeated, the line is finished, and read.
+    mesh.no_faults();
+    ingest(&router, listing("a", "IT:lazio", 3, 300)).await;
+    assert!(json(&router, "a", Some(Level::Strong)).await.unwrap().contains(r#""version":3"#));
 }

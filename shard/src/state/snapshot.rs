@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use hexpop_edge_config::{Epoch, ShardId, codec};
+use hexpop_edge_config::{
+    Epoch, ShardId, codec,
+    planted::{self, Bug},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Body, ShardState};
@@ -170,7 +173,8 @@ impl ShardState {
                     items.into_iter().for_each(|item| body.restore(item));
                 }
                 (Record::End { records: count, hash }, _) => {
-                    let whole = count.saturating_add(1) == records.number && hash == state.hash();
+                    let whole = count.saturating_add(1) == records.number
+                        && (hash == state.hash() || planted::has(Bug::DropTombstone));
                     return if whole && records.next().is_none() && records.error.is_none() {
                         Ok(state)
                     } else {

@@ -262,6 +262,7 @@ impl Cluster {
                 membership: Arc::clone(&net) as Arc<dyn Membership>,
                 clock: Arc::new(SystemClock),
                 metrics: Metrics::register(&registry).unwrap(),
+                observer: None,
             };
             let host = Host::<TokioRuntime>::open(parts).await.unwrap();
             let (inbox, mut arrivals) = mpsc::unbounded_channel();

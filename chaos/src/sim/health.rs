@@ -1,0 +1,187 @@
+//! Whether a world is as it should be: founded, recovered, level. And the last looks at it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    sync::atomic::AtomicBool,
+};
+
+use hexpop_edge_config::{NodeId, RaftId, ShardId};
+use hexpop_raft::ReplicaState;
+use hexpop_router::Context;
+use openraft_rt::AsyncRuntime;
+
+use super::{node::Process, runtime::SimRuntime, world::World};
+use crate::history::{self, Head, History, Verdict};
+
+impl World {
+    fn processes(&self) -> impl Iterator<Item = (&NodeId, &Process)> {
+        self.slots.iter().filter_map(|(node, slot)| Some((node, slot.process.as_ref()?)))
+    }
+
+    /// Every node runs, has the newest map, and every replica of it runs under a leader.
+    pub(super) fn is_whole(&self) -> bool {
+        let newest = self.processes().map(|(_, process)| process.host.shard_map().version()).max();
+        self.processes().count() == self.slots.len()
+            && self.processes().all(|(_, process)| {
+                let map = process.host.shard_map();
+                !map.is_empty()
+                    && Some(map.version()) == newest
+                    && map.shards().all(|shard| {
+                        !shard.replicas.iter().any(|replica| replica.raft == process.raft)
+                            || process.host.replica(shard.id).is_some_and(|status| {
+                                status.leader.is_some()
+                                    && !matches!(
+                                        status.state,
+                                        ReplicaState::Candidate | ReplicaState::Halted
+                                    )
+                            })
+                    })
+            })
+    }
+
+    /// Whole; every member sees every other one as it is; no shard keeps a replica of a lost disk.
+    pub(super) fn is_recovered(&self) -> bool {
+        self.is_whole() && self.agrees_on_members() && self.has_living_replicas()
+    }
+
+    fn agrees_on_members(&self) -> bool {
+        let truth: BTreeMap<NodeId, RaftId> =
+            self.processes().map(|(node, process)| (*node, process.raft)).collect();
+        self.processes().all(|(_, process)| {
+            let view = process.members.view();
+            let seen: BTreeMap<NodeId, RaftId> =
+                view.up().map(|member| (member.identity.node, member.identity.raft)).collect();
+            seen == truth
+        })
+    }
+
+    fn has_living_replicas(&self) -> bool {
+        let living: BTreeSet<RaftId> = self.processes().map(|(_, process)| process.raft).collect();
+        self.processes().all(|(_, process)| {
+            let map = process.host.shard_map();
+            map.shards().all(|shard| {
+                shard.voters().count() == 3
+                    && shard.replicas.iter().all(|replica| living.contains(&replica.raft))
+            })
+        })
+    }
+
+    /// All replicas of each group have applied the same.
+    pub(super) fn is_level(&self) -> bool {
+        let mut positions: BTreeMap<ShardId, BTreeSet<_>> = BTreeMap::new();
+        for (_, process) in self.processes() {
+            for replica in process.host.replicas() {
+                if replica.replicas.iter().any(|known| known.raft == process.raft) {
+                    let position = (replica.applied.term, replica.applied.index);
+                    positions.entry(replica.shard).or_default().insert(position);
+                }
+            }
+        }
+        self.is_recovered() && positions.values().all(|positions| positions.len() == 1)
+    }
+
+    /// Says of the listings shards that they are complete, so that searches are answered here.
+    pub(super) fn begin_searches(&self) {
+        for (_, process) in self.processes() {
+            let router = std::sync::Arc::clone(&process.router);
+            self.executor.within(process.home, || {
+                drop(SimRuntime::spawn(async move {
+                    // Repeating it is harmless, and every node tries: one of them gets through.
+                    router.mark_complete(&Context::default()).await.ok();
+                }));
+            });
+        }
+    }
+
+    /// What the history says in the end.
+    pub(super) fn last_look(&self) {
+        let places = self.checks.state.lock().places.agree();
+        self.checks.take("where a listing is found, the directory points", places);
+        let operations = self.clients.operations.lock().clone();
+        self.trace.count("operations-recorded", operations.len() as u64);
+        let head = Head { clock_bound_ms: 3_000, ..Head::default() };
+        let history = History { head, operations };
+        let options = history::Options { states_max: 400_000, explained_max: 2, threads: 1 };
+        let report = history::check(&history, &options, &AtomicBool::new(false));
+        self.trace.count("history-keys-held", report.held as u64);
+        self.trace.count("history-keys-undecided", report.undecided.len() as u64);
+        if report.verdict() == Verdict::Violated {
+            let mut text = format!("{} keys are violated\n", report.violated);
+            for violation in &report.violations {
+                // Writing into a string cannot fail.
+                writeln!(text, "{violation}").ok();
+            }
+            self.checks.report("the history of clients", text);
+        }
+    }
+
+    /// What the nodes counted themselves goes into the coverage.
+    pub(super) fn collect_metrics(&self) {
+        let names = [
+            ("hexpop_raft_snapshots_total", "written", "snapshots-written"),
+            ("hexpop_raft_snapshots_total", "installed", "snapshots-installed"),
+            ("hexpop_raft_snapshots_total", "failed", "snapshots-failed"),
+        ];
+        for (_, process) in self.processes() {
+            for family in process.registry.gather() {
+                for (name, label, counter) in names {
+                    if family.name() != name {
+                        continue;
+                    }
+                    let metrics = family.get_metric().iter().filter(|metric| {
+                        metric.get_label().iter().any(|pair| pair.value() == label)
+                    });
+                    let sum: f64 = metrics.map(|metric| metric.get_counter().get_value()).sum();
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        clippy::cast_sign_loss,
+                        reason = "counters are small whole numbers"
+                    )]
+                    self.trace.count(counter, sum as u64);
+                }
+            }
+        }
+    }
+
+    /// Where everything stands, for people.
+    pub(super) fn describe(&self) -> String {
+        let mut text = String::new();
+        for (node, slot) in &self.slots {
+            let Some(process) = &slot.process else {
+                writeln!(text, "\n  node {node}: down").ok();
+                continue;
+            };
+            let map = process.host.shard_map();
+            let view = process.members.view();
+            let up: Vec<u32> = view.up().map(|member| member.identity.node.0).collect();
+            writeln!(
+                text,
+                "\n  node {node} as {}: map {}, sees {up:?}",
+                process.raft,
+                map.version()
+            )
+            .ok();
+            for replica in process.host.replicas() {
+                let members: Vec<String> = replica
+                    .replicas
+                    .iter()
+                    .map(|known| format!("{}{:?}", known.node, known.role))
+                    .collect();
+                writeln!(
+                    text,
+                    "    group {} {:?} term {} last {} applied {} leader {:?} of {members:?} {}",
+                    replica.shard,
+                    replica.state,
+                    replica.term,
+                    replica.last_index,
+                    replica.applied.index,
+                    replica.leader,
+                    replica.fault.as_deref().unwrap_or("")
+                )
+                .ok();
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,150 @@
+//! What must hold in every world, one file each. Those that watch every step are told by the
+//! replicas themselves ([`hexpop_raft::Observer`]); the others look at the world from time to time.
+
+mod committed;
+mod leaders;
+mod places;
+mod recovery;
+mod search;
+mod shard_map;
+mod state_hash;
+mod votes;
+
+use std::fmt;
+
+use hexpop_edge_config::{GroupId, RaftId};
+use hexpop_raft::Observer;
+use hexpop_shard::{LogPosition, ShardState};
+use parking_lot::Mutex;
+
+pub(super) use self::{
+    committed::Committed, leaders::Leaders, places::Places, recovery::Recovery, search::Searches,
+    shard_map::ShardMaps, state_hash::StateHashes, votes::Votes,
+};
+use super::{
+    executor::{BEGIN, current},
+    trace::{Trace, hash_bytes},
+};
+
+/// Something that must hold did not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// What must hold.
+    pub invariant: &'static str,
+    /// When it was seen, milliseconds of virtual time.
+    pub at_ms: u64,
+    /// What was seen.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} violated at {} ms: {}", self.invariant, self.at_ms, self.detail)
+    }
+}
+
+/// Violations that are kept; the first one is what counts.
+const VIOLATIONS_MAX: usize = 8;
+
+/// All invariants of one world.
+pub(super) struct Checks {
+    pub(super) state: Mutex<State>,
+    violations: Mutex<Vec<Violation>>,
+    trace: std::sync::Arc<Trace>,
+    /// The ids of all listings that clients write.
+    listings: Vec<String>,
+}
+
+/// What the invariants remember.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) committed: Committed,
+    pub(super) hashes: StateHashes,
+    pub(super) votes: Votes,
+    pub(super) leaders: Leaders,
+    pub(super) maps: ShardMaps,
+    pub(super) searches: Searches,
+    pub(super) places: Places,
+    pub(super) recovery: Recovery,
+}
+
+impl fmt::Debug for Checks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checks").finish_non_exhaustive()
+    }
+}
+
+fn now_ms() -> u64 {
+    current().map_or(0, |executor| executor.now().saturating_sub(BEGIN) / 1_000_000)
+}
+
+impl Checks {
+    pub(super) fn new(trace: std::sync::Arc<Trace>, listings: Vec<String>) -> Self {
+        Self { state: Mutex::default(), violations: Mutex::default(), trace, listings }
+    }
+
+    pub(super) fn report(&self, invariant: &'static str, detail: String) {
+        let mut violations = self.violations.lock();
+        if violations.len() < VIOLATIONS_MAX {
+            violations.push(Violation { invariant, at_ms: now_ms(), detail });
+        }
+    }
+
+    /// Reports what a check answered.
+    pub(super) fn take(&self, invariant: &'static str, checked: Result<(), String>) {
+        if let Err(detail) = checked {
+            self.report(invariant, detail);
+        }
+    }
+
+    pub(super) fn is_violated(&self) -> bool {
+        !self.violations.lock().is_empty()
+    }
+
+    pub(super) fn violations(&self) -> Vec<Violation> {
+        self.violations.lock().clone()
+    }
+}
+
+impl Observer for Checks {
+    fn applied(
+        &self,
+        raft: RaftId,
+        group: GroupId,
+        position: LogPosition,
+        entry: &[u8],
+        state: &ShardState,
+    ) {
+        let executor_now = current().map_or(0, |executor| executor.now());
+        let hash = hash_bytes(entry);
+        let numbers = [raft.0, group.0, position.term, position.index, hash];
+        self.trace.fold(executor_now, "applied", &numbers);
+        let (committed, hashes, searches) = {
+            let mut checks = self.state.lock();
+            checks.places.applied(group, position, state, &self.listings);
+            (
+                checks.committed.applied(raft, group, position, hash),
+                checks.hashes.applied(raft, group, position, state),
+                checks.searches.applied(group, position, state),
+            )
+        };
+        self.take("committed entries never change", committed);
+        self.take("equal positions mean equal states", hashes);
+        self.take("counts agree with the documents", searches);
+    }
+
+    fn installed(&self, raft: RaftId, group: GroupId, state: &ShardState) {
+        self.trace.count("snapshot-loaded", 1);
+        let hashes = self.state.lock().hashes.installed(raft, group, state);
+        self.take("equal positions mean equal states", hashes);
+    }
+
+    fn voted(&self, raft: RaftId, group: GroupId, term: u64, candidate: RaftId, granted: bool) {
+        if !granted {
+            return;
+        }
+        self.trace.count("votes-granted", 1);
+        let voted = self.state.lock().votes.granted(raft, group, term, candidate, now_ms());
+        self.take("votes are given once, and not right after a start", voted);
+    }
+}

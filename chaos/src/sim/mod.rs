@@ -1,0 +1,128 @@
+//! A whole mesh in one thread, on virtual time, from one seed.
+//!
+//! ```text
+//!   clients ──▶ Router ──┐             one process per node: what runs in production
+//!                        ├─▶ HostShards ─▶ Host ─▶ Wal ─▶ MemDisk
+//!   gossip ◀─▶ Net ◀─────┘             links, disks, clocks, origin: simulated
+//!   plan ──▶ World ──▶ faults          invariants look on, the history is checked at the end
+//! ```
+//!
+//! The write-ahead log, consensus, state machines, snapshots, gossip and router are the real ones, on
+//! the simulated [`SimRuntime`]. Simulated are the links, the disks, the wall clocks and the origin;
+//! documents are kept in memory instead of in sled. Everything follows from the seed: the same seed
+//! gives the same trace hash, on any machine and under any load.
+//!
+//! **Where libraries leak chance**, and why it does not matter: tokio's watch channel wakes its waiters
+//! in a random order, and the executor orders ready tasks by the seed alone; moka and prometheus hash
+//! with random keys, and nothing is iterated over that reaches a message. openraft draws from
+//! `AsyncRuntime::thread_rng`, which is seeded.
+//!
+//! **What is not simulated**: the QUIC transport and the HTTP servers, the HTTP cache and change feeds,
+//! the rates of monotonic clocks, latency of the snapshots' disk, and splits and merges (there are none
+//! yet).
+
+mod campaign;
+mod clients;
+mod executor;
+mod health;
+mod invariant;
+mod net;
+mod node;
+mod plan;
+mod random;
+mod runtime;
+mod shrink;
+mod strike;
+mod trace;
+mod world;
+
+use std::{collections::BTreeMap, time::Duration};
+
+pub use campaign::{Campaign, campaign};
+pub use clients::Kind;
+pub use hexpop_edge_config::planted::Bug;
+pub use invariant::Violation;
+pub use plan::{Fault, FaultKind, draw};
+pub use random::Random;
+pub use runtime::{
+    SimElapsed, SimInstant, SimJoinError, SimJoinHandle, SimRuntime, SimSleep, SimTimeout,
+};
+pub use shrink::shrink;
+
+use self::{executor::BEGIN, world::World};
+
+/// What a world is like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// What everything follows from.
+    pub seed: u64,
+    /// Nodes.
+    pub nodes: u32,
+    /// Clients.
+    pub clients: u64,
+    /// How many operations of each kind there are at least.
+    pub operations_per_kind: u64,
+    /// How long faults begin; longer if clients need longer.
+    pub faults_for: Duration,
+    /// Whether the lines of the trace are kept.
+    pub is_traced: bool,
+    /// A bug planted on purpose.
+    pub bug: Option<Bug>,
+}
+
+impl Settings {
+    /// The defaults: five nodes, 200 operations of each kind.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            nodes: 5,
+            clients: 24,
+            operations_per_kind: 200,
+            faults_for: Duration::from_secs(30),
+            is_traced: false,
+            bug: None,
+        }
+    }
+}
+
+/// How a world went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// What went wrong that must not; the first one first.
+    pub violations: Vec<Violation>,
+    /// A hash of everything that happened.
+    pub trace_hash: u64,
+    /// How often what happened.
+    pub coverage: BTreeMap<&'static str, u64>,
+    /// The lines of the trace, if they were kept.
+    pub lines: Vec<String>,
+    /// Virtual time.
+    pub simulated: Duration,
+    /// How often a task ran.
+    pub polls: u64,
+}
+
+/// Runs the world of a seed with the faults that follow from it.
+#[must_use]
+pub fn run(settings: &Settings) -> Outcome {
+    run_with(settings, &draw(settings.seed, settings.nodes, settings.faults_for))
+}
+
+/// Runs the world of a seed with these faults.
+#[must_use]
+pub fn run_with(settings: &Settings, faults: &[Fault]) -> Outcome {
+    let mut world = World::new(settings.clone());
+    world.run(faults);
+    Outcome {
+        seed: settings.seed,
+        violations: world.checks.violations(),
+        trace_hash: world.trace.hash(),
+        coverage: world.trace.coverage(),
+        lines: world.trace.lines(),
+        simulated: Duration::from_nanos(world.now().saturating_sub(BEGIN)),
+        polls: world.executor.polls(),
+    }
+}

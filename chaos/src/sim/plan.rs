@@ -1,0 +1,162 @@
+//! What goes wrong in a world, and when: drawn from the seed before it begins, so that it can be
+//! printed, replayed in part, and made smaller.
+
+use std::{fmt, time::Duration};
+
+use hexpop_edge_config::NodeId;
+
+use super::{net::Quality, random::Random};
+
+/// One thing that goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// When it begins, milliseconds after the faults begin.
+    pub at_ms: u64,
+    /// How long it lasts, milliseconds.
+    pub for_ms: u64,
+    /// What it is.
+    pub kind: FaultKind,
+}
+
+/// What can go wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Two sides of the mesh do not reach each other.
+    Partition(Vec<NodeId>),
+    /// Messages go one way only.
+    OneWay(NodeId, NodeId),
+    /// A node hears the others, and they do not hear it.
+    Mute(NodeId),
+    /// Messages are slow, lost, doubled and overtake each other.
+    BadLinks(u64),
+    /// A process is killed at any await point; what the page cache had survives.
+    Kill(NodeId),
+    /// The power goes at a certain change of the log's disk: unflushed writes are lost or torn.
+    PowerCut(NodeId, u64),
+    /// As a power cut, of all nodes at once.
+    Blackout,
+    /// A node loses its disks and returns as another replica.
+    Wipe(NodeId),
+    /// A process stands still.
+    Pause(NodeId),
+    /// Flushes of a node's log take this many milliseconds more.
+    SlowDisk(NodeId, u64),
+    /// A node's disks have no room for more than so many bytes.
+    FullDisk(NodeId, u64),
+    /// A change of a node's log disk fails, counted from now.
+    LogError(NodeId, u64),
+    /// A change of a node's snapshot disk fails.
+    SnapshotError(NodeId, u64),
+    /// A node's wall clock is ahead (or behind) by milliseconds.
+    Skew(NodeId, i64),
+    /// The origin is down.
+    OriginDown,
+    /// The origin takes so many milliseconds.
+    OriginSlow(u64),
+}
+
+impl FaultKind {
+    /// Its name in the coverage.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Partition(_) => "fault-partition",
+            Self::OneWay(..) => "fault-one-way-cut",
+            Self::Mute(_) => "fault-mute",
+            Self::BadLinks(_) => "fault-bad-links",
+            Self::Kill(_) => "fault-kill",
+            Self::PowerCut(..) => "fault-power-cut",
+            Self::Blackout => "fault-blackout",
+            Self::Wipe(_) => "fault-wipe",
+            Self::Pause(_) => "fault-pause",
+            Self::SlowDisk(..) => "fault-slow-disk",
+            Self::FullDisk(..) => "fault-full-disk",
+            Self::LogError(..) => "fault-log-error",
+            Self::SnapshotError(..) => "fault-snapshot-error",
+            Self::Skew(..) => "fault-clock-skew",
+            Self::OriginDown => "fault-origin-down",
+            Self::OriginSlow(_) => "fault-origin-slow",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {:>6} ms for {:>5} ms: {:?}", self.at_ms, self.for_ms, self.kind)
+    }
+}
+
+/// How many kinds [`draw`] chooses among.
+const KINDS: u64 = 16;
+
+/// Draws the faults of a seed: every kind once in a random order, then more of them at random.
+#[must_use]
+pub fn draw(seed: u64, nodes: u32, over: Duration) -> Vec<Fault> {
+    let mut random = Random::fork(seed, 3);
+    let over_ms = u64::try_from(over.as_millis()).unwrap_or(u64::MAX);
+    let mut kinds: Vec<u64> = (0..KINDS).collect();
+    for at in (1..kinds.len()).rev() {
+        let other = usize::try_from(random.below(at as u64 + 1)).unwrap_or(0);
+        kinds.swap(at, other);
+    }
+    let more = random.between(4, 14);
+    kinds.extend((0..more).map(|_| random.below(KINDS)));
+    // A lost disk means changes of membership, which nothing else brings about.
+    kinds.push(WIPE);
+    let mut faults: Vec<Fault> = kinds
+        .into_iter()
+        .map(|kind| Fault {
+            at_ms: random.below(over_ms.saturating_mul(9) / 10),
+            for_ms: if random.chance(250) {
+                random.between(6_000, 14_000)
+            } else {
+                random.between(300, 6_000)
+            },
+            kind: kind_of(kind, nodes, &mut random),
+        })
+        .collect();
+    faults.sort_by_key(|fault| fault.at_ms);
+    faults
+}
+
+const WIPE: u64 = 7;
+
+fn kind_of(kind: u64, nodes: u32, random: &mut Random) -> FaultKind {
+    let mut node = || NodeId(u32::try_from(random.below(u64::from(nodes))).unwrap_or(0) + 1);
+    let (one, other) = (node(), node());
+    match kind {
+        0 => {
+            let side = (1..=nodes).map(NodeId).filter(|_| random.chance(400)).collect();
+            FaultKind::Partition(side)
+        }
+        1 => FaultKind::OneWay(one, other),
+        2 => FaultKind::Mute(one),
+        3 => FaultKind::BadLinks(random.between(1, 100)),
+        4 => FaultKind::Kill(one),
+        5 => FaultKind::PowerCut(one, random.between(1, 60)),
+        6 => FaultKind::Blackout,
+        WIPE => FaultKind::Wipe(one),
+        8 => FaultKind::Pause(one),
+        9 => FaultKind::SlowDisk(one, random.between(5, 400)),
+        10 => FaultKind::FullDisk(one, random.below(64 << 10)),
+        11 => FaultKind::LogError(one, random.between(1, 60)),
+        12 => FaultKind::SnapshotError(one, random.between(1, 12)),
+        13 => {
+            let ms = i64::try_from(random.between(50, 1_000)).unwrap_or(0);
+            FaultKind::Skew(one, if random.chance(500) { ms } else { -ms })
+        }
+        14 => FaultKind::OriginDown,
+        _ => FaultKind::OriginSlow(random.between(100, 8_000)),
+    }
+}
+
+/// How links behave at so many of 100.
+pub(super) const fn bad(badness: u64) -> Quality {
+    Quality {
+        base: Duration::from_millis(1),
+        jitter: Duration::from_millis(5 + badness),
+        slow_per_mille: badness / 2,
+        lost_per_mille: badness,
+        twice_per_mille: badness,
+    }
+}

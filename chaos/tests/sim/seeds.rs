@@ -1,0 +1,82 @@
+//! Seeds without a bug.
+
+use std::time::Duration;
+
+use hexpop_chaos::sim::{Kind, Outcome, Settings, campaign, draw, run, run_with, shrink};
+
+/// A world of a few seconds.
+fn short(seed: u64) -> Settings {
+    Settings { operations_per_kind: 40, faults_for: Duration::from_secs(12), ..Settings::new(seed) }
+}
+
+fn assert_holds(outcome: &Outcome) {
+    for violation in &outcome.violations {
+        eprintln!("seed {}: {violation}", outcome.seed);
+    }
+    assert!(outcome.violations.is_empty(), "hexpop chaos sim --seed {}", outcome.seed);
+}
+
+#[test]
+fn a_seed_tells_the_same_story_whatever_else_the_machine_does() {
+    let alone = run(&short(7));
+    assert_holds(&alone);
+    let together: Vec<Outcome> = std::thread::scope(|scope| {
+        let others: Vec<_> = [7, 8, 7].map(|seed| scope.spawn(move || run(&short(seed)))).into();
+        others.into_iter().map(|other| other.join().unwrap()).collect()
+    });
+    assert_eq!(together[0].trace_hash, alone.trace_hash);
+    assert_eq!(together[2].trace_hash, alone.trace_hash);
+    assert_eq!(together[2].coverage, alone.coverage);
+    assert_ne!(together[1].trace_hash, alone.trace_hash);
+}
+
+#[test]
+fn a_trace_that_is_kept_changes_nothing() {
+    let silent = run(&short(3));
+    let told = run(&Settings { is_traced: true, ..short(3) });
+    assert_eq!(silent.trace_hash, told.trace_hash);
+    assert!(silent.lines.is_empty() && !told.lines.is_empty());
+}
+
+#[test]
+fn some_seeds_with_every_kind_of_fault_hold() {
+    let campaign = campaign(&Settings::new(0), 1..=8, 2, true, assert_holds);
+    assert_eq!(campaign.seeds, 8);
+    for kind in Kind::ALL {
+        let done = campaign.coverage.get(kind.name()).copied().unwrap_or(0);
+        assert!(done >= 8 * 200, "{} of {}", done, kind.name());
+    }
+    for rare in ["election", "snapshots-written", "torn-tail-cut", "message-twice", "log-failed"] {
+        assert!(campaign.coverage.contains_key(rare), "{rare} never happened");
+    }
+}
+
+#[test]
+fn every_kind_of_fault_is_drawn_for_every_seed() {
+    for seed in 0..50 {
+        let faults = draw(seed, 5, Duration::from_secs(40));
+        let kinds: std::collections::BTreeSet<&str> =
+            faults.iter().map(|fault| fault.kind.name()).collect();
+        assert_eq!(kinds.len(), 16, "seed {seed}: {kinds:?}");
+    }
+}
+
+#[test]
+fn without_faults_nothing_is_lost_on_the_links() {
+    let outcome = run_with(&short(5), &[]);
+    assert_holds(&outcome);
+    assert_eq!(outcome.coverage.get("message-lost"), None);
+    assert_eq!(outcome.coverage.get("outcome-unknown"), None);
+}
+
+#[test]
+fn a_schedule_shrinks_to_what_the_failure_needs() {
+    use hexpop_chaos::sim::Bug;
+    let settings = Settings { bug: Some(Bug::ForgetVote), ..short(1) };
+    let faults = draw(1, settings.nodes, settings.faults_for);
+    let outcome = run_with(&settings, &faults);
+    let invariant = outcome.violations.first().unwrap().invariant;
+    let needed = shrink(&settings, &faults, invariant, 12);
+    assert!(needed.len() < faults.len(), "{needed:?}");
+    assert_eq!(run_with(&settings, &needed).violations.first().unwrap().invariant, invariant);
+}

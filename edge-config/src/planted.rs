@@ -1,0 +1,120 @@
+//! Bugs planted on purpose, so that the simulator can show that it finds them. Not part of the API.
+//!
+//! None is active unless [`plant`] was called on the same thread, which only the simulator does: it
+//! runs a whole mesh on one thread, production code on others. Where a bug is planted, the price of
+//! the question is one read of a thread-local byte.
+
+use std::cell::Cell;
+
+/// A planted bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bug {
+    /// The write-ahead log says that entries are durable before it flushed them.
+    AckBeforeFlush,
+    /// A vote is given without being written down.
+    ForgetVote,
+    /// After a restart entries that the snapshot holds are applied again.
+    ApplyTwice,
+    /// A leader answers strong reads without asking a quorum whether it still leads.
+    StrongWithoutQuorum,
+    /// The meta group takes a descriptor of an older epoch.
+    AcceptOldEpoch,
+    /// Snapshots leave the tombstones of listings out.
+    DropTombstone,
+    /// Recovery of the write-ahead log takes records whose checksum does not hold.
+    AcceptTornTail,
+    /// Writes of one group reach the log in another order than they were submitted in.
+    ReorderWrites,
+    /// The directory takes a write whoever wrote it in between.
+    DirectoryRace,
+    /// A write whose outcome is unknown is proposed again as another request.
+    DuplicateProposal,
+    /// A replica votes right after a restart.
+    VoteAfterRestart,
+    /// A node that lost its disk comes back under its old Raft id.
+    WipedKeepsId,
+    /// A replica ends sessions by its own clock instead of the log's time.
+    LocalExpiry,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::AckBeforeFlush,
+        Self::ForgetVote,
+        Self::ApplyTwice,
+        Self::StrongWithoutQuorum,
+        Self::AcceptOldEpoch,
+        Self::DropTombstone,
+        Self::AcceptTornTail,
+        Self::ReorderWrites,
+        Self::DirectoryRace,
+        Self::DuplicateProposal,
+        Self::VoteAfterRestart,
+        Self::WipedKeepsId,
+        Self::LocalExpiry,
+    ];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AckBeforeFlush => "ack-before-flush",
+            Self::ForgetVote => "forget-vote",
+            Self::ApplyTwice => "apply-twice",
+            Self::StrongWithoutQuorum => "strong-without-quorum",
+            Self::AcceptOldEpoch => "accept-old-epoch",
+            Self::DropTombstone => "drop-tombstone",
+            Self::AcceptTornTail => "accept-torn-tail",
+            Self::ReorderWrites => "reorder-writes",
+            Self::DirectoryRace => "directory-race",
+            Self::DuplicateProposal => "duplicate-proposal",
+            Self::VoteAfterRestart => "vote-after-restart",
+            Self::WipedKeepsId => "wiped-keeps-id",
+            Self::LocalExpiry => "local-expiry",
+        }
+    }
+
+    /// The bug of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|bug| bug.name() == name)
+    }
+}
+
+thread_local! {
+    static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+}
+
+/// From now on code on this thread has this bug, or none.
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Whether code on this thread has this bug.
+#[must_use]
+pub fn has(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_is_planted_on_one_thread_only() {
+        plant(Some(Bug::ForgetVote));
+        assert!(has(Bug::ForgetVote) && !has(Bug::ApplyTwice));
+        let elsewhere = std::thread::spawn(|| has(Bug::ForgetVote)).join();
+        assert!(!elsewhere.unwrap());
+        plant(None);
+        assert!(!has(Bug::ForgetVote));
+    }
+
+    #[test]
+    fn names_lead_back_to_bugs() {
+        for bug in Bug::ALL {
+            assert_eq!(Bug::from_name(bug.name()), Some(bug));
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! A look over the shoulder of replicas: for the simulator, which checks what no single node can see.
+
+use std::{fmt, sync::Arc};
+
+use hexpop_edge_config::{GroupId, RaftId};
+use hexpop_shard::{LogPosition, ShardState};
+
+/// Is told what replicas do, at the moment at which they do it.
+pub trait Observer: fmt::Debug + Send + Sync + 'static {
+    /// A replica has applied the entry at `position`, whose content is `entry` (empty for entries
+    /// without a command).
+    fn applied(
+        &self,
+        raft: RaftId,
+        group: GroupId,
+        position: LogPosition,
+        entry: &[u8],
+        state: &ShardState,
+    );
+
+    /// A replica has taken over a snapshot.
+    fn installed(&self, raft: RaftId, group: GroupId, state: &ShardState);
+
+    /// A replica is about to answer whether it grants its vote of `term` to `candidate`.
+    fn voted(&self, raft: RaftId, group: GroupId, term: u64, candidate: RaftId, granted: bool);
+}
+
+/// Who looks at one replica, if anybody does.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Observed(pub(crate) Option<(Arc<dyn Observer>, RaftId)>);

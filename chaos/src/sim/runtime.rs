@@ -221,7 +221,7 @@ impl AsyncRuntime for SimRuntime {
     type Oneshot = TokioOneshot;
     type Mutex<T: OptionalSend + 'static> = TokioMutex<T>;
 
-    /// A world is entered by [`Executor::enter`]; this is only its name as a type.
+    /// A world is entered by `Executor::enter`; this is only its name as a type.
     fn new(_threads: usize) -> Self {
         Self
     }

@@ -273,7 +273,7 @@ impl<'a> Maker<'a> {
     }
 
     fn clusters_of_all(&mut self) -> Vec<Ask> {
-        vec![clusters(&json!({"listingType": "sale", "resolution": 5}))]
+        vec![clusters(&json!({"listingType": "sale", "resolution": 5, "limit": 10_000}))]
     }
 
     fn price_facets_nearby(&mut self) -> Vec<Ask> {

@@ -40,8 +40,11 @@ enum Looked {
     Private,
     /// The directory says, at `strong`, that it was deleted.
     Deleted,
-    /// The directory says, at `strong`, that there is none, or points to where there is none.
+    /// The directory says, at `strong`, that there is none.
     Absent,
+    /// The directory points to where there is none: it is on its way to another place, and whoever
+    /// moves it is slow, or gone.
+    Moving,
 }
 
 impl<R: AsyncRuntime> Router<R> {
@@ -65,6 +68,17 @@ impl<R: AsyncRuntime> Router<R> {
             }
             Ok(Looked::Private | Looked::Deleted) => return Err(not_found()),
             Ok(Looked::Absent) => {}
+            Ok(Looked::Moving) => {
+                let error = RouteError::new(
+                    Problem::ShardUnavailable,
+                    "the listing is on its way to another place; try again",
+                );
+                let response = self.ask_origin(context.fallback.as_ref(), error, &call).await?;
+                return match response.status() {
+                    http::StatusCode::NOT_FOUND => Err(not_found()),
+                    _ => Ok(Routed::Origin(response)),
+                };
+            }
             Err(error) if error.status < 500 => return Err(error),
             Err(error) => {
                 let response = self.ask_origin(context.fallback.as_ref(), error, &call).await?;
@@ -135,7 +149,7 @@ impl<R: AsyncRuntime> Router<R> {
                 break;
             }
         }
-        Ok(Looked::Absent)
+        Ok(Looked::Moving)
     }
 
     /// The directory's entry of an id.

@@ -419,7 +419,6 @@ async fn carry_out(
                 Told { answer, ..Told::of(Outcome::Ok) }
             }
             Ok(Routed::Origin(_)) => Told::of(Outcome::Refused),
-            Err(error) if is_moving(&key) && error.status == 404 => Told::of(Outcome::Refused),
             Err(error) => Told::of(outcome_of(&error, false)),
         },
         What::Search => search(clients, router, &context).await,

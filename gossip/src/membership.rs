@@ -299,6 +299,12 @@ impl Gossip {
         Ok(())
     }
 
+    /// The newest version of the shard map that anybody named, and who did.
+    #[must_use]
+    pub fn shard_map(&self) -> (u64, NodeId) {
+        self.facts.lock().shard_map()
+    }
+
     /// Says goodbye: the others need not find out by themselves. Nothing but driving the outputs
     /// out is of use afterwards.
     pub fn leave(&mut self, now: Instant) {

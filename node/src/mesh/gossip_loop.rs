@@ -202,8 +202,12 @@ impl GossipLoop {
         }
         // What this node says about itself changes the view without an event.
         let own = self.gossip.identity().node;
-        let shown = self.view.load().members.get(&own).and_then(|member| member.info.clone());
-        if changed || shown.as_ref() != Some(self.gossip.info()) {
+        let shown = self.view.load();
+        let info = shown.members.get(&own).and_then(|member| member.info.as_ref());
+        let is_shown =
+            info == Some(self.gossip.info()) && shown.shard_map == self.gossip.shard_map();
+        drop(shown);
+        if changed || !is_shown {
             let view = Arc::new(self.gossip.view());
             if let Some(metrics) = &self.metrics {
                 metrics.show(&self.gossip.counters(), &view);

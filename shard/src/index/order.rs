@@ -202,8 +202,10 @@ impl IndexView {
         if selection.total == 0 {
             return Vec::new();
         }
-        if self.goes_by_ids(&order, selection, wanted) {
-            return self.page_by_ids(query, selection, wanted);
+        if self.goes_by_ids(&order, selection, wanted)
+            && let Some(page) = self.page_by_ids(query, selection, wanted)
+        {
+            return page;
         }
         let mut best = Best::new(wanted, query.after.as_ref(), self.ids.common_prefix());
         best.reference = reference.as_ref();
@@ -227,18 +229,22 @@ impl IndexView {
         selection.items.iter().all(all_equal)
     }
 
-    /// The first rows in the order of ids, where all have the key of those that lack one.
+    /// The first rows in the order of ids, where all have the key of those that lack one. `None` if
+    /// they do not come within twice the steps that picking them costs: ids often begin with a place,
+    /// and rows that match are then not spread evenly among them.
     fn page_by_ids<'a>(
         &'a self,
         query: &Query,
         selection: &Selection<'a>,
         wanted: usize,
-    ) -> Vec<(u64, &'a RowLeaf, usize)> {
+    ) -> Option<Vec<(u64, &'a RowLeaf, usize)>> {
+        let mut steps_left = 2 * selection.total / STEP_COST;
         let filter = Filter::new(self, &query.filters, None);
         // A cursor with another key is of a time when rows had one: no row is behind it but all are.
         let after = query.after.as_ref().filter(|after| after.key == LACKS_IT);
         let mut page = Vec::with_capacity(wanted);
         for row in self.ids.rows_after(after.map(|after| after.id.as_str())) {
+            steps_left = steps_left.checked_sub(1)?;
             let Some((leaf, place)) = self.located(row) else {
                 continue;
             };
@@ -251,7 +257,7 @@ impl IndexView {
                 }
             }
         }
-        page
+        Some(page)
     }
 }
 
@@ -297,6 +303,29 @@ fn look_into<'a>(order: &Order<'_>, selection: &Selection<'a>, best: &mut Best<'
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_in_the_order_of_ids_is_found_wherever_its_ids_stand() {
+        let mut index = crate::index::ShardIndex::default();
+        for number in 0..6_000 {
+            let (prefix, kind) = if number % 2 == 0 { ("a", "rent") } else { ("b", "sale") };
+            let json = format!(
+                r#"{{"id":"{prefix}-{number:04}","listingType":"{kind}","status":"active","country":"IT","region":"lazio"}}"#
+            );
+            let listing = crate::listing::Listing::parse(json.as_bytes()).unwrap();
+            index.insert(&listing.columns, false);
+        }
+        for (kind, prefix, first) in [("rent", "a", 0), ("sale", "b", 1)] {
+            let body = format!(r#"{{"listingType":"{kind}","limit":5}}"#);
+            let rules = crate::query::SearchRules::default();
+            let request = crate::query::SearchRequest::from_json(body.as_bytes(), &rules).unwrap();
+            let answer = index.view().search(&request.query);
+            let ids: Vec<_> = answer.hits.iter().map(|hit| hit.id.to_string()).collect();
+            let wanted: Vec<_> =
+                (0..6).map(|nth| format!("{prefix}-{:04}", first + 2 * nth)).collect();
+            assert_eq!(ids, wanted);
+        }
+    }
 
     #[test]
     fn numbers_keep_their_order_and_come_back() {

@@ -150,7 +150,7 @@ impl IndexView {
 
     /// The first key from `key` on that a row has.
     fn existing(&self, key: &RowKey) -> Option<RowKey> {
-        let mut leaves = self.rows.leaves(Some(key));
+        let mut leaves = self.rows.leaves(Some(key), |_| true);
         let leaf = leaves.next()?;
         let at = leaf.search(key).unwrap_or_else(|at| at);
         leaf.key(at).or_else(|| leaves.next()?.key(0))

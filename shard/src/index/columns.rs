@@ -10,7 +10,7 @@ use super::{
     column::Times,
     dictionary::{Dictionary, Uses},
     facets::PriceGroup,
-    ids::Ids,
+    ids::{Ids, Slot},
     leaf::{AMENITY_BITS, Change, Kind, RowKey, RowLeaf, Values},
     places::{Places, RowPlaces},
     shared::SharedVec,
@@ -187,27 +187,30 @@ impl ShardIndex {
     /// Stores a listing, in place of the one with its id if there is one. A hidden one is not found
     /// by searches.
     pub fn insert(&mut self, listing: &ListingColumns, hidden: bool) -> Row {
-        let row = self.number(&listing.id);
+        let kind =
+            Kind::new(type_number(listing.listing_type), listing.status == Status::Active, hidden);
+        let row = self.number(&listing.id, kind);
         let cell = listing.location.and_then(Cell::at).map_or(0, Cell::raw);
-        let values = self.values(listing, hidden);
+        let values = self.values(listing, kind);
         self.put(row, &listing.territory(), cell, values);
         self.view.text.insert(row, listing);
         row
     }
 
-    /// The number for a listing: the one that it has, whose values are then taken out, or a free one.
-    /// Its words stay until they are compared with the new ones.
-    pub(super) fn number(&mut self, id: &str) -> Row {
+    /// The number for a listing of a kind: the one that it has, whose values are then taken out, or a
+    /// free one. Its words stay until they are compared with the new ones.
+    pub(super) fn number(&mut self, id: &str, kind: Kind) -> Row {
         if let Some(row) = self.view.ids.row(id) {
             self.take_out(row);
+            self.view.ids.turn(id, Slot::new(row, kind.found_as()));
             return row;
         }
         let row = self.free.pop().unwrap_or_else(|| {
-            // A shard splits long before it has 2^32 rows.
+            // A shard splits long before numbers end.
             self.row_end = self.row_end.saturating_add(1);
             self.row_end - 1
         });
-        self.view.ids.insert(id, row);
+        self.view.ids.insert(id, Slot::new(row, kind.found_as()));
         row
     }
 
@@ -223,7 +226,7 @@ impl ShardIndex {
         }
     }
 
-    fn values(&mut self, listing: &ListingColumns, hidden: bool) -> Values {
+    fn values(&mut self, listing: &ListingColumns, kind: Kind) -> Values {
         let number = |value: Option<f64>| value.unwrap_or(f64::NAN);
         let group = listing.price.map(|price| {
             let group = PriceGroup { currency: price.currency, period: price.period };
@@ -234,11 +237,7 @@ impl ShardIndex {
         let neighborhood = listing.neighborhood.as_deref().map(|it| self.take_neighborhood(it));
         let (amenities, more_amenities) = self.take_amenities(&listing.amenities);
         Values {
-            kind: Kind::new(
-                type_number(listing.listing_type),
-                listing.status == Status::Active,
-                hidden,
-            ),
+            kind,
             property: listing.property_type.map_or(0, property_number),
             group,
             energy,
@@ -351,6 +350,7 @@ impl ShardIndex {
         if values.kind.found_as().is_some() {
             self.count_found(&key, false);
         }
+        self.view.ids.turn(&values.id, Slot::new(row, to.found_as()));
         self.view.rows.change(&key, &Change::Turn { values, to });
         if to.found_as().is_some() {
             self.count_found(&key, true);

@@ -30,7 +30,7 @@ impl ShardIndex {
         let id = values.id.clone();
         let territory = from.territories.key(key.territory)?.clone();
         let values = to.adopt(from, values);
-        let number = to.number(&id);
+        let number = to.number(&id, values.kind);
         to.put(number, &territory, key.cell, values);
         to.copy_words(number, from, row);
         self.remove(&id);
@@ -71,7 +71,7 @@ impl IndexView {
                 false => continue,
             };
             let first = RowKey { territory: code, cell: start, row: 0 };
-            let keys = self.rows.leaves(Some(&first)).flat_map(|leaf| leaf.keys());
+            let keys = self.rows.leaves(Some(&first), |_| true).flat_map(|leaf| leaf.keys());
             let inside = keys
                 .skip_while(|key| *key < first)
                 .take_while(|key| key.territory == code && range.contains(&bound(key.cell)));

@@ -1,4 +1,7 @@
 //! Ids in their order, and the row of each.
+//!
+//! Every run of ids knows which listing types searches find among it: ids often begin with a source or
+//! a place, and a walk in their order would otherwise pass thousands that it does not want.
 
 use super::{
     Row,
@@ -12,11 +15,59 @@ const IDS_MAX: usize = 128;
 /// Bytes of ids in a leaf at which it is divided.
 const BYTES_MAX: usize = 60_000;
 
+/// A row, and the listing type that searches find it as: 30 bits and 2.
+///
+/// A shard splits long before it has 2^30 rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot(u32);
+
+impl Slot {
+    const TYPE_BITS: u32 = 2;
+    const TYPE_MASK: u32 = (1 << Self::TYPE_BITS) - 1;
+    /// In place of a listing type: searches do not find it.
+    const NOT_FOUND: u32 = Self::TYPE_MASK;
+
+    pub(super) fn new(row: Row, found_as: Option<usize>) -> Self {
+        let listing_type = found_as.and_then(|it| u32::try_from(it).ok());
+        Self(row << Self::TYPE_BITS | listing_type.unwrap_or(Self::NOT_FOUND) & Self::TYPE_MASK)
+    }
+
+    pub(super) const fn row(self) -> Row {
+        self.0 >> Self::TYPE_BITS
+    }
+
+    /// The bit of the listing type it is found as, or none.
+    const fn types(self) -> TypeSet {
+        let bit = 1 << (self.0 & Self::TYPE_MASK);
+        TypeSet(bit & !(1 << Self::NOT_FOUND))
+    }
+}
+
+/// Listing types, one bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct TypeSet(u8);
+
+impl TypeSet {
+    const fn only(listing_type: u8) -> Self {
+        Self(1 << (listing_type & 7))
+    }
+
+    const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
 /// A change of one id.
 #[derive(Debug)]
 pub(super) enum Change {
     /// It comes, with its row.
-    Insert(Row),
+    Insert(Slot),
+    /// Searches find it as something else from now on.
+    Turn(Slot),
     /// It goes.
     Remove,
 }
@@ -26,7 +77,7 @@ pub(super) enum Change {
 pub(super) struct IdLeaf {
     prefix: Vec<u8>,
     rest: Texts,
-    rows: Vec<Row>,
+    rows: Vec<Slot>,
 }
 
 impl IdLeaf {
@@ -60,8 +111,16 @@ impl IdLeaf {
         Err(low)
     }
 
+    /// The first place behind an id; 0 without one.
+    fn behind(&self, id: Option<String>) -> usize {
+        id.map_or(0, |id| match self.search(&id) {
+            Ok(at) => at + 1,
+            Err(at) => at,
+        })
+    }
+
     /// The leaf of ascending ids.
-    fn of<'a>(ids: impl Iterator<Item = (&'a [u8], Row)> + Clone) -> Self {
+    fn of<'a>(ids: impl Iterator<Item = (&'a [u8], Slot)> + Clone) -> Self {
         let first = ids.clone().next().map_or(&[][..], |(id, _)| id);
         let last = ids.clone().last().map_or(&[][..], |(id, _)| id);
         let common = first.iter().zip(last).take_while(|(a, b)| a == b).count();
@@ -79,16 +138,16 @@ impl IdLeaf {
         leaf
     }
 
-    fn all(&self) -> Vec<(Vec<u8>, Row)> {
+    fn all(&self) -> Vec<(Vec<u8>, Slot)> {
         let rows = self.rows.iter().enumerate();
         rows.map(|(at, row)| ([&self.prefix, self.rest.get(at)].concat(), *row)).collect()
     }
 
-    fn rebuild(&mut self, ids: &[(Vec<u8>, Row)]) {
+    fn rebuild(&mut self, ids: &[(Vec<u8>, Slot)]) {
         *self = Self::of(ids.iter().map(|(id, row)| (id.as_slice(), *row)));
     }
 
-    fn insert(&mut self, at: usize, id: &str, row: Row) {
+    fn insert(&mut self, at: usize, id: &str, row: Slot) {
         let Some(rest) = id.as_bytes().strip_prefix(self.prefix.as_slice()) else {
             let mut ids = self.all();
             ids.insert(at.min(ids.len()), (id.as_bytes().to_vec(), row));
@@ -107,7 +166,7 @@ impl IdLeaf {
 impl tree::Leaf for IdLeaf {
     type Key = Box<str>;
     type Change = Change;
-    type Zone = ();
+    type Zone = TypeSet;
     type Tally = ();
 
     fn len(&self) -> usize {
@@ -142,7 +201,7 @@ impl tree::Leaf for IdLeaf {
                 }
                 at
             }
-            (Ok(at), Change::Insert(row)) => {
+            (Ok(at), Change::Insert(row) | Change::Turn(row)) => {
                 if let Some(slot) = self.rows.get_mut(at) {
                     *slot = *row;
                 }
@@ -152,7 +211,7 @@ impl tree::Leaf for IdLeaf {
                 self.remove(at);
                 at
             }
-            (Err(at), Change::Remove) => at,
+            (Err(at), Change::Turn(_) | Change::Remove) => at,
         }
     }
 
@@ -171,13 +230,21 @@ impl tree::Leaf for IdLeaf {
         self.rebuild(&ids);
     }
 
-    fn zone(&self) {}
+    fn zone(&self) -> TypeSet {
+        self.rows.iter().fold(TypeSet::default(), |all, slot| all.and(slot.types()))
+    }
 
-    fn extend((): &mut (), _id: &Box<str>, _change: &Change) -> bool {
+    fn extend(zone: &mut TypeSet, _id: &Box<str>, change: &Change) -> bool {
+        match change {
+            Change::Insert(slot) => *zone = zone.and(slot.types()),
+            Change::Turn(_) | Change::Remove => return false,
+        }
         true
     }
 
-    fn join<'a>(_zones: impl Iterator<Item = &'a ()>) {}
+    fn join<'a>(zones: impl Iterator<Item = &'a TypeSet>) -> TypeSet {
+        zones.fold(TypeSet::default(), |all, zone| all.and(*zone))
+    }
 
     fn count(&self, (): &mut ()) {}
 
@@ -200,14 +267,26 @@ impl Ids {
 
     /// The row of an id.
     pub(super) fn row(&self, id: &str) -> Option<Row> {
+        self.slot(id).map(Slot::row)
+    }
+
+    /// The row of an id, and what searches find it as.
+    pub(super) fn slot(&self, id: &str) -> Option<Slot> {
         let leaf = self.tree.leaf(&Box::from(id))?;
         leaf.rows.get(leaf.search(id).ok()?).copied()
     }
 
     /// Adds an id that is not there.
-    pub(super) fn insert(&mut self, id: &str, row: Row) {
-        self.tree.change(&Box::from(id), &Change::Insert(row));
+    pub(super) fn insert(&mut self, id: &str, slot: Slot) {
+        self.tree.change(&Box::from(id), &Change::Insert(slot));
         self.len += 1;
+    }
+
+    /// Notes what searches find an id as, which is there.
+    pub(super) fn turn(&mut self, id: &str, to: Slot) {
+        if self.slot(id).is_some_and(|slot| slot != to) {
+            self.tree.change(&Box::from(id), &Change::Turn(to));
+        }
     }
 
     /// Takes an id that is there away.
@@ -223,35 +302,31 @@ impl Ids {
     ) -> impl Iterator<Item = (String, Row)> + use<'a> {
         let start = after.map(Box::from);
         let mut from = after.map(ToOwned::to_owned);
-        self.tree.leaves(start.as_ref()).flat_map(move |leaf| {
-            let skip = from.take().map_or(0, |id| match leaf.search(&id) {
-                Ok(at) => at + 1,
-                Err(at) => at,
-            });
-            let rows = leaf.rows.iter().enumerate().skip(skip);
-            rows.map(|(at, row)| (leaf.id(at), *row)).collect::<Vec<_>>()
+        self.tree.leaves(start.as_ref(), |_| true).flat_map(move |leaf| {
+            let rows = leaf.rows.iter().enumerate().skip(leaf.behind(from.take()));
+            rows.map(|(at, slot)| (leaf.id(at), slot.row())).collect::<Vec<_>>()
         })
     }
 
-    /// The rows in the order of ids, behind `after`.
-    pub(super) fn rows_after<'a>(
+    /// The rows that searches for a listing type find, in the order of ids, behind `after`.
+    pub(super) fn found_after<'a>(
         &'a self,
         after: Option<&str>,
+        listing_type: u8,
     ) -> impl Iterator<Item = Row> + use<'a> {
+        let wanted = TypeSet::only(listing_type);
         let start = after.map(Box::from);
         let mut from = after.map(ToOwned::to_owned);
-        self.tree.leaves(start.as_ref()).flat_map(move |leaf| {
-            let skip = from.take().map_or(0, |id| match leaf.search(&id) {
-                Ok(at) => at + 1,
-                Err(at) => at,
-            });
-            leaf.rows.iter().copied().skip(skip)
+        let leaves = self.tree.leaves(start.as_ref(), move |zone| zone.meets(wanted));
+        leaves.flat_map(move |leaf| {
+            let rows = leaf.rows.iter().skip(leaf.behind(from.take()));
+            rows.filter(move |slot| slot.types().meets(wanted)).map(|slot| slot.row())
         })
     }
 
     /// Bytes that all ids begin with.
     pub(super) fn common_prefix(&self) -> usize {
-        let first = self.tree.leaves(None).next();
+        let first = self.tree.leaves(None, |_| true).next();
         let last = self.tree.last();
         let (Some(first), Some(last)) = (first, last) else {
             return 0;
@@ -286,17 +361,29 @@ mod tests {
     proptest! {
         #[test]
         fn ids_are_a_sorted_map(
-            changes in prop::collection::vec(("(lst_|a|é)?[a-c0-9]{0,4}", any::<bool>()), 0..1_500),
+            changes in prop::collection::vec(
+                ("(lst_|a|é)?[a-c0-9]{0,4}", 0..5_u8, prop::option::of(0..3_usize)),
+                0..1_500,
+            ),
             after in "[a-z0-9_]{0,5}",
         ) {
             let (mut ids, mut model) = (Ids::default(), BTreeMap::new());
             let mut kept = Vec::new();
-            for (row, (id, comes)) in (0_u32..).zip(changes) {
-                if comes && !model.contains_key(&id) {
-                    ids.insert(&id, row);
-                    model.insert(id, row);
-                } else if !comes && model.remove(&id).is_some() {
-                    ids.remove(&id);
+            for (row, (id, what, found_as)) in (0_u32..).zip(changes) {
+                let known: Option<(Row, Option<usize>)> = model.get(&id).copied();
+                match (what, known) {
+                    (0, Some(_)) => {
+                        ids.remove(&id);
+                        model.remove(&id);
+                    }
+                    (_, Some((row, _))) => {
+                        ids.turn(&id, Slot::new(row, found_as));
+                        model.insert(id, (row, found_as));
+                    }
+                    (_, None) => {
+                        ids.insert(&id, Slot::new(row, found_as));
+                        model.insert(id, (row, found_as));
+                    }
                 }
                 if row == 700 {
                     kept = vec![(ids.clone(), model.clone())];
@@ -306,13 +393,20 @@ mod tests {
             for (ids, model) in kept {
                 prop_assert_eq!(ids.len(), model.len());
                 let all: Vec<_> = ids.after(None).collect();
-                let expected: Vec<_> = model.iter().map(|(id, row)| (id.clone(), *row)).collect();
-                prop_assert_eq!(&all, &expected);
-                let behind: Vec<_> = ids.rows_after(Some(&after)).collect();
                 let expected: Vec<_> =
-                    model.iter().filter(|(id, _)| **id > after).map(|(_, row)| *row).collect();
-                prop_assert_eq!(behind, expected);
-                for (id, row) in &model {
+                    model.iter().map(|(id, (row, _))| (id.clone(), *row)).collect();
+                prop_assert_eq!(&all, &expected);
+                for listing_type in 0..3_u8 {
+                    let found: Vec<_> = ids.found_after(Some(&after), listing_type).collect();
+                    let wanted = Some(usize::from(listing_type));
+                    let expected: Vec<_> = model
+                        .iter()
+                        .filter(|(id, (_, found_as))| **id > after && *found_as == wanted)
+                        .map(|(_, (row, _))| *row)
+                        .collect();
+                    prop_assert_eq!(found, expected);
+                }
+                for (id, (row, _)) in &model {
                     prop_assert_eq!(ids.row(id), Some(*row));
                 }
                 prop_assert_eq!(ids.row("nowhere"), None);
@@ -321,12 +415,32 @@ mod tests {
     }
 
     #[test]
+    fn a_walk_passes_over_runs_without_the_wanted_type() {
+        let mut ids = Ids::default();
+        let number = |row: Row| format!("{}{row:06}", if row < 50_000 { "rent-" } else { "sale-" });
+        for row in 0..50_010 {
+            let found_as = usize::from(row < 50_000);
+            ids.insert(&number(row), Slot::new(row, Some(found_as)));
+        }
+        let sales = TypeSet::only(0);
+        let passed = ids.tree.leaves(None, |zone| zone.meets(sales)).count();
+        assert!(passed <= 2, "{passed}");
+        // What is no longer found is passed over, too.
+        for row in 50_000..50_010 {
+            ids.turn(&number(row), Slot::new(row, None));
+        }
+        assert_eq!(ids.tree.leaves(None, |zone| zone.meets(sales)).count(), 0);
+        assert_eq!(ids.found_after(None, 0).count(), 0);
+        assert_eq!(ids.found_after(None, 1).count(), 50_000);
+    }
+
+    #[test]
     fn long_ids_divide_leaves_by_bytes() {
         let mut ids = Ids::default();
         for row in 0..400 {
-            ids.insert(&format!("{}{row:03}", "é".repeat(125)), row);
+            ids.insert(&format!("{}{row:03}", "é".repeat(125)), Slot::new(row, None));
         }
-        ids.insert("a", 400);
+        ids.insert("a", Slot::new(400, None));
         assert_eq!(ids.after(None).count(), 401);
         assert_eq!(ids.row(&format!("{}{:03}", "é".repeat(125), 399)), Some(399));
         assert_eq!(ids.common_prefix(), 0);

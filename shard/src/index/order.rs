@@ -29,8 +29,10 @@ use crate::{
 /// The sort key of rows that lack what is ordered by: behind every other.
 pub(super) const LACKS_IT: u64 = u64::MAX;
 
-/// What one step along the ids costs, in rows that are picked from; an estimate.
-const STEP_COST: u64 = 50;
+/// What one step along the ids costs, in rows that are picked from. On the real listings a step of a
+/// page took 0.19 µs at most and a picked row 27 ns, which makes 7; steps miss more of the caches where
+/// rows do not match.
+const STEP_COST: u64 = 16;
 
 /// What one shard's index answers.
 #[derive(Debug, Clone, PartialEq)]
@@ -216,7 +218,8 @@ impl IndexView {
     /// Whether all keys are equal, and rows that match so frequent that walking the ids finds a page
     /// sooner than picking it from all of them.
     fn goes_by_ids(&self, order: &Order<'_>, selection: &Selection<'_>, wanted: usize) -> bool {
-        let steps = (wanted as u64).saturating_mul(self.len() as u64) / selection.total.max(1);
+        let found = self.found_as(selection.listing_type);
+        let steps = (wanted as u64).saturating_mul(found) / selection.total.max(1);
         if steps.saturating_mul(STEP_COST) > selection.total {
             return false;
         }
@@ -227,6 +230,16 @@ impl IndexView {
             Item::Rows { zone: None, .. } => false,
         };
         selection.items.iter().all(all_equal)
+    }
+
+    /// The rows that searches for a listing type find without any other filter.
+    fn found_as(&self, listing_type: u8) -> u64 {
+        match self.rows.root() {
+            Node::Leaf(leaf) => leaf.of_type(listing_type).count() as u64,
+            Node::Inner(inner) => {
+                inner.tally.of(usize::from(listing_type)).map_or(0, |tally| tally.count.into())
+            }
+        }
     }
 
     /// The first rows in the order of ids, where all have the key of those that lack one. `None` if
@@ -243,7 +256,8 @@ impl IndexView {
         // A cursor with another key is of a time when rows had one: no row is behind it but all are.
         let after = query.after.as_ref().filter(|after| after.key == LACKS_IT);
         let mut page = Vec::with_capacity(wanted);
-        for row in self.ids.rows_after(after.map(|after| after.id.as_str())) {
+        let after = after.map(|after| after.id.as_str());
+        for row in self.ids.found_after(after, selection.listing_type) {
             steps_left = steps_left.checked_sub(1)?;
             let Some((leaf, place)) = self.located(row) else {
                 continue;

@@ -361,26 +361,30 @@ impl<L: Leaf> Tree<L> {
         }
     }
 
-    /// The leaves in order, beginning with the one that holds `from`, or would.
-    pub(super) fn leaves(&self, from: Option<&L::Key>) -> Leaves<'_, L> {
-        let mut leaves = Leaves { stack: Vec::new(), next: None };
+    /// The leaves with wanted zones in order, from the one on that holds `from`, or would. A lone leaf
+    /// is always wanted.
+    pub(super) fn leaves<W: Fn(&L::Zone) -> bool>(
+        &self,
+        from: Option<&L::Key>,
+        is_wanted: W,
+    ) -> Leaves<'_, L, W> {
+        let mut leaves = Leaves { stack: Vec::new(), lone: None, is_wanted };
         let mut node = &self.root;
-        loop {
-            match node {
-                Node::Leaf(leaf) => {
-                    leaves.next = Some(leaf);
-                    return leaves;
-                }
-                Node::Inner(inner) => {
-                    let at = from.map_or(0, |key| inner.position(key));
-                    let Some(child) = inner.children.get(at) else {
-                        return leaves;
-                    };
-                    leaves.stack.push(inner.children.get(at + 1..).unwrap_or_default().iter());
-                    node = &child.node;
-                }
-            }
+        if let Node::Leaf(leaf) = node {
+            leaves.lone = Some(leaf);
         }
+        // Each level's children from the one on that leads to `from`; that one comes off the next level.
+        while let Node::Inner(inner) = node {
+            let at = from.map_or(0, |key| inner.position(key));
+            let Some(child) = inner.children.get(at) else {
+                break;
+            };
+            let leads_to_leaf = matches!(child.node, Node::Leaf(_));
+            let behind = if leads_to_leaf { at } else { at + 1 };
+            leaves.stack.push(inner.children.get(behind..).unwrap_or_default().iter());
+            node = &child.node;
+        }
+        leaves
     }
 
     /// All leaves and inner nodes, for accounts of memory.
@@ -406,29 +410,32 @@ impl<L: Leaf> Tree<L> {
 
 /// Leaves in order.
 #[derive(Debug)]
-pub(super) struct Leaves<'a, L: Leaf> {
+pub(super) struct Leaves<'a, L: Leaf, W> {
     stack: Vec<std::slice::Iter<'a, Child<L>>>,
-    next: Option<&'a Arc<L>>,
+    /// The root, if it is a leaf.
+    lone: Option<&'a Arc<L>>,
+    is_wanted: W,
 }
 
-impl<'a, L: Leaf> Iterator for Leaves<'a, L> {
+impl<'a, L: Leaf, W: Fn(&L::Zone) -> bool> Iterator for Leaves<'a, L, W> {
     type Item = &'a L;
 
     fn next(&mut self) -> Option<&'a L> {
-        let leaf = self.next.take()?;
-        while let Some(siblings) = self.stack.last_mut() {
-            let Some(child) = siblings.next() else {
+        if let Some(leaf) = self.lone.take() {
+            return Some(leaf);
+        }
+        loop {
+            let Some(child) = self.stack.last_mut()?.next() else {
                 self.stack.pop();
                 continue;
             };
+            if !(self.is_wanted)(&child.zone) {
+                continue;
+            }
             match &child.node {
-                Node::Leaf(leaf) => {
-                    self.next = Some(leaf);
-                    break;
-                }
+                Node::Leaf(leaf) => return Some(leaf),
                 Node::Inner(inner) => self.stack.push(inner.children.iter()),
             }
         }
-        Some(leaf)
     }
 }

@@ -23,9 +23,9 @@
 //! than the scan are facets of everything with an amenity (3.0 ms for 2.3). Map views without filters take
 //! cells whole that were counted before, for as long as their leaves are the same ones.
 //!
-//! On the real listings of several countries a page in the order of ids takes 1.4 ms where the scan takes
-//! 0.1: ids that begin with their city are not spread evenly, the walk along them gives up, and picking
-//! the page compares the ids of all rows that match.
+//! Where all keys are equal a page comes in the order of ids. On the real listings, whose ids begin with
+//! their source and city, the walk along the ids is fast only because runs of ids know the listing types
+//! among them: 4 µs for the first page of everything, 1.4 ms for comparing the ids of all rows instead.
 //!
 //! Passing a leaf is bound by the memory it touches: most of a filter's time was spent on the first load of
 //! a column. Hence bit planes in the head of a leaf, one cache line per amenity, and numbers about a base.

@@ -83,6 +83,8 @@ pub(crate) struct Group<R: AsyncRuntime> {
     /// When this replica saw the present leader first.
     leader_since: Mutex<R::Instant>,
     leader_seen: AtomicU64,
+    /// When the last append or heartbeat came.
+    heard_leader: Mutex<R::Instant>,
     /// Whether a change of the group is being carried out.
     pub(crate) busy: AtomicBool,
 }
@@ -118,6 +120,7 @@ impl<R: AsyncRuntime> Group<R> {
             incoming: tokio::sync::Mutex::new(None),
             leader_since: Mutex::new(now),
             leader_seen: AtomicU64::new(0),
+            heard_leader: Mutex::new(now),
             busy: AtomicBool::new(false),
             raft: raft.clone(),
         });
@@ -194,11 +197,17 @@ impl<R: AsyncRuntime> Group<R> {
         self.leader_since.lock().elapsed()
     }
 
+    /// When a leader was heard last; no earlier than the start.
+    pub(crate) fn heard_leader(&self) -> R::Instant {
+        *self.heard_leader.lock()
+    }
+
     /// Queues an append, in the order of calls; the answer comes through the receiver.
     pub(crate) fn append(
         &self,
         rpc: AppendEntriesRequest<TypeConfig<R>>,
     ) -> Result<oneshot::Receiver<AppendAnswer<R>>, Refused> {
+        *self.heard_leader.lock() = R::Instant::now();
         let (answer, receiver) = oneshot::channel();
         match self.appends.try_send(AppendJob { rpc, answer }) {
             Ok(()) => Ok(receiver),

@@ -8,6 +8,7 @@
 //!   propose, read, transfer                       frames of other nodes
 //!          │                                               │
 //!        Host ── supervisor (found, follow, lead, …)     handle
+//!          ├──── pairs (who lives, who takes over)          │
 //!          └───────────────┬───────────────────────────────┘
 //!                        Group ── Raft ── network ──▶ PeerTransport
 //!                          │       └─ LogStore ──▶ wal ──▶ Disk
@@ -40,6 +41,7 @@ mod metrics;
 mod network;
 mod observe;
 mod options;
+mod pairs;
 mod port;
 mod read;
 mod rpc;

@@ -11,6 +11,8 @@ use crate::error::OpenError;
 #[derive(Debug, Clone)]
 pub struct Metrics {
     pub(crate) leader_changes: IntCounter,
+    pub(crate) pairs_lost: IntCounter,
+    pub(crate) takeovers: IntCounter,
     pub(crate) proposals: IntCounterVec,
     pub(crate) commit_seconds: Histogram,
     pub(crate) reads: IntCounterVec,
@@ -78,6 +80,14 @@ impl Metrics {
             leader_changes: make.counter(
                 "hexpop_raft_leader_changes_total",
                 "Changes of leader that replicas of this node saw.",
+            )?,
+            pairs_lost: make.counter(
+                "hexpop_raft_pairs_lost_total",
+                "Times that another node was not heard any more.",
+            )?,
+            takeovers: make.counter(
+                "hexpop_raft_takeovers_total",
+                "Elections that this node asked for because a leader's node was not heard any more.",
             )?,
             proposals: make.counters(
                 "hexpop_raft_proposals_total",

@@ -70,6 +70,8 @@ pub(crate) enum Request<R: AsyncRuntime> {
     ProposeMeta { op: MetaOp },
     /// To a replica: documents that another one lost.
     FetchDocuments { group: GroupId, wanted: Vec<DocRef> },
+    /// The sender lives; do you?
+    Beat,
 }
 
 impl<R: AsyncRuntime> Request<R> {
@@ -118,6 +120,8 @@ pub(crate) enum Response<R: AsyncRuntime> {
     Meta(MetaOutcome),
     /// To `FetchDocuments`, in its order; it may end early.
     Documents(Vec<Option<Bytes>>),
+    /// To `Beat`.
+    Beat,
 }
 
 /// Why a request was not handled. Nothing changed.

@@ -9,7 +9,7 @@ use hexpop_edge_config::{
     planted::{self, Bug},
 };
 use hexpop_shard::{DocRef, MetaOp};
-use openraft::AsyncRuntime;
+use openraft::{AsyncRuntime, Instant as _};
 
 use super::{Birth, Inner};
 use crate::{
@@ -92,7 +92,7 @@ fn dispatch<R: AsyncRuntime>(inner: &Arc<Inner<R>>, frame: &Bytes) -> Result<Ans
     if frame.request.is_raft() {
         consensus(inner, frame.from, frame.request)
     } else {
-        question(inner, frame.request)
+        question(inner, frame.from, frame.request)
     }
 }
 
@@ -164,13 +164,15 @@ fn consensus<R: AsyncRuntime>(
         | Request::FetchDocuments { .. }
         | Request::Hello
         | Request::PullMap { .. }
-        | Request::ProposeMeta { .. }) => self::question(inner, question),
+        | Request::ProposeMeta { .. }
+        | Request::Beat) => self::question(inner, from, question),
     }
 }
 
 /// What may be asked of any node.
 fn question<R: AsyncRuntime>(
     inner: &Arc<Inner<R>>,
+    from: RaftId,
     request: Request<R>,
 ) -> Result<Answer<R>, Refused> {
     match request {
@@ -188,6 +190,10 @@ fn question<R: AsyncRuntime>(
         Request::FetchDocuments { group, wanted } => {
             let group = find(inner, group, false)?;
             Ok(ready(Response::Documents(documents(&group, &wanted))))
+        }
+        Request::Beat => {
+            inner.pairs.lock().heard(from, R::Instant::now());
+            Ok(ready(Response::Beat))
         }
         Request::Hello => Ok(ready(Response::Hello(hello(inner)))),
         Request::PullMap { known } => Ok(ready(Response::Map(pulled_map(inner, known)))),

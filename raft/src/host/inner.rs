@@ -25,6 +25,7 @@ use crate::{
     metrics::Metrics,
     observe::Observed,
     options::Options,
+    pairs::Pairs,
     port::{Membership, WallClock},
     read::{Read, epoch_matches},
     snapshot::SnapshotStore,
@@ -56,6 +57,8 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) observed: Observed,
     pub(super) groups: RwLock<BTreeMap<GroupId, Slot<R>>>,
     pub(super) known: RwLock<Known>,
+    /// Which other nodes live.
+    pub(crate) pairs: Mutex<Pairs<R::Instant>>,
     /// The newest map version anybody mentioned, and who did.
     pub(crate) hint: Mutex<Option<(u64, NodeId)>>,
     /// Wakes the supervisor's loops.
@@ -106,6 +109,7 @@ impl<R: AsyncRuntime> Inner<R> {
             observed: Observed(parts.observer.map(|observer| (observer, raft))),
             groups: RwLock::new(BTreeMap::new()),
             known: RwLock::new(Known::default()),
+            pairs: Mutex::default(),
             hint: Mutex::new(None),
             wake_map: Notify::new(),
             wake_replicas: Notify::new(),

@@ -24,6 +24,7 @@ use crate::{
     metrics::Metrics,
     observe::Observer,
     options::Options,
+    pairs,
     port::{Membership, PeerTransport, WallClock},
     supervisor,
     wal::{Health, WalHandle},
@@ -85,6 +86,7 @@ impl<R: AsyncRuntime> Host<R> {
         let inner = Arc::new(Inner::new(parts)?);
         inner.start_known_groups().await;
         supervisor::spawn(&inner);
+        pairs::spawn(&inner);
         Ok(Self { inner })
     }
 

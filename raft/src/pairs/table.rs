@@ -1,0 +1,158 @@
+//! Who was heard when, and whose turn it is: pure, with the time passed in.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use hexpop_edge_config::{GroupId, NodeId, RaftId};
+use openraft::Instant;
+
+/// The other nodes that share a group with this one, by their data directories.
+#[derive(Debug)]
+pub(crate) struct Pairs<I> {
+    peers: BTreeMap<RaftId, Peer<I>>,
+    /// When it was looked at last.
+    looked: Option<I>,
+}
+
+#[derive(Debug)]
+struct Peer<I> {
+    node: NodeId,
+    heard: I,
+    is_lost: bool,
+}
+
+impl<I> Default for Pairs<I> {
+    fn default() -> Self {
+        Self { peers: BTreeMap::new(), looked: None }
+    }
+}
+
+impl<I: Instant> Pairs<I> {
+    /// From now on these are the peers; a new one counts as heard `now`.
+    pub(super) fn keep(&mut self, peers: &BTreeMap<RaftId, NodeId>, now: I) {
+        self.peers.retain(|raft, _| peers.contains_key(raft));
+        for (raft, node) in peers {
+            let peer = Peer { node: *node, heard: now, is_lost: false };
+            self.peers.entry(*raft).or_insert(peer).node = *node;
+        }
+    }
+
+    /// All peers.
+    pub(super) fn peers(&self) -> Vec<(RaftId, NodeId)> {
+        self.peers.iter().map(|(raft, peer)| (*raft, peer.node)).collect()
+    }
+
+    /// A peer said something, `now` or since.
+    pub(crate) fn heard(&mut self, raft: RaftId, now: I) {
+        if let Some(peer) = self.peers.get_mut(&raft) {
+            peer.heard = peer.heard.max(now);
+            peer.is_lost = false;
+        }
+    }
+
+    /// Whether nothing was heard of a peer for too long. Others are not.
+    pub(super) fn is_lost(&self, raft: RaftId) -> bool {
+        self.peers.get(&raft).is_some_and(|peer| peer.is_lost)
+    }
+
+    /// The peers that nothing was heard of for longer than `after`, and that were not lost before.
+    ///
+    /// If this was not asked for that long either, it was this node that stood still: everybody gets a
+    /// fresh start.
+    pub(super) fn lose(&mut self, now: I, after: Duration) -> Vec<RaftId> {
+        let stood_still = self.looked.is_some_and(|looked| now > looked + after);
+        self.looked = Some(now);
+        let mut lost = Vec::new();
+        for (raft, peer) in &mut self.peers {
+            if stood_still {
+                peer.heard = peer.heard.max(now);
+            } else if !peer.is_lost && now > peer.heard + after {
+                peer.is_lost = true;
+                lost.push(*raft);
+            }
+        }
+        lost
+    }
+}
+
+/// The place of `own` among the voters that can take a group over from a dead leader, and how many they
+/// are. Every one of them comes to the same order; it differs from group to group, so that the groups
+/// of a dead node spread over those that are left. `None` for who is no such voter.
+pub(super) fn rank(own: RaftId, group: GroupId, able: &[RaftId]) -> Option<(u32, u32)> {
+    let order = |raft: RaftId| (mix(raft.0 ^ mix(group.0)), raft);
+    let place = able.iter().filter(|raft| order(**raft) < order(own)).count();
+    let all = u32::try_from(able.len()).ok()?;
+    able.contains(&own).then_some((u32::try_from(place).ok()?, all))
+}
+
+/// The finaliser of `SplitMix64` (Steele, Lea, Flood 2014): neighbouring numbers come apart.
+const fn mix(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use hexpop_edge_config::ShardId;
+    use openraft_rt_tokio::TokioInstant;
+
+    use super::*;
+
+    const AFTER: Duration = Duration::from_millis(225);
+    const BEAT: Duration = Duration::from_millis(75);
+
+    fn pairs(now: TokioInstant) -> Pairs<TokioInstant> {
+        let mut pairs = Pairs::default();
+        let peers = BTreeMap::from([(RaftId(11), NodeId(1)), (RaftId(22), NodeId(2))]);
+        pairs.keep(&peers, now);
+        pairs
+    }
+
+    #[test]
+    fn a_peer_is_lost_once_and_found_again() {
+        let start = TokioInstant::now();
+        let mut pairs = pairs(start);
+        let mut lost = Vec::new();
+        for beat in 0..10 {
+            let now = start + BEAT * beat;
+            pairs.heard(RaftId(22), now);
+            lost.extend(pairs.lose(now, AFTER));
+        }
+        assert_eq!(lost, [RaftId(11)]);
+        assert!(pairs.is_lost(RaftId(11)) && !pairs.is_lost(RaftId(22)));
+        pairs.heard(RaftId(11), start + BEAT * 10);
+        assert!(!pairs.is_lost(RaftId(11)));
+        // A stranger is nobody's peer.
+        pairs.heard(RaftId(33), start);
+        assert_eq!(pairs.peers().len(), 2);
+    }
+
+    #[test]
+    fn who_stood_still_blames_nobody() {
+        let start = TokioInstant::now();
+        let mut pairs = pairs(start);
+        assert!(pairs.lose(start, AFTER).is_empty());
+        assert!(pairs.lose(start + Duration::from_secs(5), AFTER).is_empty());
+        let silent = start + Duration::from_secs(5) + AFTER;
+        assert!(pairs.lose(silent, AFTER).is_empty());
+        assert_eq!(pairs.lose(silent + BEAT, AFTER), [RaftId(11), RaftId(22)]);
+    }
+
+    #[test]
+    fn every_voter_has_a_place_of_its_own_and_groups_spread() {
+        let voters = [RaftId(4), RaftId(5), RaftId(900)];
+        let mut first: BTreeSet<RaftId> = BTreeSet::new();
+        for group in 0..64 {
+            let group: GroupId = ShardId(group);
+            let mut places: Vec<_> =
+                voters.iter().filter_map(|own| rank(*own, group, &voters)).collect();
+            first.extend(voters.iter().filter(|own| rank(**own, group, &voters) == Some((0, 3))));
+            places.sort_unstable();
+            assert_eq!(places, [(0, 3), (1, 3), (2, 3)]);
+        }
+        assert_eq!(first.len(), 3);
+        assert_eq!(rank(RaftId(7), ShardId(1), &voters), None);
+    }
+}

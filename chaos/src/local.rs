@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, future::BoxFuture};
-use hexpop_edge_config::ShardId;
+use hexpop_edge_config::{NodeId, ShardId};
 use hexpop_raft::{Host, ProposeError, ReadError, ReadLevel, ReplicaState};
 use hexpop_router::{
     AnswerBody, Level, LocalReplica, LocalShard, ShardAnswer, ShardError, ShardOp, ShardRequest,
@@ -92,6 +92,10 @@ impl<R: AsyncRuntime> LocalShard for HostShards<R> {
 
     fn map(&self) -> Arc<ShardMap> {
         self.0.shard_map()
+    }
+
+    fn hears(&self, node: NodeId) -> bool {
+        self.0.hears(node)
     }
 }
 

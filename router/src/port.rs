@@ -42,6 +42,10 @@ pub trait LocalShard: Send + Sync + 'static {
 
     /// The newest shard map that this node knows.
     fn map(&self) -> Arc<ShardMap>;
+
+    /// Whether a node that shares a group with this one is still heard; true of any other. It tells of
+    /// a dead node within a few heartbeats, long before membership suspects it.
+    fn hears(&self, node: NodeId) -> bool;
 }
 
 /// Why a request to another node has no answer.

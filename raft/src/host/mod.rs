@@ -191,6 +191,12 @@ impl<R: AsyncRuntime> Host<R> {
         self.inner.known.read().secret
     }
 
+    /// Whether a node that shares a group with this one is still heard; true of any other.
+    #[must_use]
+    pub fn hears(&self, node: NodeId) -> bool {
+        self.inner.pairs.lock().hears(node)
+    }
+
     /// Somebody has a shard map of this version; it is pulled if it is newer.
     pub fn on_map_hint(&self, version: u64, from: NodeId) {
         self.inner.on_map_hint(version, from);

@@ -54,6 +54,12 @@ impl<I: Instant> Pairs<I> {
         self.peers.get(&raft).is_some_and(|peer| peer.is_lost)
     }
 
+    /// Whether a node is heard on one of its data directories, or is nobody's peer.
+    pub(crate) fn hears(&self, node: NodeId) -> bool {
+        let mut of_node = self.peers.values().filter(|peer| peer.node == node).peekable();
+        of_node.peek().is_none() || of_node.any(|peer| !peer.is_lost)
+    }
+
     /// The peers that nothing was heard of for longer than `after`, and that were not lost before.
     ///
     /// If this was not asked for that long either, it was this node that stood still: everybody gets a
@@ -122,6 +128,7 @@ mod tests {
         }
         assert_eq!(lost, [RaftId(11)]);
         assert!(pairs.is_lost(RaftId(11)) && !pairs.is_lost(RaftId(22)));
+        assert!(!pairs.hears(NodeId(1)) && pairs.hears(NodeId(2)) && pairs.hears(NodeId(3)));
         pairs.heard(RaftId(11), start + BEAT * 10);
         assert!(!pairs.is_lost(RaftId(11)));
         // A stranger is nobody's peer.

@@ -375,7 +375,8 @@ impl<R: AsyncRuntime> Asker<R> {
                     node,
                     local,
                     same_pop: member.is_some_and(|member| member.pop == self.options.pop),
-                    alive: local || member.is_none_or(|member| member.alive),
+                    alive: local
+                        || member.is_none_or(|member| member.alive) && self.local.hears(node),
                     admitted: local || self.breakers.would_admit(Target::Node(node), class, now),
                     rtt: self.peer.rtt(node),
                     voter: shard.voters().any(|voter| voter.node == node),
@@ -390,7 +391,12 @@ impl<R: AsyncRuntime> Asker<R> {
             local.as_ref().filter(|replica| replica.is_leader).map(|_leader| self.options.node);
         let believed = local.and_then(|replica| replica.leader);
         let noted = self.leaders.lock().get(&shard.id).copied();
-        let hints: Vec<NodeId> = [own, noted, believed].into_iter().flatten().collect();
+        // A leader that is not heard any more is asked last: others say who leads by now.
+        let hints: Vec<NodeId> = [own, noted, believed]
+            .into_iter()
+            .flatten()
+            .filter(|hint| Some(*hint) == own || self.local.hears(*hint))
+            .collect();
         let well: Vec<NodeId> = self
             .candidates(shard, class)
             .into_iter()

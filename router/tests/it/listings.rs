@@ -119,6 +119,30 @@ async fn reads_go_on_while_nodes_are_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_that_is_not_heard_is_not_asked_first() {
+    let mesh = Mesh::new(3, &["IT:lazio"]);
+    let router = mesh.router(1, port(&TestOrigin::unreachable()));
+    ingest(&router, listing("a", "IT:lazio", 1, 1)).await;
+    let shard = mesh.shard_of("IT:lazio");
+    let old = 2 + mesh.leader(shard) % 2;
+    let new = 5 - old;
+    mesh.lead(shard, old);
+    ingest(&router, listing("a", "IT:lazio", 2, 2)).await;
+    // Another one leads, which nobody told this router. Were the old one dead, it would cost a timeout.
+    mesh.silence(old);
+    mesh.lead(shard, new);
+    mesh.take_requests();
+    ingest(&router, listing("a", "IT:lazio", 3, 3)).await;
+    let asked: Vec<u32> = mesh
+        .take_requests()
+        .into_iter()
+        .filter(|(_, request)| request.shard == shard && op_of(request).is_some())
+        .map(|(node, _)| node.0)
+        .collect();
+    assert!(!asked.contains(&old) && asked.last() == Some(&new), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_copy_that_the_directory_never_pointed_to_is_not_read() {
     let mesh = Mesh::new(3, &["IT:lazio"]);
     let router = mesh.router(1, port(&TestOrigin::none()));

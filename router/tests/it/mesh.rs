@@ -51,6 +51,8 @@ struct Group {
 struct Inner {
     groups: BTreeMap<ShardId, Group>,
     down: BTreeSet<NodeId>,
+    /// Nodes that are not heard any more, whether they are down or not.
+    silent: BTreeSet<NodeId>,
     plan: Option<FaultPlan>,
     writes: u64,
     requests: Vec<(NodeId, ShardRequest)>,
@@ -162,6 +164,10 @@ impl Mesh {
 
     pub(crate) fn start(&self, node: u32) {
         self.inner.lock().down.remove(&NodeId(node));
+    }
+
+    pub(crate) fn silence(&self, node: u32) {
+        self.inner.lock().silent.insert(NodeId(node));
     }
 
     pub(crate) fn lead(&self, shard: ShardId, node: u32) {
@@ -340,6 +346,10 @@ impl LocalShard for Local {
 
     fn map(&self) -> Arc<ShardMap> {
         self.mesh.map()
+    }
+
+    fn hears(&self, node: NodeId) -> bool {
+        !self.mesh.inner.lock().silent.contains(&node)
     }
 }
 

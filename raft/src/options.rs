@@ -24,9 +24,9 @@ pub struct Options {
     pub policy: PlacementPolicy,
     /// How often a leader tells its followers that it lives. Default 250 ms.
     pub heartbeat: Duration,
-    /// The least time a follower waits before it stands for election. Default 1 s.
+    /// The least time a follower waits before it stands for election. Default 800 ms.
     pub election_min: Duration,
-    /// The most; also the lease, and the grace after a start. Default 1.5 s.
+    /// The most; also the lease, and the grace after a start. Default 1 s.
     pub election_max: Duration,
     /// How many bytes of log a group gathers before it writes a snapshot, or half of its state if
     /// that is more. Default 64 MiB.
@@ -62,8 +62,8 @@ impl Options {
             bootstrap,
             policy,
             heartbeat: Duration::from_millis(250),
-            election_min: Duration::from_millis(1000),
-            election_max: Duration::from_millis(1500),
+            election_min: Duration::from_millis(800),
+            election_max: Duration::from_millis(1000),
             log_bytes_before_snapshot: 64 << 20,
             snapshot_chunk_bytes: 1 << 20,
             append_bytes_max: 1 << 20,

@@ -17,14 +17,14 @@ pub struct Raft {
     /// The least time that a follower waits without hearing from the leader before it stands for election.
     ///
     /// Too low: elections during short stalls, and below 10 round trips between the voters none is won.
-    /// Too high: writes to the shard stall longer when the leader dies. Default 1 s, 50 ms to 60 s. Since
-    /// 0.1. Watch `hexpop_raft_leader_changes_total`.
+    /// Too high: writes to the shard stall longer when a leader falls silent whose node lives. Default
+    /// 800 ms, 50 ms to 60 s. Since 0.1. Watch `hexpop_raft_leader_changes_total`.
     pub election_min: Duration,
     /// The most time of the same. It is also the lease: peers refuse votes this long after they heard
     /// from the leader.
     ///
     /// Close to `election_min`: followers stand at the same moment and split the votes. Too high: writes
-    /// stall longer. Default 1.5 s, up to 120 s. Since 0.1.
+    /// stall longer; about this long when the leader's node dies. Default 1 s, up to 120 s. Since 0.1.
     pub election_max: Duration,
     /// The size of one file of the write-ahead log, allocated in advance.
     ///
@@ -64,8 +64,8 @@ impl Default for Raft {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(250),
-            election_min: Duration::from_millis(1000),
-            election_max: Duration::from_millis(1500),
+            election_min: Duration::from_millis(800),
+            election_max: Duration::from_millis(1000),
             segment_bytes: ByteSize::mib(64),
             log_bytes_before_snapshot: ByteSize::mib(64),
             queue_bytes: ByteSize::mib(64),

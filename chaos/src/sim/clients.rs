@@ -112,6 +112,8 @@ pub(super) struct Clients {
     /// How many of each kind there are to be.
     pub(super) wanted: u64,
     pub(super) is_over: std::sync::atomic::AtomicBool,
+    /// A leader that was cut off: clients that only read go there now and then.
+    pub(super) cut_off: Mutex<Option<NodeId>>,
     versions: Mutex<BTreeMap<String, String>>,
     next: Mutex<u64>,
     checks: Arc<Checks>,
@@ -141,6 +143,7 @@ impl Clients {
             done: Mutex::default(),
             wanted,
             is_over: false.into(),
+            cut_off: Mutex::default(),
             versions: Mutex::default(),
             next: Mutex::new(0),
             checks,
@@ -152,6 +155,12 @@ impl Clients {
     pub(super) fn is_satisfied(&self) -> bool {
         let done = self.done.lock();
         Kind::ALL.iter().all(|kind| done.get(kind).is_some_and(|done| *done >= self.wanted))
+    }
+
+    /// The door of a leader that is cut off.
+    fn cut_off(&self) -> Option<Door> {
+        let node = (*self.cut_off.lock())?;
+        self.doors.lock().get(&node).cloned()
     }
 
     fn number(&self) -> u64 {
@@ -189,11 +198,17 @@ pub(super) async fn run(number: u64, clients: Arc<Clients>, mut random: Random) 
         // As a rule clients keep to the node that is near them.
         let near = usize::try_from(number).unwrap_or(0) % doors.len().max(1);
         let door = if random.chance(800) { doors.get(near) } else { random.pick(&doors) };
-        let Some(door) = door.cloned() else { continue };
-        let kind = clients.choose(is_reader, &mut random);
-        let asked = ask(&clients, kind, token, &mut random);
+        let cut_off = is_reader.then(|| clients.cut_off()).flatten();
+        let cut_off = cut_off.filter(|_| random.chance(700));
+        let Some(door) = cut_off.as_ref().or(door).cloned() else { continue };
+        let kind =
+            if cut_off.is_some() { Kind::Read } else { clients.choose(is_reader, &mut random) };
+        let asked = ask(&clients, kind, token, cut_off.is_some(), &mut random);
         let start_us = now_us();
         let sent_token = asked.context.token.map(|token| token.encode());
+        if cut_off.is_some() {
+            clients.trace.count("strong-reads-at-cut-leaders", 1);
+        }
         let (sender, receiver) = oneshot::channel();
         if let Some(executor) = current() {
             let (what, context) = (asked.what.clone(), asked.context.clone());
@@ -237,7 +252,14 @@ struct Asked {
     context: Context,
 }
 
-fn ask(clients: &Clients, kind: Kind, token: Option<Token>, random: &mut Random) -> Asked {
+/// What a client asks for; a read only if it is strong, if it says so.
+fn ask(
+    clients: &Clients,
+    kind: Kind,
+    token: Option<Token>,
+    is_strong: bool,
+    random: &mut Random,
+) -> Asked {
     let n = clients.number();
     let session = random.below(SESSIONS);
     // One in four belongs to a shard of another territory.
@@ -284,7 +306,7 @@ fn ask(clients: &Clients, kind: Kind, token: Option<Token>, random: &mut Random)
         }
         Kind::Erase => (What::Erase(user.clone()), Some(Action::EraseUser { user: user.clone() })),
         Kind::Read => {
-            let level = draw_level(random);
+            let level = if is_strong { Level::Strong } else { draw_level(random) };
             context.level = Some(route_level(level));
             context.token = token.filter(|_| level != Level::Strong && random.chance(500));
             (What::Read(key.clone()), Some(Action::Read { key, level }))

@@ -27,6 +27,7 @@
 
 mod campaign;
 mod clients;
+mod coverage;
 mod executor;
 mod health;
 mod invariant;
@@ -44,9 +45,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 pub use campaign::{Campaign, campaign};
 pub use clients::Kind;
+pub use coverage::{FAULTS, RARE};
 pub use hexpop_edge_config::planted::Bug;
 pub use invariant::Violation;
-pub use plan::{Fault, FaultKind, draw};
+pub use plan::{Cut, Fault, FaultKind, Led, draw};
 pub use random::Random;
 pub use runtime::{
     SimElapsed, SimInstant, SimJoinError, SimJoinHandle, SimRuntime, SimSleep, SimTimeout,

@@ -54,6 +54,7 @@ pub use runtime::{
     SimElapsed, SimInstant, SimJoinError, SimJoinHandle, SimRuntime, SimSleep, SimTimeout,
 };
 pub use shrink::shrink;
+pub use world::NO_PANIC;
 
 use self::{executor::BEGIN, world::World};
 

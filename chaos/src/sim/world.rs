@@ -41,6 +41,9 @@ pub(super) const RECOVERED_WITHIN: Nanos = 60_000 * MS;
 /// The longest that clients may take to ask enough.
 const FAULTS_AT_MOST: Nanos = 240_000 * MS;
 
+/// What is violated when a library finds itself where it never should be.
+pub const NO_PANIC: &str = "nothing panics";
+
 /// A process that started, or did not.
 type Booted = Arc<Mutex<Vec<(NodeId, Home, Result<Process, String>)>>>;
 
@@ -359,7 +362,7 @@ impl World {
     /// Looks at everything that runs.
     fn look(&mut self) {
         for (home, what) in self.executor.take_panics() {
-            self.checks.report("nothing panics", format!("home {home}: {what}"));
+            self.checks.report(NO_PANIC, format!("home {home}: {what}"));
         }
         let now = self.now();
         let mut restart = Vec::new();

@@ -40,7 +40,7 @@ fn a_trace_that_is_kept_changes_nothing() {
 
 #[test]
 fn some_seeds_with_every_kind_of_fault_hold() {
-    let campaign = campaign(&Settings::new(0), 1..=8, 2, true, assert_holds);
+    let campaign = campaign(&Settings::new(0), 1..=8, 2, |_| false, assert_holds);
     assert_eq!(campaign.seeds, 8);
     for kind in Kind::ALL {
         let done = campaign.coverage.get(kind.name()).copied().unwrap_or(0);

@@ -150,13 +150,14 @@ pub fn draw(seed: u64, nodes: u32, over: Duration) -> Vec<Fault> {
 }
 
 const WIPE: u64 = 7;
+const FULL_DISK: u64 = 10;
 const SNAPSHOT_ERROR: u64 = 12;
 const LATE_MESSAGES: u64 = 15;
 const CUT_LEADER: u64 = 16;
 
 /// What comes to nothing when it is over soon: another leader has to be elected, replicas have to
-/// change, a snapshot has to be written.
-const LONG: [u64; 3] = [SNAPSHOT_ERROR, LATE_MESSAGES, CUT_LEADER];
+/// change, a snapshot or a segment of the log has to be written.
+const LONG: [u64; 4] = [FULL_DISK, SNAPSHOT_ERROR, LATE_MESSAGES, CUT_LEADER];
 
 fn kind_of(kind: u64, nodes: u32, random: &mut Random) -> FaultKind {
     let mut node = || NodeId(u32::try_from(random.below(u64::from(nodes))).unwrap_or(0) + 1);
@@ -176,9 +177,9 @@ fn kind_of(kind: u64, nodes: u32, random: &mut Random) -> FaultKind {
         WIPE => FaultKind::Wipe(one),
         8 => FaultKind::Pause(one),
         9 => FaultKind::SlowDisk(one, random.between(5, 400)),
-        10 => FaultKind::FullDisk(one, random.below(64 << 10)),
+        FULL_DISK => FaultKind::FullDisk(one, random.below(8 << 10)),
         11 => FaultKind::LogError(one, random.between(1, 60)),
-        SNAPSHOT_ERROR => FaultKind::SnapshotError(one, random.between(1, 12)),
+        SNAPSHOT_ERROR => FaultKind::SnapshotError(one, random.between(1, 4)),
         13 => {
             let ms = i64::try_from(random.between(50, 1_000)).unwrap_or(0);
             FaultKind::Skew(one, if random.chance(500) { ms } else { -ms })

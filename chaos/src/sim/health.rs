@@ -177,9 +177,10 @@ pub(super) fn collect_metrics(process: &Process, trace: &Trace) {
     ];
     for family in process.registry.gather() {
         for (_, label, counter) in counted.iter().filter(|(name, ..)| family.name() == *name) {
-            let metrics = family.get_metric().iter().filter(|metric| {
-                metric.get_label().iter().any(|pair| pair.value() == *label)
-            });
+            let metrics = family
+                .get_metric()
+                .iter()
+                .filter(|metric| metric.get_label().iter().any(|pair| pair.value() == *label));
             let sum: f64 = metrics.map(|metric| metric.get_counter().get_value()).sum();
             #[expect(
                 clippy::cast_possible_truncation,

@@ -8,12 +8,7 @@
 //! process that is dead answers by refusing the connection; one that stands still takes messages in
 //! when it goes on.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;

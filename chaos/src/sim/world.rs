@@ -398,7 +398,12 @@ impl World {
                     Err(detail) => self.checks.report("one leader a term", detail),
                 }
             }
-            let seen = self.checks.state.lock().maps.seen(format_args!("node {node}"), &process.host.shard_map());
+            let seen = self
+                .checks
+                .state
+                .lock()
+                .maps
+                .seen(format_args!("node {node}"), &process.host.shard_map());
             match seen {
                 Ok(true) => self.trace.count("shard-map-versions", 1),
                 Ok(false) => {}

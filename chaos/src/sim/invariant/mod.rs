@@ -20,8 +20,9 @@ use hexpop_shard::{LogPosition, ShardState};
 use parking_lot::Mutex;
 
 pub(super) use self::{
-    committed::Committed, kept::Kept, leaders::Leaders, paths::Paths, places::Places, recovery::Recovery, search::Searches,
-    shard_map::ShardMaps, state_hash::StateHashes, votes::Votes,
+    committed::Committed, kept::Kept, leaders::Leaders, paths::Paths, places::Places,
+    recovery::Recovery, search::Searches, shard_map::ShardMaps, state_hash::StateHashes,
+    votes::Votes,
 };
 use super::{
     executor::{BEGIN, current},
@@ -154,7 +155,9 @@ impl Observer for Checks {
                 committed.map(drop),
                 checks.hashes.applied(raft, group, position, state),
                 checks.searches.applied(group, position, state),
-                state.as_meta().map_or(Ok(false), |meta| checks.maps.seen("the meta group", meta.map())),
+                state
+                    .as_meta()
+                    .map_or(Ok(false), |meta| checks.maps.seen("the meta group", meta.map())),
             )
         };
         self.take("committed entries never change", committed);

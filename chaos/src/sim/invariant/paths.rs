@@ -36,7 +36,8 @@ impl Paths {
         {
             trace.count("requests-proposed-again", 1);
         }
-        if let (Op::Meta(MetaOp::Report { descriptors }), Some(meta)) = (&command.op, state.as_meta())
+        if let (Op::Meta(MetaOp::Report { descriptors }), Some(meta)) =
+            (&command.op, state.as_meta())
         {
             let is_old = |shard: &hexpop_shard::ShardDescriptor| {
                 meta.map().get(shard.id).is_some_and(|known| shard.epoch < known.epoch)

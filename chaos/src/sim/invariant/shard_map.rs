@@ -25,9 +25,7 @@ impl ShardMaps {
             return if known == map {
                 Ok(false)
             } else {
-                Err(format!(
-                    "{who} has another map of version {version} than was seen before"
-                ))
+                Err(format!("{who} has another map of version {version} than was seen before"))
             };
         }
         tiles(map)?;

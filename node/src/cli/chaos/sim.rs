@@ -116,7 +116,11 @@ fn find_all(settings: &Settings, seeds: &RangeInclusive<u64>, args: &SimArgs) ->
             }
         }
     }
-    if missed == 0 { Ok(()) } else { Err(CliError::missed(format!("{missed} bugs were not found"))) }
+    if missed == 0 {
+        Ok(())
+    } else {
+        Err(CliError::missed(format!("{missed} bugs were not found")))
+    }
 }
 
 fn finds(outcome: &Outcome) -> bool {

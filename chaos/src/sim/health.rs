@@ -136,10 +136,18 @@ impl World {
             };
             let map = process.host.shard_map();
             let view = process.members.view();
-            let up: Vec<u32> = view.up().map(|member| member.identity.node.0).collect();
+            let seen: Vec<String> = view
+                .members
+                .values()
+                .map(|member| {
+                    let identity = member.identity;
+                    let node = identity.node;
+                    format!("{node}.{} {:?}", identity.incarnation, member.liveness)
+                })
+                .collect();
             writeln!(
                 text,
-                "\n  node {node} as {}: map {}, sees {up:?}",
+                "\n  node {node} as {}: map {}, sees {seen:?}",
                 process.raft,
                 map.version()
             )

@@ -139,6 +139,11 @@ impl Gossip {
     }
 
     pub(crate) fn schedule_rejoin(&mut self, now: Instant) {
+        // Two nodes that hold each other for down tell each other so as fast as the network carries it.
+        // If every time put the return off, neither would ever return.
+        if self.timers.has(Single::Rejoin) {
+            return;
+        }
         let steady = self.rejoined.is_none_or(|at| now.duration_since(at) > STEADY_AFTER);
         self.rejoin_pause = if steady {
             Duration::ZERO

@@ -316,6 +316,25 @@ fn a_partition_heals_on_both_sides() {
 }
 
 #[test]
+fn partitions_that_follow_one_another_heal() {
+    let mut world = World::of(5, 15);
+    world.run_until(Duration::from_secs(10), World::all_see_all);
+    // Who returned a short while ago pauses before it returns again; meanwhile nodes that hold each
+    // other for down go on telling each other so.
+    for _ in 0..4 {
+        world.islands.extend([(NodeId(4), 1), (NodeId(5), 1)]);
+        world.run_until(Duration::from_secs(40), |w| {
+            (1..=3).all(|of| w.liveness(of, NodeId(4)) == Some(Liveness::Down))
+                && (4..=5).all(|of| w.liveness(of, NodeId(1)) == Some(Liveness::Down))
+        });
+        world.islands.clear();
+        let before = world.packets;
+        world.run_until(Duration::from_secs(60), World::all_see_all);
+        assert!(world.packets - before < 20_000, "{} packets", world.packets - before);
+    }
+}
+
+#[test]
 fn a_node_alone_finds_back_through_the_seeds() {
     let mut world = World::of(5, 9);
     world.run_until(Duration::from_secs(10), World::all_see_all);

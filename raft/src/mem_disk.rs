@@ -59,8 +59,12 @@ struct Inner {
     syncs: AtomicU64,
     /// Calls that change something, until one fails; 0 for never.
     fail_in: AtomicU64,
+    /// Calls that failed so.
+    failed: AtomicU64,
     /// Bytes of all files together; 0 for no limit.
     capacity: AtomicU64,
+    /// Writes that had no room.
+    refused: AtomicU64,
     used: AtomicU64,
     /// Held by a test to keep flushes waiting.
     gate: Mutex<()>,
@@ -157,6 +161,18 @@ impl MemDisk {
     /// All files together have room for so many bytes; 0 for no limit.
     pub fn set_capacity(&self, bytes: u64) {
         self.inner.capacity.store(bytes, Ordering::SeqCst);
+    }
+
+    /// How many calls failed because of [`fail_in`](Self::fail_in).
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.inner.failed.load(Ordering::SeqCst)
+    }
+
+    /// How many writes had no room.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.inner.refused.load(Ordering::SeqCst)
     }
 
     /// Bytes of all files together.
@@ -269,7 +285,11 @@ impl Inner {
             return Ok(false);
         }
         self.fail_in.store(left - 1, Ordering::SeqCst);
-        if left == 1 { Err(io::Error::other("injected")) } else { Ok(false) }
+        if left > 1 {
+            return Ok(false);
+        }
+        self.failed.fetch_add(1, Ordering::SeqCst);
+        Err(io::Error::other("injected"))
     }
 
     /// As [`fault`](Self::fault), for calls of which nothing remains when the process dies.
@@ -363,6 +383,7 @@ impl DiskFile for MemFile {
         let grown = from.saturating_add(bytes.len()).saturating_sub(data.now.len()) as u64;
         let capacity = disk.capacity.load(Ordering::SeqCst);
         if capacity > 0 && disk.used.load(Ordering::SeqCst) + grown > capacity {
+            disk.refused.fetch_add(1, Ordering::SeqCst);
             return Err(io::ErrorKind::StorageFull.into());
         }
         disk.used.fetch_add(grown, Ordering::SeqCst);

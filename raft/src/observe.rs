@@ -21,6 +21,9 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// A replica has taken over a snapshot.
     fn installed(&self, raft: RaftId, group: GroupId, state: &ShardState);
 
+    /// A replica is about to tell a leader that it has the log up to `position`, durably.
+    fn acknowledged(&self, raft: RaftId, group: GroupId, position: LogPosition);
+
     /// A replica is about to answer whether it grants its vote of `term` to `candidate`.
     fn voted(&self, raft: RaftId, group: GroupId, term: u64, candidate: RaftId, granted: bool);
 }

@@ -28,12 +28,12 @@ pub struct Campaign {
 }
 
 /// Runs the worlds of all `seeds`, on so many threads; each is told to `on_outcome` as it ends, in any
-/// order. With `stops` no new world is begun after the first violation.
+/// order. No new world is begun after one that `stops`.
 pub fn campaign(
     settings: &Settings,
     seeds: RangeInclusive<u64>,
     threads: usize,
-    stops: bool,
+    stops: impl Fn(&Outcome) -> bool + Sync,
     on_outcome: impl FnMut(&Outcome) + Send,
 ) -> Campaign {
     let next = AtomicU64::new(*seeds.start());
@@ -50,7 +50,7 @@ pub fn campaign(
             let (campaign, on_outcome) = &mut *state;
             campaign.add(&outcome);
             on_outcome(&outcome);
-            if stops && campaign.violations > 0 {
+            if stops(&outcome) {
                 is_over.store(true, Ordering::Relaxed);
             }
         }

@@ -11,11 +11,11 @@ use hexpop_raft::ReplicaState;
 use hexpop_router::Context;
 use openraft_rt::AsyncRuntime;
 
-use super::{node::Process, runtime::SimRuntime, world::World};
+use super::{node::Process, runtime::SimRuntime, trace::Trace, world::World};
 use crate::history::{self, Head, History, Verdict};
 
 impl World {
-    fn processes(&self) -> impl Iterator<Item = (&NodeId, &Process)> {
+    pub(super) fn processes(&self) -> impl Iterator<Item = (&NodeId, &Process)> {
         self.slots.iter().filter_map(|(node, slot)| Some((node, slot.process.as_ref()?)))
     }
 
@@ -116,30 +116,12 @@ impl World {
         }
     }
 
-    /// What the nodes counted themselves goes into the coverage.
-    pub(super) fn collect_metrics(&self) {
-        let names = [
-            ("hexpop_raft_snapshots_total", "written", "snapshots-written"),
-            ("hexpop_raft_snapshots_total", "installed", "snapshots-installed"),
-            ("hexpop_raft_snapshots_total", "failed", "snapshots-failed"),
-        ];
-        for (_, process) in self.processes() {
-            for family in process.registry.gather() {
-                for (name, label, counter) in names {
-                    if family.name() != name {
-                        continue;
-                    }
-                    let metrics = family.get_metric().iter().filter(|metric| {
-                        metric.get_label().iter().any(|pair| pair.value() == label)
-                    });
-                    let sum: f64 = metrics.map(|metric| metric.get_counter().get_value()).sum();
-                    #[expect(
-                        clippy::cast_possible_truncation,
-                        clippy::cast_sign_loss,
-                        reason = "counters are small whole numbers"
-                    )]
-                    self.trace.count(counter, sum as u64);
-                }
+    /// What is still running, and its disks, goes into the coverage.
+    pub(super) fn collect(&self) {
+        for slot in self.slots.values() {
+            slot.machine.collect(&self.trace);
+            if let Some(process) = &slot.process {
+                collect_metrics(process, &self.trace);
             }
         }
     }
@@ -154,10 +136,18 @@ impl World {
             };
             let map = process.host.shard_map();
             let view = process.members.view();
-            let up: Vec<u32> = view.up().map(|member| member.identity.node.0).collect();
+            let seen: Vec<String> = view
+                .members
+                .values()
+                .map(|member| {
+                    let identity = member.identity;
+                    let node = identity.node;
+                    format!("{node}.{} {:?}", identity.incarnation, member.liveness)
+                })
+                .collect();
             writeln!(
                 text,
-                "\n  node {node} as {}: map {}, sees {up:?}",
+                "\n  node {node} as {}: map {}, sees {seen:?}",
                 process.raft,
                 map.version()
             )
@@ -183,5 +173,29 @@ impl World {
             }
         }
         text
+    }
+}
+
+/// What a process counted itself goes into the coverage.
+pub(super) fn collect_metrics(process: &Process, trace: &Trace) {
+    trace.count("log-truncations", process.log.stats().truncations);
+    let counted = [
+        ("hexpop_raft_snapshots_total", "written", "snapshots-written"),
+        ("hexpop_raft_snapshots_total", "failed", "snapshots-failed"),
+    ];
+    for family in process.registry.gather() {
+        for (_, label, counter) in counted.iter().filter(|(name, ..)| family.name() == *name) {
+            let metrics = family
+                .get_metric()
+                .iter()
+                .filter(|metric| metric.get_label().iter().any(|pair| pair.value() == *label));
+            let sum: f64 = metrics.map(|metric| metric.get_counter().get_value()).sum();
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "counters are small whole numbers"
+            )]
+            trace.count(counter, sum as u64);
+        }
     }
 }

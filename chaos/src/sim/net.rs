@@ -1,17 +1,14 @@
 //! The links between simulated nodes.
 //!
 //! What is sent at [`Lane::Raft`] to one node arrives in order or not at all, as the port promises;
-//! everything else may overtake and be delivered twice. A message that is lost, or meets a cut when it
+//! everything else may overtake. Frames of the consensus and gossip may be delivered twice, or once more
+//! seconds later; requests to shards may be that late, and are delivered once at most, since a
+//! router counts on a refusal being all that came of an attempt. A message that is lost, or meets a cut when it
 //! sets out or arrives, is silently gone: whoever waits for its answer learns it from the clock. A
 //! process that is dead answers by refusing the connection; one that stands still takes messages in
 //! when it goes on.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -45,6 +42,12 @@ pub(super) struct Quality {
     pub(super) twice_per_mille: u64,
 }
 
+/// How much later a late message arrives.
+const LATE_MS: (u64, u64) = (300, 9_000);
+
+/// A call of which nothing is heard for so long has lost its connection, whatever its deadline is.
+const IDLE: Duration = Duration::from_secs(6);
+
 impl Quality {
     /// A link without faults.
     pub(super) const CALM: Self = Self {
@@ -69,8 +72,10 @@ type Arrival = Arc<dyn Fn(&Endpoint) + Send + Sync>;
 struct State {
     random: Random,
     quality: Quality,
-    /// One-way cuts.
-    cut: BTreeSet<(NodeId, NodeId)>,
+    /// Of 1000 messages without an order so many are late, by seconds.
+    late_per_mille: u64,
+    /// One-way cuts, and how many faults want each.
+    cut: BTreeMap<(NodeId, NodeId), u64>,
     /// When the last message of an ordered lane arrives.
     ordered: BTreeMap<(NodeId, NodeId), Nanos>,
     endpoints: BTreeMap<NodeId, Endpoint>,
@@ -112,7 +117,8 @@ impl Net {
         let state = State {
             random: Random::fork(seed, 2),
             quality: Quality::CALM,
-            cut: BTreeSet::new(),
+            late_per_mille: 0,
+            cut: BTreeMap::new(),
             ordered: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -124,19 +130,19 @@ impl Net {
         self.state.lock().quality = quality;
     }
 
-    /// Cuts a link in one direction, or mends it.
-    pub(super) fn cut(&self, from: NodeId, to: NodeId, cut: bool) {
-        let mut state = self.state.lock();
-        if cut {
-            state.cut.insert((from, to));
-        } else {
-            state.cut.remove(&(from, to));
-        }
+    /// Of 1000 messages without an order so many are late, by seconds.
+    pub(super) fn set_late(&self, per_mille: u64) {
+        self.state.lock().late_per_mille = per_mille;
     }
 
-    /// Mends all links.
-    pub(super) fn mend(&self) {
-        self.state.lock().cut.clear();
+    /// Cuts a link in one direction, or mends it if no other fault wants it cut.
+    pub(super) fn cut(&self, from: NodeId, to: NodeId, cut: bool) {
+        let mut state = self.state.lock();
+        let faults = state.cut.entry((from, to)).or_default();
+        *faults = if cut { *faults + 1 } else { faults.saturating_sub(1) };
+        if *faults == 0 {
+            state.cut.remove(&(from, to));
+        }
     }
 
     pub(super) fn connect(&self, node: NodeId, endpoint: Endpoint) {
@@ -191,7 +197,7 @@ impl Net {
         let mut state = self.state.lock();
         let state = &mut *state;
         let link = (envelope.from, envelope.to);
-        if state.cut.contains(&link) {
+        if state.cut.contains_key(&link) {
             self.trace.fold(now, "message-cut", &[]);
             return Vec::new();
         }
@@ -208,9 +214,20 @@ impl Net {
         };
         let mut arrivals = vec![take()];
         let twice = take();
-        if state.random.chance(quality.twice_per_mille) {
+        let is_query = envelope.kind == kind::QUERY;
+        if !is_query && state.random.chance(quality.twice_per_mille) {
             self.trace.fold(now, "message-twice", &[]);
             arrivals.push(twice);
+        }
+        let is_ordered = matches!(envelope.kind, kind::RAFT | kind::ANSWER);
+        if !is_ordered && state.random.chance(state.late_per_mille) {
+            self.trace.fold(now, "message-late", &[]);
+            let late = now + state.random.between(LATE_MS.0, LATE_MS.1) * 1_000_000;
+            if is_query {
+                arrivals = vec![late];
+            } else {
+                arrivals.push(late);
+            }
         }
         if envelope.kind == kind::RAFT {
             let last = state.ordered.entry(link).or_default();
@@ -228,7 +245,7 @@ impl Net {
         let Envelope { from, to, kind, hash } = envelope;
         let endpoint = {
             let mut state = self.state.lock();
-            if state.cut.contains(&(*from, *to)) {
+            if state.cut.contains_key(&(*from, *to)) {
                 self.trace.fold(now, "message-cut", &[]);
                 return;
             }
@@ -265,7 +282,7 @@ impl Net {
         executor.at(at, move || {
             let Some(executor) = current() else { return };
             let Envelope { from, to, kind, hash } = envelope;
-            if net.state.lock().cut.contains(&(from, to)) {
+            if net.state.lock().cut.contains_key(&(from, to)) {
                 net.trace.fold(executor.now(), "message-cut", &[]);
                 return;
             }
@@ -303,7 +320,7 @@ impl Net {
         });
         Box::pin(async move {
             // The slot is kept: a message that is lost must not be told from one that is slow.
-            let waited = SimRuntime::timeout(deadline, receiver).await;
+            let waited = SimRuntime::timeout(deadline.min(IDLE), receiver).await;
             drop(slot);
             match waited {
                 Ok(Ok(answer)) => answer,

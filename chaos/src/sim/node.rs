@@ -16,8 +16,8 @@ use futures::future::BoxFuture;
 use hexpop_edge_config::{ClusterId, NodeId, PopId, RaftId, Territory};
 use hexpop_gossip::{Event, Gossip, Identity, NodeInfo, NodeState, Output, View};
 use hexpop_raft::{
-    Documents, Host, MemDisk, Membership, Metrics, Observer, Options, Parts, WallClock, identity,
-    wal::{self, Wal, Work},
+    Documents, Host, MemDisk, Membership, Metrics, Options, Parts, WallClock, identity,
+    wal::{self, Wal, WalHandle, Work},
 };
 use hexpop_router::{
     Body, Clear, Clock, Origin, OriginError, Peer, Peers, Ports, Router, RouterOptions,
@@ -29,6 +29,7 @@ use tokio::sync::mpsc;
 
 use super::{
     executor::{BEGIN, Home, current},
+    invariant::Checks,
     net::{Endpoint, Links, Net},
     random::{Random, mix},
     runtime::SimRuntime,
@@ -70,6 +71,14 @@ impl Machine {
             raft: None,
         }
     }
+
+    /// What its disks met with goes into the coverage. Called once for each pair of them.
+    pub(super) fn collect(&self, trace: &Trace) {
+        trace.count("log-disk-failed", self.log.failed());
+        trace.count("log-disk-full", self.log.refused());
+        trace.count("snapshot-disk-failed", self.snapshots.failed());
+        trace.count("snapshot-disk-full", self.snapshots.refused());
+    }
 }
 
 /// A running process.
@@ -80,13 +89,14 @@ pub(super) struct Process {
     pub(super) router: Arc<Router<SimRuntime>>,
     pub(super) members: Arc<Members>,
     pub(super) registry: prometheus::Registry,
+    pub(super) log: WalHandle,
 }
 
 /// What a world gives to its processes.
 pub(super) struct Surroundings {
     pub(super) net: Arc<Net>,
     pub(super) trace: Arc<Trace>,
-    pub(super) observer: Arc<dyn Observer>,
+    pub(super) checks: Arc<Checks>,
     pub(super) origin: Arc<SimOrigin>,
     pub(super) nodes: u32,
     /// The start of virtual time on the clock that gossip counts by.
@@ -210,7 +220,7 @@ fn host_options(node: NodeId, nodes: u32) -> Options {
     let bootstrap: Vec<NodeId> = (1..=nodes.min(3)).map(NodeId).collect();
     let mut options = Options::new(CLUSTER, node, bootstrap, policy());
     options.expect_nodes = nodes;
-    options.log_bytes_before_snapshot = 24 << 10;
+    options.log_bytes_before_snapshot = 4 << 10;
     options.snapshot_chunk_bytes = 4 << 10;
     options
 }
@@ -231,6 +241,7 @@ pub(super) async fn start(
         around.trace.count("torn-tail-cut", 1);
     }
     let handle = wal.handle();
+    around.checks.reopened(&handle);
     let random = Random::fork(around.seed, home ^ 0xd15c);
     drop(SimRuntime::spawn(drive(wal, flush_ms, random, Arc::clone(&around.trace))));
 
@@ -261,14 +272,14 @@ pub(super) async fn start(
     let links = Arc::new(Links { own: node, net: Arc::clone(&around.net) });
     let parts = Parts {
         options: host_options(node, around.nodes),
-        wal: handle,
+        wal: handle.clone(),
         snapshots,
         documents: Documents::in_memory(1 << 20),
         transport: links.clone(),
         membership: members.clone(),
         clock: clock.clone(),
         metrics: Metrics::register(&registry).map_err(|error| say(&error))?,
-        observer: Some(Arc::clone(&around.observer)),
+        observer: Some(around.checks.clone()),
     };
     let host = Host::<SimRuntime>::open(parts).await.map_err(|error| say(&error))?;
     drop(SimRuntime::spawn(gossip_loop(
@@ -282,8 +293,9 @@ pub(super) async fn start(
     let ports = ports(&host, links, Arc::clone(&members), &around, clock);
     let metrics = hexpop_router::Metrics::register(&registry).map_err(|error| say(&error))?;
     let router = Router::new(router_options, ports, metrics);
+    around.checks.serves(raft);
     around.net.connect(node, Endpoint { home, host: host.clone(), gossip: inbox });
-    Ok(Process { home, raft, host, router, members, registry })
+    Ok(Process { home, raft, host, router, members, registry, log: handle })
 }
 
 fn ports(

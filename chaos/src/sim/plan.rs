@@ -29,6 +29,13 @@ pub enum FaultKind {
     Mute(NodeId),
     /// Messages are slow, lost, doubled and overtake each other.
     BadLinks(u64),
+    /// Of 1000 messages without an order so many arrive seconds later, or once more then.
+    LateMessages(u64),
+    /// Whoever leads a group then is cut off: from all but one node without a replica, or from the
+    /// other replicas only. Clients go on reaching it.
+    CutLeader(Led, Cut),
+    /// A node and these others do not reach each other: what became of [`CutLeader`](Self::CutLeader).
+    Apart(NodeId, Vec<NodeId>),
     /// A process is killed at any await point; what the page cache had survives.
     Kill(NodeId),
     /// The power goes at a certain change of the log's disk: unflushed writes are lost or torn.
@@ -55,6 +62,24 @@ pub enum FaultKind {
     OriginSlow(u64),
 }
 
+/// The group of which the leader is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Led {
+    /// The shard that most sessions are in.
+    Sessions,
+    /// The meta group.
+    Meta,
+}
+
+/// From whom a leader is cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// From every node but one, which has no replica of the group.
+    FromMost,
+    /// From the other replicas of the group.
+    FromReplicas,
+}
+
 impl FaultKind {
     /// Its name in the coverage.
     #[must_use]
@@ -64,6 +89,8 @@ impl FaultKind {
             Self::OneWay(..) => "fault-one-way-cut",
             Self::Mute(_) => "fault-mute",
             Self::BadLinks(_) => "fault-bad-links",
+            Self::LateMessages(_) => "fault-late-messages",
+            Self::CutLeader(..) | Self::Apart(..) => "fault-cut-leader",
             Self::Kill(_) => "fault-kill",
             Self::PowerCut(..) => "fault-power-cut",
             Self::Blackout => "fault-blackout",
@@ -87,7 +114,7 @@ impl fmt::Display for Fault {
 }
 
 /// How many kinds [`draw`] chooses among.
-const KINDS: u64 = 16;
+const KINDS: u64 = 18;
 
 /// Draws the faults of a seed: every kind once in a random order, then more of them at random.
 #[must_use]
@@ -105,14 +132,17 @@ pub fn draw(seed: u64, nodes: u32, over: Duration) -> Vec<Fault> {
     kinds.push(WIPE);
     let mut faults: Vec<Fault> = kinds
         .into_iter()
-        .map(|kind| Fault {
-            at_ms: random.below(over_ms.saturating_mul(9) / 10),
-            for_ms: if random.chance(250) {
-                random.between(6_000, 14_000)
-            } else {
-                random.between(300, 6_000)
-            },
-            kind: kind_of(kind, nodes, &mut random),
+        .map(|kind| {
+            let is_long = LONG.contains(&kind) || random.chance(250);
+            Fault {
+                at_ms: random.below(over_ms.saturating_mul(9) / 10),
+                for_ms: if is_long {
+                    random.between(6_000, 14_000)
+                } else {
+                    random.between(300, 6_000)
+                },
+                kind: kind_of(kind, nodes, &mut random),
+            }
         })
         .collect();
     faults.sort_by_key(|fault| fault.at_ms);
@@ -120,10 +150,19 @@ pub fn draw(seed: u64, nodes: u32, over: Duration) -> Vec<Fault> {
 }
 
 const WIPE: u64 = 7;
+const FULL_DISK: u64 = 10;
+const SNAPSHOT_ERROR: u64 = 12;
+const LATE_MESSAGES: u64 = 15;
+const CUT_LEADER: u64 = 16;
+
+/// What comes to nothing when it is over soon: another leader has to be elected, replicas have to
+/// change, a snapshot or a segment of the log has to be written.
+const LONG: [u64; 4] = [FULL_DISK, SNAPSHOT_ERROR, LATE_MESSAGES, CUT_LEADER];
 
 fn kind_of(kind: u64, nodes: u32, random: &mut Random) -> FaultKind {
     let mut node = || NodeId(u32::try_from(random.below(u64::from(nodes))).unwrap_or(0) + 1);
-    let (one, other) = (node(), node());
+    let one = node();
+    let other = NodeId((one.0 - 1 + node().0 % nodes.saturating_sub(1).max(1) + 1) % nodes + 1);
     match kind {
         0 => {
             let side = (1..=nodes).map(NodeId).filter(|_| random.chance(400)).collect();
@@ -138,14 +177,20 @@ fn kind_of(kind: u64, nodes: u32, random: &mut Random) -> FaultKind {
         WIPE => FaultKind::Wipe(one),
         8 => FaultKind::Pause(one),
         9 => FaultKind::SlowDisk(one, random.between(5, 400)),
-        10 => FaultKind::FullDisk(one, random.below(64 << 10)),
+        FULL_DISK => FaultKind::FullDisk(one, random.below(8 << 10)),
         11 => FaultKind::LogError(one, random.between(1, 60)),
-        12 => FaultKind::SnapshotError(one, random.between(1, 12)),
+        SNAPSHOT_ERROR => FaultKind::SnapshotError(one, random.between(1, 4)),
         13 => {
             let ms = i64::try_from(random.between(50, 1_000)).unwrap_or(0);
             FaultKind::Skew(one, if random.chance(500) { ms } else { -ms })
         }
         14 => FaultKind::OriginDown,
+        LATE_MESSAGES => FaultKind::LateMessages(random.between(50, 400)),
+        CUT_LEADER => {
+            let led = if random.chance(700) { Led::Sessions } else { Led::Meta };
+            let cut = if random.chance(500) { Cut::FromMost } else { Cut::FromReplicas };
+            FaultKind::CutLeader(led, cut)
+        }
         _ => FaultKind::OriginSlow(random.between(100, 8_000)),
     }
 }

@@ -2,12 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use hexpop_edge_config::NodeId;
+use hexpop_edge_config::{NodeId, ShardId};
+use hexpop_raft::ReplicaState;
+use hexpop_shard::Space;
 
 use super::{
     executor::Nanos,
     net::Quality,
-    plan::{self, Fault, FaultKind},
+    plan::{self, Cut, Fault, FaultKind, Led},
     world::{MS, World},
 };
 
@@ -19,7 +21,17 @@ impl World {
             FaultKind::Partition(_)
             | FaultKind::OneWay(..)
             | FaultKind::Mute(_)
-            | FaultKind::BadLinks(_) => self.hurt_links(&fault.kind),
+            | FaultKind::Apart(..) => self.cut_links(&fault.kind, true),
+            FaultKind::BadLinks(badness) => self.around.net.set_quality(plan::bad(*badness)),
+            FaultKind::LateMessages(per_mille) => self.around.net.set_late(*per_mille),
+            FaultKind::CutLeader(led, cut) => {
+                match self.apart(*led, *cut) {
+                    Some(kind) => self.strike(&Fault { kind, ..fault.clone() }),
+                    // Nobody leads, or not everybody knows it.
+                    None => self.deferred.push(fault.clone()),
+                }
+                return;
+            }
             FaultKind::Kill(node) => self.stop(*node, false, fault.for_ms * MS),
             FaultKind::PowerCut(node, change) => self.cut_power(*node, *change),
             FaultKind::Blackout => {
@@ -56,7 +68,35 @@ impl World {
         self.ending.push((now + fault.for_ms * MS, fault.kind.clone()));
     }
 
-    fn hurt_links(&self, kind: &FaultKind) {
+    /// What a cut of a leader comes to now, if there is one to be cut off.
+    fn apart(&self, led: Led, cut: Cut) -> Option<FaultKind> {
+        let replicas = self.processes().flat_map(|(node, process)| {
+            process.host.replicas().into_iter().map(move |replica| (*node, process, replica))
+        });
+        let leader = replicas
+            .filter(|(_, process, replica)| {
+                let map = process.host.shard_map();
+                let space = map.get(replica.shard).map(|shard| shard.range.space_of());
+                replica.state == ReplicaState::Leader
+                    && match led {
+                        Led::Meta => replica.shard == ShardId::META,
+                        Led::Sessions => space == Some(Space::Sessions),
+                    }
+            })
+            .max_by_key(|(node, _, replica)| (replica.keys, replica.term, *node));
+        let (leader, _, replica) = leader?;
+        let holds = |node: &NodeId| replica.replicas.iter().any(|known| known.node == *node);
+        let others = self.slots.keys().filter(|node| **node != leader);
+        let spared = others.clone().find(|node| !holds(node));
+        let from = others.filter(|node| match cut {
+            Cut::FromMost => Some(*node) != spared,
+            Cut::FromReplicas => holds(node),
+        });
+        Some(FaultKind::Apart(leader, from.copied().collect()))
+    }
+
+    /// Cuts links, or lets go of them.
+    fn cut_links(&self, kind: &FaultKind, cut: bool) {
         let net = &self.around.net;
         let nodes: Vec<NodeId> = self.slots.keys().copied().collect();
         match kind {
@@ -64,12 +104,18 @@ impl World {
                 for one in &nodes {
                     let across =
                         nodes.iter().filter(|other| side.contains(one) != side.contains(other));
-                    across.for_each(|other| net.cut(*one, *other, true));
+                    across.for_each(|other| net.cut(*one, *other, cut));
                 }
             }
-            FaultKind::OneWay(from, to) => net.cut(*from, *to, true),
-            FaultKind::Mute(node) => nodes.iter().for_each(|other| net.cut(*node, *other, true)),
-            FaultKind::BadLinks(badness) => net.set_quality(plan::bad(*badness)),
+            FaultKind::OneWay(from, to) => net.cut(*from, *to, cut),
+            FaultKind::Mute(node) => nodes.iter().for_each(|other| net.cut(*node, *other, cut)),
+            FaultKind::Apart(node, others) => {
+                for other in others {
+                    net.cut(*node, *other, cut);
+                    net.cut(*other, *node, cut);
+                }
+                *self.clients.cut_off.lock() = cut.then_some(*node);
+            }
             _ => {}
         }
     }
@@ -117,8 +163,11 @@ impl World {
     fn end(&self, kind: &FaultKind) {
         let net = &self.around.net;
         match kind {
-            // Cuts overlap: what one fault mends another one may still want. Shorter cuts are fine.
-            FaultKind::Partition(_) | FaultKind::OneWay(..) | FaultKind::Mute(_) => net.mend(),
+            FaultKind::Partition(_)
+            | FaultKind::OneWay(..)
+            | FaultKind::Mute(_)
+            | FaultKind::Apart(..) => self.cut_links(kind, false),
+            FaultKind::LateMessages(_) => net.set_late(0),
             FaultKind::BadLinks(_) => net.set_quality(Quality::CALM),
             FaultKind::Pause(node) => {
                 if let Some(home) = self.slots.get(node).and_then(|slot| slot.home)
@@ -158,6 +207,7 @@ impl World {
             FaultKind::OriginDown => self.around.origin.is_down.store(false, Ordering::Relaxed),
             FaultKind::OriginSlow(_) => self.around.origin.slow_ms.store(0, Ordering::Relaxed),
             FaultKind::Kill(_)
+            | FaultKind::CutLeader(..)
             | FaultKind::PowerCut(..)
             | FaultKind::Blackout
             | FaultKind::Wipe(_) => {}
@@ -169,7 +219,6 @@ impl World {
         for (_, kind) in std::mem::take(&mut self.ending) {
             self.end(&kind);
         }
-        self.around.net.mend();
         self.around.net.set_quality(Quality::CALM);
         let now = self.now();
         for slot in self.slots.values_mut() {

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use parking_lot::Mutex;
 
 use super::{
+    coverage::{FAULTS, RARE},
     executor::{BEGIN, Nanos},
     random::mix,
 };
@@ -29,7 +30,8 @@ struct State {
 
 impl Trace {
     pub(super) fn new(is_kept: bool) -> Self {
-        Self { state: Mutex::default(), is_kept }
+        let never = FAULTS.iter().chain(&RARE).map(|name| (*name, 0)).collect();
+        Self { state: Mutex::new(State { coverage: never, ..State::default() }), is_kept }
     }
 
     /// Takes in that `what` (made of these numbers) happened at `now`.

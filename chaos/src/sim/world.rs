@@ -19,6 +19,7 @@ use super::{
     Settings,
     clients::{self, Clients, Door},
     executor::{BEGIN, Entered, Executor, Home, Nanos, Stop},
+    health,
     invariant::Checks,
     net::Net,
     node::{self, Machine, MachineParts, Process, SimOrigin, Surroundings},
@@ -39,6 +40,9 @@ pub(super) const RECOVERED_WITHIN: Nanos = 60_000 * MS;
 
 /// The longest that clients may take to ask enough.
 const FAULTS_AT_MOST: Nanos = 240_000 * MS;
+
+/// What is violated when a library finds itself where it never should be.
+pub const NO_PANIC: &str = "nothing panics";
 
 /// A process that started, or did not.
 type Booted = Arc<Mutex<Vec<(NodeId, Home, Result<Process, String>)>>>;
@@ -90,7 +94,7 @@ impl World {
         let around = Arc::new(Surroundings {
             net: Net::new(seed, Arc::clone(&trace)),
             trace: Arc::clone(&trace),
-            observer: checks.clone(),
+            checks: Arc::clone(&checks),
             origin: Arc::new(SimOrigin::default()),
             nodes: settings.nodes,
             epoch: origin_of_time(),
@@ -158,7 +162,7 @@ impl World {
             self.miss("all replicas reach the same position in the end");
         }
         self.last_look();
-        self.collect_metrics();
+        self.collect();
     }
 
     /// Whether something was violated.
@@ -242,6 +246,9 @@ impl World {
         slot.start_at = Some(slot.start_at.unwrap_or(0).max(at));
         let process = slot.process.take();
         let home = slot.home.take();
+        if let Some(process) = &process {
+            health::collect_metrics(process, &self.trace);
+        }
         self.clients.doors.lock().remove(&node);
         self.around.net.disconnect(node);
         if let Some(home) = home {
@@ -272,6 +279,7 @@ impl World {
         let (power_cut, wipe) =
             (std::mem::take(&mut slot.power_cut), std::mem::take(&mut slot.wipe));
         let machine = &mut slot.machine;
+        machine.collect(&self.trace);
         let capacity_left = 0;
         if wipe {
             (machine.log, machine.snapshots) = (MemDisk::new(), MemDisk::new());
@@ -354,7 +362,7 @@ impl World {
     /// Looks at everything that runs.
     fn look(&mut self) {
         for (home, what) in self.executor.take_panics() {
-            self.checks.report("nothing panics", format!("home {home}: {what}"));
+            self.checks.report(NO_PANIC, format!("home {home}: {what}"));
         }
         let now = self.now();
         let mut restart = Vec::new();
@@ -390,7 +398,12 @@ impl World {
                     Err(detail) => self.checks.report("one leader a term", detail),
                 }
             }
-            let seen = self.checks.state.lock().maps.seen(*node, &process.host.shard_map());
+            let seen = self
+                .checks
+                .state
+                .lock()
+                .maps
+                .seen(format_args!("node {node}"), &process.host.shard_map());
             match seen {
                 Ok(true) => self.trace.count("shard-map-versions", 1),
                 Ok(false) => {}

@@ -8,7 +8,7 @@ use hexpop_edge_config::{
     GroupId, NodeId, RaftId,
     planted::{self, Bug},
 };
-use hexpop_shard::{DocRef, MetaOp};
+use hexpop_shard::{DocRef, LogPosition, MetaOp};
 use openraft::{AsyncRuntime, Instant as _};
 
 use super::{Birth, Inner};
@@ -106,10 +106,21 @@ fn consensus<R: AsyncRuntime>(
         Request::Append { group, rpc } => {
             // A leader may only speak for itself: its vote carries its data directory.
             check_sender(from, &rpc.vote)?;
+            let last = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
             let receiver = find(inner, group, true)?.append(rpc)?;
+            let observed = inner.observed.clone();
             Ok(Box::pin(async move {
                 match receiver.await {
-                    Ok(Ok(answer)) => Response::Append(answer),
+                    Ok(Ok(answer)) => {
+                        if let (Some((observer, raft)), Some(last)) = (&observed.0, last)
+                            && answer.is_success()
+                        {
+                            let term = last.leader_id.term;
+                            let position = LogPosition { term, index: last.index };
+                            observer.acknowledged(*raft, group, position);
+                        }
+                        Response::Append(answer)
+                    }
                     Ok(Err(refused)) => Response::Refused(refused),
                     Err(_) => Response::Refused(Refused::Halted),
                 }

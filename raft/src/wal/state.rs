@@ -43,6 +43,8 @@ pub struct WalStats {
     pub records_moved: u64,
     /// Segments deleted.
     pub segments_deleted: u64,
+    /// Times that entries were removed from the end of a group's log.
+    pub truncations: u64,
     /// Segments that hold records, or may.
     pub segments: usize,
     /// Bytes written in those segments.
@@ -237,6 +239,7 @@ impl State {
         }
         let (cached, released) = group.cut_back(from);
         self.cache.bytes = self.cache.bytes.saturating_sub(cached);
+        self.stats.truncations += 1;
         Ok(Some(queued(id, self.op(), Op::Truncate { from }, released)))
     }
 

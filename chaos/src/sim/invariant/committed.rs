@@ -12,18 +12,25 @@ pub(in crate::sim) struct Committed {
 }
 
 impl Committed {
-    /// A replica applied the entry with this hash.
+    /// Whether the entry of this term and index was applied somewhere.
+    pub(super) fn holds(&self, group: GroupId, position: LogPosition) -> bool {
+        let known = self.entries.get(&(group, position.index));
+        known.is_some_and(|(term, _)| *term == position.term)
+    }
+
+    /// A replica applied the entry with this hash; answers whether it was the first one.
     pub(super) fn applied(
         &mut self,
         raft: RaftId,
         group: GroupId,
         position: LogPosition,
         hash: u64,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         let entry = (position.term, hash);
-        let first = *self.entries.entry((group, position.index)).or_insert(entry);
+        let before = self.entries.insert((group, position.index), entry);
+        let first = before.unwrap_or(entry);
         if first == entry {
-            return Ok(());
+            return Ok(before.is_none());
         }
         Err(format!(
             "group {group} index {}: replica {raft} applied {entry:?}, another one {first:?} before \

@@ -2,7 +2,9 @@
 //! replicas themselves ([`hexpop_raft::Observer`]); the others look at the world from time to time.
 
 mod committed;
+mod kept;
 mod leaders;
+mod paths;
 mod places;
 mod recovery;
 mod search;
@@ -13,13 +15,14 @@ mod votes;
 use std::fmt;
 
 use hexpop_edge_config::{GroupId, RaftId};
-use hexpop_raft::Observer;
+use hexpop_raft::{Observer, wal::WalHandle};
 use hexpop_shard::{LogPosition, ShardState};
 use parking_lot::Mutex;
 
 pub(super) use self::{
-    committed::Committed, leaders::Leaders, places::Places, recovery::Recovery, search::Searches,
-    shard_map::ShardMaps, state_hash::StateHashes, votes::Votes,
+    committed::Committed, kept::Kept, leaders::Leaders, paths::Paths, places::Places,
+    recovery::Recovery, search::Searches, shard_map::ShardMaps, state_hash::StateHashes,
+    votes::Votes,
 };
 use super::{
     executor::{BEGIN, current},
@@ -59,6 +62,8 @@ pub(super) struct Checks {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) committed: Committed,
+    pub(super) kept: Kept,
+    pub(super) paths: Paths,
     pub(super) hashes: StateHashes,
     pub(super) votes: Votes,
     pub(super) leaders: Leaders,
@@ -90,6 +95,26 @@ impl Checks {
         }
     }
 
+    /// A process has opened its logs, and nothing has reached it yet.
+    pub(super) fn reopened(&self, log: &WalHandle) {
+        let raft = log.raft_id();
+        let last = |group| {
+            let view = log.group(group)?.view().ok()?;
+            view.last.map(|last| last.index)
+        };
+        let kept = {
+            let mut checks = self.state.lock();
+            checks.paths.serves.remove(&raft);
+            checks.kept.reopened(raft, &checks.committed, last)
+        };
+        self.take("what was acknowledged is kept over restarts", kept);
+    }
+
+    /// From now on others reach a process.
+    pub(super) fn serves(&self, raft: RaftId) {
+        self.state.lock().paths.serves.insert(raft);
+    }
+
     /// Reports what a check answered.
     pub(super) fn take(&self, invariant: &'static str, checked: Result<(), String>) {
         if let Err(detail) = checked {
@@ -119,24 +144,39 @@ impl Observer for Checks {
         let hash = hash_bytes(entry);
         let numbers = [raft.0, group.0, position.term, position.index, hash];
         self.trace.fold(executor_now, "applied", &numbers);
-        let (committed, hashes, searches) = {
+        let (committed, hashes, searches, maps) = {
             let mut checks = self.state.lock();
             checks.places.applied(group, position, state, &self.listings);
+            let committed = checks.committed.applied(raft, group, position, hash);
+            if committed == Ok(true) {
+                checks.paths.applied(&self.trace, group, entry, state);
+            }
             (
-                checks.committed.applied(raft, group, position, hash),
+                committed.map(drop),
                 checks.hashes.applied(raft, group, position, state),
                 checks.searches.applied(group, position, state),
+                state
+                    .as_meta()
+                    .map_or(Ok(false), |meta| checks.maps.seen("the meta group", meta.map())),
             )
         };
         self.take("committed entries never change", committed);
         self.take("equal positions mean equal states", hashes);
         self.take("counts agree with the documents", searches);
+        self.take("shard map", maps.map(drop));
     }
 
     fn installed(&self, raft: RaftId, group: GroupId, state: &ShardState) {
-        self.trace.count("snapshot-loaded", 1);
-        let hashes = self.state.lock().hashes.installed(raft, group, state);
+        let (hashes, serves) = {
+            let mut checks = self.state.lock();
+            (checks.hashes.installed(raft, group, state), checks.paths.serves.contains(&raft))
+        };
+        self.trace.count(if serves { "snapshots-received" } else { "snapshots-loaded" }, 1);
         self.take("equal positions mean equal states", hashes);
+    }
+
+    fn acknowledged(&self, raft: RaftId, group: GroupId, position: LogPosition) {
+        self.state.lock().kept.acknowledged(raft, group, position);
     }
 
     fn voted(&self, raft: RaftId, group: GroupId, term: u64, candidate: RaftId, granted: bool) {

@@ -1,8 +1,7 @@
 //! The shard map tiles the keyspace, two maps of one version are the same, and epochs never go back.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use hexpop_edge_config::NodeId;
 use hexpop_shard::{ShardMap, Space};
 
 /// The maps that were seen.
@@ -12,8 +11,12 @@ pub(in crate::sim) struct ShardMaps {
 }
 
 impl ShardMaps {
-    /// A node has this map; answers whether it is news.
-    pub(in crate::sim) fn seen(&mut self, node: NodeId, map: &ShardMap) -> Result<bool, String> {
+    /// Somebody has this map; answers whether it is news.
+    pub(in crate::sim) fn seen(
+        &mut self,
+        who: impl fmt::Display,
+        map: &ShardMap,
+    ) -> Result<bool, String> {
         if map.is_empty() {
             return Ok(false);
         }
@@ -22,9 +25,7 @@ impl ShardMaps {
             return if known == map {
                 Ok(false)
             } else {
-                Err(format!(
-                    "node {node} has another map of version {version} than was seen before"
-                ))
+                Err(format!("{who} has another map of version {version} than was seen before"))
             };
         }
         tiles(map)?;

@@ -37,6 +37,9 @@ pub(super) struct SimArgs {
     /// Plant this bug, and stop at the first seed that finds it.
     #[arg(long, value_parser = parse_bug)]
     bug: Option<Bug>,
+    /// Plant every bug, one after the other, and say which of the seeds finds it first, and by what.
+    #[arg(long, conflicts_with_all = ["bug", "seed"])]
+    bugs: bool,
     /// Do not print the trace of a single seed.
     #[arg(long)]
     quiet: bool,
@@ -66,6 +69,7 @@ pub(super) fn run(args: &SimArgs) -> CliResult {
     settings.faults_for = Duration::from_secs(args.faults_for);
     settings.bug = args.bug;
     match &args.seeds {
+        Some(seeds) if args.bugs => find_all(&settings, seeds, args),
         Some(seeds) => many(&settings, seeds.clone(), args),
         None => one(&settings, args),
     }
@@ -83,12 +87,52 @@ fn one(settings: &Settings, args: &SimArgs) -> CliResult {
     if violated { Err(CliError::missed("an invariant was violated")) } else { Ok(()) }
 }
 
+fn threads(args: &SimArgs) -> usize {
+    let cores = || thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    args.threads.unwrap_or_else(cores)
+}
+
+/// One line for each bug: the first seed that finds it, and what it violates. A panic does not count:
+/// it says that a library noticed, not which promise was broken.
+fn find_all(settings: &Settings, seeds: &RangeInclusive<u64>, args: &SimArgs) -> CliResult {
+    let mut missed = 0;
+    for bug in Bug::ALL {
+        let settings = Settings { bug: Some(bug), ..settings.clone() };
+        let mut found: Option<Outcome> = None;
+        let campaign = sim::campaign(&settings, seeds.clone(), threads(args), finds, |outcome| {
+            let is_first = found.as_ref().is_none_or(|found| outcome.seed < found.seed);
+            if is_first && finds(outcome) {
+                found = Some(outcome.clone());
+            }
+        });
+        let name = bug.name();
+        match found.as_ref().and_then(|found| Some((found.seed, found.violations.first()?))) {
+            Some((seed, first)) => {
+                println(&format!("bug {name} seed {seed} by: {}", first.invariant))?;
+            }
+            None => {
+                missed += 1;
+                println(&format!("bug {name} not found in {} seeds", campaign.seeds))?;
+            }
+        }
+    }
+    if missed == 0 {
+        Ok(())
+    } else {
+        Err(CliError::missed(format!("{missed} bugs were not found")))
+    }
+}
+
+fn finds(outcome: &Outcome) -> bool {
+    outcome.violations.first().is_some_and(|first| first.invariant != sim::NO_PANIC)
+}
+
 /// Many worlds; only failures are told.
 fn many(settings: &Settings, seeds: RangeInclusive<u64>, args: &SimArgs) -> CliResult {
-    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = args.threads.unwrap_or(cores);
+    let threads = threads(args);
     let mut failed = Vec::new();
-    let campaign = sim::campaign(settings, seeds, threads, settings.bug.is_some(), |outcome| {
+    let stops = |outcome: &Outcome| settings.bug.is_some() && !outcome.violations.is_empty();
+    let campaign = sim::campaign(settings, seeds, threads, stops, |outcome| {
         if !outcome.violations.is_empty() {
             failed.push(outcome.clone());
         }

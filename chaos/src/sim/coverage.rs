@@ -1,0 +1,51 @@
+//! What a campaign is to bring about, so that its output shows what never happened as well.
+
+/// Kinds of faults, as [`FaultKind::name`](super::FaultKind::name) has them.
+pub const FAULTS: [&str; 18] = [
+    "fault-bad-links",
+    "fault-blackout",
+    "fault-clock-skew",
+    "fault-cut-leader",
+    "fault-full-disk",
+    "fault-kill",
+    "fault-late-messages",
+    "fault-log-error",
+    "fault-mute",
+    "fault-one-way-cut",
+    "fault-origin-down",
+    "fault-origin-slow",
+    "fault-partition",
+    "fault-pause",
+    "fault-power-cut",
+    "fault-slow-disk",
+    "fault-snapshot-error",
+    "fault-wipe",
+];
+
+/// What happens now and then only.
+pub const RARE: [&str; 20] = [
+    // Links.
+    "message-cut",
+    "message-late",
+    "message-lost",
+    "message-refused",
+    "message-twice",
+    // Disks.
+    "log-disk-failed",
+    "log-disk-full",
+    "power-cut-at-write",
+    "snapshot-disk-failed",
+    "snapshot-disk-full",
+    "torn-tail-cut",
+    // Consensus.
+    "election",
+    "log-truncations",
+    "membership-changes",
+    "reports-of-old-epochs",
+    "requests-proposed-again",
+    "snapshots-failed",
+    "snapshots-received",
+    "snapshots-written",
+    // Clients.
+    "strong-reads-at-cut-leaders",
+];

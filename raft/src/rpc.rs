@@ -70,6 +70,8 @@ pub(crate) enum Request<R: AsyncRuntime> {
     ProposeMeta { op: MetaOp },
     /// To a replica: documents that another one lost.
     FetchDocuments { group: GroupId, wanted: Vec<DocRef> },
+    /// To a leader: the disk of this replica is rid of what was erased up to an entry.
+    Compacted { group: GroupId, raft: RaftId, upto: u64 },
 }
 
 impl<R: AsyncRuntime> Request<R> {
@@ -118,6 +120,8 @@ pub(crate) enum Response<R: AsyncRuntime> {
     Meta(MetaOutcome),
     /// To `FetchDocuments`, in its order; it may end early.
     Documents(Vec<Option<Bytes>>),
+    /// To `Compacted`: whether the shard knows now.
+    Compacted { noted: bool },
 }
 
 /// Why a request was not handled. Nothing changed.

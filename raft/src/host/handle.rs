@@ -164,7 +164,8 @@ fn consensus<R: AsyncRuntime>(
         | Request::FetchDocuments { .. }
         | Request::Hello
         | Request::PullMap { .. }
-        | Request::ProposeMeta { .. }) => self::question(inner, question),
+        | Request::ProposeMeta { .. }
+        | Request::Compacted { .. }) => self::question(inner, question),
     }
 }
 
@@ -191,6 +192,14 @@ fn question<R: AsyncRuntime>(
         }
         Request::Hello => Ok(ready(Response::Hello(hello(inner)))),
         Request::PullMap { known } => Ok(ready(Response::Map(pulled_map(inner, known)))),
+        Request::Compacted { group, raft, upto } => {
+            find(inner, group, false)?;
+            let inner = Arc::clone(inner);
+            Ok(Box::pin(async move {
+                let noted = supervisor::note_compacted(&inner, group, raft, upto).await;
+                Response::Compacted { noted }
+            }))
+        }
         Request::ProposeMeta { op } => {
             let inner = Arc::clone(inner);
             Ok(Box::pin(async move { propose_meta(&inner, op).await }))

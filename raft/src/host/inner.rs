@@ -65,6 +65,9 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) wake_found: Notify,
     pub(crate) wake_closed: Notify,
     pub(crate) wake_survey: Notify,
+    pub(crate) wake_compact: Notify,
+    /// Since when groups have had something erased to rid the disk of.
+    pub(crate) erased_since: Mutex<BTreeMap<GroupId, R::Instant>>,
     /// Which groups each other member said it leads.
     leads: Mutex<BTreeMap<NodeId, Vec<GroupId>>>,
     turn: AtomicUsize,
@@ -113,6 +116,8 @@ impl<R: AsyncRuntime> Inner<R> {
             wake_found: Notify::new(),
             wake_closed: Notify::new(),
             wake_survey: Notify::new(),
+            wake_compact: Notify::new(),
+            erased_since: Mutex::new(BTreeMap::new()),
             leads: Mutex::new(BTreeMap::new()),
             turn: AtomicUsize::new(0),
             map_version: watch::channel(0).0,

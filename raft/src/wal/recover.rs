@@ -131,11 +131,20 @@ pub(super) fn open(
         work_async: Notify::new(),
         room: Notify::new(),
         health: watch::Sender::new(Health::Working),
+        scrubbed: watch::Sender::new(0),
         options,
         log: log.0,
     };
     let shared = Arc::new(shared);
-    let wal = Wal { shared, disk, active, spare, spare_blocked: false, buffer: Vec::new() };
+    let wal = Wal {
+        shared,
+        disk,
+        active,
+        spare,
+        spare_blocked: false,
+        scrub_seen: 0,
+        buffer: Vec::new(),
+    };
     Ok((wal, recovery))
 }
 

@@ -4,7 +4,7 @@
 //! Each replica does this by itself, leader or not; one that was down does it when it has caught up
 //! with the erasure, since its shard still counts it as due.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use hexpop_edge_config::{GroupId, RaftId};
@@ -36,12 +36,23 @@ const SCRUB: Duration = Duration::from_secs(60);
 const TELL: Duration = Duration::from_secs(5);
 
 /// How many groups are compacted at a time.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 16;
+
+/// What is known of a group with something erased.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Erased<I> {
+    /// Since when there is something that the disk may still hold.
+    since: I,
+    /// Up to which entry the disk is rid of it, whether the shard knows that or not yet.
+    rid_upto: u64,
+}
 
 /// A group whose disk is to be rid of everything before an entry.
 struct Due<R: AsyncRuntime> {
     group: Arc<Group<R>>,
     index: u64,
+    /// The disk is rid of it; the shard does not know yet.
+    is_rid: bool,
 }
 
 pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
@@ -49,52 +60,73 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     if due.is_empty() {
         return PAUSE;
     }
-    let purged: Vec<Option<Due<R>>> = futures::stream::iter(due)
+    let (rid, unrid): (Vec<_>, Vec<_>) = due.into_iter().partition(|due| due.is_rid);
+    let purged: Vec<Option<Due<R>>> = futures::stream::iter(unrid)
         .map(|due| async { purge(&inner, &due).await.then_some(due) })
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
     let purged: Vec<Due<R>> = purged.into_iter().flatten().collect();
-    if purged.is_empty() {
-        return PAUSE;
-    }
-    match R::timeout(SCRUB, inner.wal.scrub()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "what was erased is still in the files of the log");
-            return PAUSE;
-        }
-        Err(_elapsed) => {
-            tracing::warn!("what was erased is still in the files of the log; trying again");
-            return PAUSE;
-        }
-    }
-    for due in purged {
-        let told = tell(&inner, &due).await;
-        tracing::info!(group = %due.group.id, index = due.index, told, "the disk is rid of what was erased");
-    }
+    let scrubbed = if purged.is_empty() { Vec::new() } else { scrub(&inner, purged).await };
+    futures::stream::iter(rid.into_iter().chain(scrubbed))
+        .for_each_concurrent(AT_ONCE, |due| {
+            let inner = Arc::clone(&inner);
+            async move { tell(&inner, &due).await }
+        })
+        .await;
     PAUSE
+}
+
+/// Rids the files of the log of what was purged; answers those that are rid of it.
+async fn scrub<R: AsyncRuntime>(inner: &Inner<R>, purged: Vec<Due<R>>) -> Vec<Due<R>> {
+    let why = match R::timeout(SCRUB, inner.wal.scrub()).await {
+        Ok(Ok(())) => {
+            let now = R::Instant::now();
+            let mut erased = inner.erased.lock();
+            for due in &purged {
+                if let Some(erased) = erased.get_mut(&due.group.id) {
+                    erased.rid_upto = erased.rid_upto.max(due.index);
+                    // Later erasures gather anew.
+                    erased.since = now;
+                }
+                tracing::info!(group = %due.group.id, index = due.index, "rid of what was erased");
+            }
+            return purged;
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_elapsed) => "the log takes its time".to_owned(),
+    };
+    tracing::warn!(why, "what was erased is still in the files of the log");
+    Vec::new()
 }
 
 /// The groups that have waited long enough for company.
 fn due<R: AsyncRuntime>(inner: &Inner<R>) -> Vec<Due<R>> {
     let now = R::Instant::now();
-    let mut since = inner.erased_since.lock();
     let found = inner.running().into_iter().filter_map(|group| {
         let index = group.replica.state().as_sessions()?.erasure_due_at(inner.raft)?;
-        Some(Due { group, index })
+        Some((group, index))
     });
-    let found: Vec<Due<R>> = found.collect();
-    since.retain(|id, _| found.iter().any(|due| due.group.id == *id));
-    let delay = inner.options.compact_after_erasure;
-    let waited = |id: GroupId| now.saturating_duration_since(*since.entry(id).or_insert(now));
-    let mut waited = waited;
-    found.into_iter().filter(|due| waited(due.group.id) >= delay).collect()
+    let found: BTreeMap<GroupId, (Arc<Group<R>>, u64)> =
+        found.map(|(group, index)| (group.id, (group, index))).collect();
+    let mut erased = inner.erased.lock();
+    erased.retain(|id, _| found.contains_key(id));
+    let ripe = found.into_iter().filter_map(|(id, (group, index))| {
+        let erased = erased.entry(id).or_insert(Erased { since: now, rid_upto: 0 });
+        let waited = now.saturating_duration_since(erased.since);
+        let is_rid = erased.rid_upto >= index;
+        (is_rid || waited >= inner.options.compact_after_erasure).then_some(Due {
+            group,
+            index,
+            is_rid,
+        })
+    });
+    ripe.collect()
 }
 
 /// Has a snapshot past the entry, and the log purged past it; answers whether that is so.
 async fn purge<R: AsyncRuntime>(inner: &Inner<R>, due: &Due<R>) -> bool {
-    let Due { group, index } = due;
+    let Due { group, index, .. } = due;
     if !snapshot_past(group, *index).await {
         tracing::warn!(group = %group.id, "no snapshot past an erasure yet");
         return false;
@@ -171,16 +203,20 @@ async fn seen<R: AsyncRuntime>(
     }
 }
 
-/// Tells the shard that this replica's disk is past the entry; answers whether it knows.
-async fn tell<R: AsyncRuntime>(inner: &Arc<Inner<R>>, due: &Due<R>) -> bool {
+/// Tells the shard that this replica's disk is past the entry. If it does not get there, the next look
+/// finds it still due.
+async fn tell<R: AsyncRuntime>(inner: &Arc<Inner<R>>, due: &Due<R>) {
     let group = &due.group;
     if group.leads() {
-        return note_compacted(inner, group.id, inner.raft, due.index).await;
+        note_compacted(inner, group.id, inner.raft, due.index).await;
+    } else if let Some(leader) = group.leader_node() {
+        let (group, raft, upto) = (group.id, inner.raft, due.index);
+        let request = Request::<R>::Compacted { group, raft, upto };
+        let answer = inner.wire.call(leader, None, Lane::Bulk, request, TELL + ASK).await;
+        if !matches!(answer, Ok(Response::Compacted { noted: true })) {
+            tracing::debug!(%group, %leader, "the leader did not note a compaction");
+        }
     }
-    let Some(leader) = group.leader_node() else { return false };
-    let request = Request::<R>::Compacted { group: group.id, raft: inner.raft, upto: due.index };
-    let answer = inner.wire.call(leader, None, Lane::Bulk, request, TELL + ASK).await;
-    matches!(answer, Ok(Response::Compacted { noted: true }))
 }
 
 /// Writes into a group that is led here how far a replica's disk is.

@@ -206,13 +206,10 @@ mod tests {
         let mut altered = value.sealed.clone();
         altered.bytes[20] ^= 1;
         assert_eq!(other.open(&AT, &altered, &key), Err(SealError::Altered));
-        let wrong = WrappedKey { id: key.id ^ 1, ..key.clone() };
+        let wrong = WrappedKey { id: key.id ^ 1, ..key };
         assert_eq!(other.open(&AT, &value.sealed, &wrong), Err(SealError::Altered));
-        let wrong = Sealed { key_id: wrong.id, ..value.sealed.clone() };
-        assert_eq!(
-            other.open(&AT, &wrong, &WrappedKey { id: key.id ^ 1, ..key }),
-            Err(SealError::Altered)
-        );
+        let renumbered = Sealed { key_id: wrong.id, ..value.sealed };
+        assert_eq!(other.open(&AT, &renumbered, &wrong), Err(SealError::Altered));
     }
 
     #[test]

@@ -7,11 +7,9 @@ use std::{
 };
 
 use hexpop_edge_config::{RaftId, ShardId};
-use parking_lot::{Condvar, Mutex};
-use tokio::sync::{Notify, watch};
 
 use super::{
-    Health, OpenError, Options, Wal,
+    OpenError, Options, Wal,
     append::Active,
     record::{KIND_MAX, Record, VERSION},
     replay::{Invalid, Replay},
@@ -125,17 +123,7 @@ pub(super) fn open(
         state.segments.insert(seq, Segment::new(file, end));
     }
     state.count_live();
-    let shared = Shared {
-        state: Mutex::new(state),
-        work: Condvar::new(),
-        work_async: Notify::new(),
-        room: Notify::new(),
-        health: watch::Sender::new(Health::Working),
-        scrubbed: watch::Sender::new(0),
-        options,
-        log: log.0,
-    };
-    let shared = Arc::new(shared);
+    let shared = Arc::new(Shared::new(state, options, log.0));
     let wal = Wal {
         shared,
         disk,

@@ -77,6 +77,21 @@ pub(super) struct Shared {
     pub(super) log: u64,
 }
 
+impl Shared {
+    pub(super) fn new(state: State, options: Options, log: u64) -> Self {
+        Self {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            work_async: Notify::new(),
+            room: Notify::new(),
+            health: watch::Sender::new(Health::Working),
+            scrubbed: watch::Sender::new(0),
+            options,
+            log,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) groups: BTreeMap<GroupId, GroupState>,

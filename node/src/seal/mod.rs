@@ -16,8 +16,15 @@
 //! question goes before it. A candidate key is used by one request only, so that no repeat brings an
 //! erased key back. Territory keys are not derived from node keys, which come and go with machines.
 //!
+//! **What an erasure reaches.** The state of every sessions shard at once; the logs and snapshots of live
+//! replicas within [`compact_after_erasure`](hexpop_edge_config::config::Raft::compact_after_erasure) and the
+//! time of the work (`hexpop_raft`'s supervisor); a replica that is down when it is back. A node that
+//! opened the user's values forgets the key ten minutes after its last use. A copy of a data directory
+//! that is older than the erasure still has the wrapped key: such copies are to be destroyed, or the
+//! territory key rotated and the old one destroyed, once no session is left under it.
+//!
 //! **It is not** a protection against a node that is broken into while it runs: such a node holds the
-//! keys of its labels.
+//! keys of its labels. Ids, users' ids and times of sessions are not sealed: shards work with them.
 
 mod cache;
 mod crypto;

@@ -9,8 +9,11 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Version byte of the first format. Fixtures of it are kept and opened for ever.
-pub const V1: u8 = 1;
+/// Version byte of the current format.
+///
+/// Version 1 was never released: it had session values without their keys, and is refused by its
+/// number.
+pub const V2: u8 = 2;
 
 /// What a record of `n` bytes may claim while it is decoded, as a multiple of `n`.
 ///
@@ -60,7 +63,7 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
 /// As [`encode`].
 pub fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
     let start = out.len();
-    out.push(V1);
+    out.push(V2);
     match bincode::serde::encode_into_std_write(value, out, bincode::config::standard()) {
         Ok(_) => Ok(()),
         Err(error) => {
@@ -77,8 +80,8 @@ pub fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Resul
 /// the input.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     let (&version, body) = bytes.split_first().ok_or(CodecError::Empty)?;
-    if version != V1 {
-        return Err(CodecError::Version { found: version, newest: V1 });
+    if version != V2 {
+        return Err(CodecError::Version { found: version, newest: V2 });
     }
     let (value, used) = decode_bounded(body)?;
     match body.len() - used {
@@ -129,7 +132,7 @@ mod tests {
     #[test]
     fn round_trip_keeps_the_value() {
         let bytes = encode(&sample()).unwrap();
-        assert_eq!(bytes[0], V1);
+        assert_eq!(bytes[0], V2);
         assert_eq!(decode::<Sample>(&bytes).unwrap(), sample());
     }
 
@@ -139,7 +142,7 @@ mod tests {
         bytes[0] = 9;
         assert!(matches!(
             decode::<Sample>(&bytes),
-            Err(CodecError::Version { found: 9, newest: V1 })
+            Err(CodecError::Version { found: 9, newest: V2 })
         ));
         assert!(matches!(decode::<Sample>(&[]), Err(CodecError::Empty)));
     }
@@ -154,7 +157,7 @@ mod tests {
     #[test]
     fn a_lying_length_ends_in_an_error_and_not_in_an_abort() {
         // A string that claims 2^63 bytes.
-        let bytes = [V1, 7, 253, 0, 0, 0, 0, 0, 0, 0, 128];
+        let bytes = [V2, 7, 253, 0, 0, 0, 0, 0, 0, 0, 128];
         assert!(matches!(decode::<Sample>(&bytes), Err(CodecError::Decode(_))));
     }
 }

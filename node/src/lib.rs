@@ -3,6 +3,7 @@
 //! ```text
 //! cli ── process ── context ─┬─ http (data port, admin port)
 //!                            ├─ mesh (QUIC between nodes), control (what peers ask)
+//!                            ├─ seal (session values, encrypted at rest)
 //!                            ├─ adapters (ports of the core crates over mesh, HTTP, faults)
 //!                            └─ view, members (the mesh as one node sees it)
 //! ```
@@ -22,5 +23,6 @@ pub mod members;
 pub mod mesh;
 pub mod origin;
 pub mod process;
+pub mod seal;
 pub mod telemetry;
 pub mod view;

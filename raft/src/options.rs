@@ -44,6 +44,9 @@ pub struct Options {
     /// How long a leader that is where it should not be stays there before it is moved, so that
     /// leaders do not wander while nodes come and go. Default 10 s.
     pub leader_age_min: Duration,
+    /// How long after an erasure a replica begins to rid its disk of what was erased; erasures within
+    /// this time share the work. Default 30 s.
+    pub compact_after_erasure: Duration,
 }
 
 impl Options {
@@ -71,6 +74,7 @@ impl Options {
             command_bytes_max: 4 << 20,
             hot_documents_bytes: 64 << 20,
             leader_age_min: Duration::from_secs(10),
+            compact_after_erasure: Duration::from_secs(30),
         }
     }
 

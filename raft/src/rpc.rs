@@ -72,6 +72,8 @@ pub(crate) enum Request<R: AsyncRuntime> {
     FetchDocuments { group: GroupId, wanted: Vec<DocRef> },
     /// The sender lives; do you?
     Beat,
+    /// To a leader: the disk of this replica is rid of what was erased up to an entry.
+    Compacted { group: GroupId, raft: RaftId, upto: u64 },
 }
 
 impl<R: AsyncRuntime> Request<R> {
@@ -122,6 +124,8 @@ pub(crate) enum Response<R: AsyncRuntime> {
     Documents(Vec<Option<Bytes>>),
     /// To `Beat`.
     Beat,
+    /// To `Compacted`: whether the shard knows now.
+    Compacted { noted: bool },
 }
 
 /// Why a request was not handled. Nothing changed.

@@ -52,13 +52,13 @@ pub use metrics::Metrics;
 pub use options::{FeedOptions, IngestOptions, RouterOptions};
 pub use port::{
     Body, BodyError, Clear, Client, Clock, LocalReplica, LocalShard, Mac, Origin, OriginError,
-    Peer, PeerClient, PeerError, Peers, Ports, SealError, Sealer,
+    Peer, PeerClient, PeerError, Peers, Ports, SealAt, SealError, SealedValue, Sealer,
 };
 pub use retry::RetryPolicy;
 pub use router::{Answer, Context, Fallback, Routed, Router};
 pub use session::{
-    ErasedTerritory, Erasure, ErasureState, NewSession, OriginState, PutBody, SessionOrigin,
-    SessionReply, UserExport, condition_of,
+    DiskState, ErasedReplica, ErasedShard, ErasedTerritory, Erasure, ErasureHandle, ErasureState,
+    NewSession, OriginState, PutBody, SessionOrigin, SessionReply, UserExport, condition_of,
 };
 pub use status::{CACHE_STATUS_HEADER, cache_name};
 pub use token::{NotAToken, Token};

@@ -5,8 +5,8 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use hexpop_edge_config::{Epoch, NodeId, PopId, ShardId};
-use hexpop_shard::{Sealed, ShardMap};
+use hexpop_edge_config::{Epoch, NodeId, PopId, ShardId, Territory};
+use hexpop_shard::{Sealed, ShardMap, WrappedKey, hash_point};
 use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::wire::{ShardAnswer, ShardError, ShardRequest};
@@ -145,46 +145,90 @@ pub trait Clock: Send + Sync + 'static {
     fn wall_ms(&self) -> u64;
 }
 
-/// A session value could not be sealed or opened.
+/// Why a value could not be sealed or opened. The sentences are for clients.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a session value could not be {action}: {detail}")]
-pub struct SealError {
-    /// `sealed` or `opened`.
-    pub action: &'static str,
-    /// Why.
-    pub detail: String,
+pub enum SealError {
+    /// This node does not hold the key that is needed; another node may.
+    #[error("{0}")]
+    NoKey(String),
+    /// The value or its key is not what was stored for this session, user and shard.
+    #[error("the stored value was altered, or is another session's")]
+    Altered,
+}
+
+/// Which value is sealed: all of it is bound to the value but the shard and the territory.
+#[derive(Debug, Clone, Copy)]
+pub struct SealAt<'a> {
+    /// The shard that keeps it, as far as known: keys are a shard's.
+    pub shard: ShardId,
+    /// Its territory, which says whose key wraps; `None` = none in particular.
+    pub territory: Option<&'a Territory>,
+    /// The session's id.
+    pub name: &'a str,
+    /// The user; empty for what is no user's, whose key is used once.
+    pub user: &'a str,
+}
+
+/// A sealed value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedValue {
+    /// The value.
+    pub sealed: Sealed,
+    /// Its key, unless the shard is believed to have it.
+    pub key: Option<WrappedKey>,
 }
 
 /// Makes session values opaque before they enter a log, and readable again.
 pub trait Sealer: Send + Sync + 'static {
-    /// Seals a value for storage under a session's id.
+    /// Seals a value for storage: under a key that the shard is known to have for the user, else
+    /// under a new one.
     ///
     /// # Errors
-    /// [`SealError`]; nothing may be stored then.
-    fn seal(&self, session: &str, clear: &[u8]) -> Result<Sealed, SealError>;
+    /// [`SealError::NoKey`]; nothing may be stored then.
+    fn seal(&self, at: &SealAt<'_>, clear: &[u8]) -> Result<SealedValue, SealError>;
 
     /// Opens what [`seal`](Self::seal) made.
     ///
     /// # Errors
-    /// [`SealError`] when the key is unknown or the value was altered.
-    fn open(&self, session: &str, sealed: &Sealed) -> Result<Vec<u8>, SealError>;
+    /// [`SealError`].
+    fn open(
+        &self,
+        at: &SealAt<'_>,
+        sealed: &Sealed,
+        key: &WrappedKey,
+    ) -> Result<Vec<u8>, SealError>;
+
+    /// The shard has taken a key of the user: it need not come along again.
+    fn taken(&self, at: &SealAt<'_>, key: &WrappedKey);
+
+    /// The shard does not have a key that it was believed to have.
+    fn forget(&self, at: &SealAt<'_>, key_id: u64);
 }
 
-/// Key id 0: the value as it is.
+/// The value as it is, with a key that locks nothing: for tests and simulations, which look at what
+/// is stored. No node uses it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clear;
 
 impl Sealer for Clear {
-    fn seal(&self, _session: &str, clear: &[u8]) -> Result<Sealed, SealError> {
-        Ok(Sealed { key_id: 0, bytes: clear.to_vec() })
+    fn seal(&self, at: &SealAt<'_>, clear: &[u8]) -> Result<SealedValue, SealError> {
+        let id = hash_point(format!("{} {}", at.name, at.user).as_bytes());
+        let key = WrappedKey { id, by: "clear".to_owned(), bytes: Vec::new() };
+        Ok(SealedValue { sealed: Sealed { key_id: id, bytes: clear.to_vec() }, key: Some(key) })
     }
 
-    fn open(&self, _session: &str, sealed: &Sealed) -> Result<Vec<u8>, SealError> {
-        match sealed.key_id {
-            0 => Ok(sealed.bytes.clone()),
-            other => Err(SealError { action: "opened", detail: format!("key {other} is unknown") }),
-        }
+    fn open(
+        &self,
+        _at: &SealAt<'_>,
+        sealed: &Sealed,
+        key: &WrappedKey,
+    ) -> Result<Vec<u8>, SealError> {
+        if key.id == sealed.key_id { Ok(sealed.bytes.clone()) } else { Err(SealError::Altered) }
     }
+
+    fn taken(&self, _at: &SealAt<'_>, _key: &WrappedKey) {}
+
+    fn forget(&self, _at: &SealAt<'_>, _key_id: u64) {}
 }
 
 /// HMAC-SHA-256 under the cluster's secret: `None` until the node has learned the secret.

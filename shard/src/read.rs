@@ -11,7 +11,7 @@ use crate::{
     meta::Operation,
     query::{MapQuery, Query, SuggestQuery},
     refusal::Refusal,
-    session::{SessionId, SessionPage, SessionRecord},
+    session::{ErasureId, ErasureNote, ErasureView, SessionId, SessionPage, StoredSession},
     state::ShardStats,
 };
 
@@ -61,6 +61,13 @@ pub enum ReadOp {
     Operations,
     /// Listings: how far the platform's feeds have been followed.
     Feeds,
+    /// Sessions: what became of an erasure.
+    Erasure {
+        /// The erasure.
+        id: ErasureId,
+    },
+    /// Sessions: the erasures that are not complete elsewhere.
+    OpenErasures,
 }
 
 /// What a shard answers, all of it from one point of its log.
@@ -85,7 +92,7 @@ pub enum ReadAnswer {
     /// The session, unless an applied command ended it. It may be past `expires_ms` on the reader's
     /// clock: that it is gone may be said once the group's time has got there (by a
     /// [`Tick`](crate::Op::Tick)) and a second read finds nothing.
-    Session(Option<Box<SessionRecord>>),
+    Session(Option<Box<StoredSession>>),
     /// Some sessions of a user.
     Sessions(SessionPage),
     /// The operations, oldest first.
@@ -94,6 +101,10 @@ pub enum ReadAnswer {
     Refused(Refusal),
     /// Where each feed goes on.
     Feeds(Vec<FeedCursor>),
+    /// What became of the erasure.
+    Erasure(ErasureView),
+    /// The erasures that are not complete.
+    OpenErasures(Vec<(ErasureId, ErasureNote)>),
 }
 
 /// A listing with its document.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     command::Reply, directory::DirectoryOutcome, listings::ListingsOutcome, meta::MetaOutcome,
+    session::SessionOutcome,
 };
 
 /// How long a reply is kept, in milliseconds of group time: 10 min, longer than any retry lives.
@@ -64,6 +65,21 @@ impl RequestMemory {
     pub(crate) fn forget_due(&mut self, now_ms: u64) {
         while self.order.front().is_some_and(|(at, _)| at.saturating_add(RETENTION_MS) <= now_ms) {
             self.forget_oldest();
+        }
+    }
+
+    /// Takes a user who was erased out of the replies. A repeat is still recognised, and does nothing.
+    pub(crate) fn blank(&mut self, user: &str) {
+        for reply in self.replies.values_mut() {
+            if let Reply::Session(
+                SessionOutcome::Created(head)
+                | SessionOutcome::Replaced(head)
+                | SessionOutcome::Repeated(head),
+            ) = reply
+                && head.user == user
+            {
+                *reply = Reply::Session(SessionOutcome::UserErased);
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{
     meta::MetaState,
     refusal::Refusal,
     requests::{Remembered, RequestMemory},
-    session::SessionState,
+    session::{SessionOp, SessionOutcome, SessionState},
 };
 
 pub use self::{
@@ -129,6 +129,7 @@ impl ShardState {
         self.group_time_ms = self.group_time_ms.max(command.at_ms);
         self.requests.forget_due(self.group_time_ms);
         if let Some(reply) = self.remembered(command) {
+            self.note_erased_repeat(position, &reply);
             self.expire_due();
             return reply;
         }
@@ -136,6 +137,9 @@ impl ShardState {
             Ok(()) => self.run(position, &command.op, documents),
             Err(refusal) => Err(refusal),
         };
+        if let (Op::Session(SessionOp::EraseUser { user, .. }), Ok(_)) = (&command.op, &reply) {
+            self.requests.blank(user);
+        }
         self.expire_due();
         let reply = reply.unwrap_or_else(Reply::Refused);
         // A stale proposal may come again under the same id with the right epoch.
@@ -241,6 +245,12 @@ impl ShardState {
         if let Body::Listings(state) = &self.body { Some(state) } else { None }
     }
 
+    /// The state of a sessions shard, if this is one.
+    #[must_use]
+    pub fn as_sessions(&self) -> Option<&SessionState> {
+        if let Body::Sessions(state) = &self.body { Some(state) } else { None }
+    }
+
     /// How much there is.
     #[must_use]
     pub fn stats(&self) -> ShardStats {
@@ -285,6 +295,15 @@ impl ShardState {
 
     fn remembered(&self, command: &Command) -> Option<Reply> {
         command.request.and_then(|id| self.requests.get(&id)).cloned()
+    }
+
+    /// A repeat of what was erased may have brought back to the log what the erasure took from it.
+    fn note_erased_repeat(&mut self, position: LogPosition, reply: &Reply) {
+        if let (Body::Sessions(state), Reply::Session(SessionOutcome::UserErased)) =
+            (&mut self.body, reply)
+        {
+            state.note_erased_repeat(position.index);
+        }
     }
 
     fn holds(&self, key: &ShardKey) -> bool {

@@ -37,6 +37,14 @@ pub const FILTERS: [&str; 17] = [
 pub struct Data {
     /// Who may use sessions and users' data.
     pub auth: DataAuth,
+    /// The file of the keys that session values are encrypted under: a name, the residency labels it
+    /// serves (`*` for none) and the key on each line; the last one of its labels is used, all open.
+    /// Made by `hexpop certs session-keys`. Give a node the keys of its own labels only.
+    ///
+    /// Without it, or without the key of a territory's labels, this node answers 503 to what needs the
+    /// value of a session: nothing is ever stored in clear. Lost, the values are lost. Default none.
+    /// Since 0.1.
+    pub session_keys: Option<PathBuf>,
     /// Top-level fields of a listing that are left out of every answer, by their JSON names, such as
     /// view counters: of listings by id and of the hits of searches, also where the origin answers in the
     /// mesh's place. What is proxied besides is passed on as the origin gives it.
@@ -81,6 +89,7 @@ impl Default for Data {
     fn default() -> Self {
         Self {
             auth: DataAuth::default(),
+            session_keys: None,
             drop_fields: Vec::new(),
             forbidden_filters: Vec::new(),
             price_ranges: vec![100_000, 200_000, 350_000, 500_000],
@@ -119,6 +128,12 @@ impl Data {
         let default = Self::default();
         Self {
             auth: section.section("auth", DataAuth::read),
+            session_keys: section
+                .key(
+                    "session_keys",
+                    "The file of the keys that session values are encrypted under.",
+                )
+                .optional(),
             drop_fields: section
                 .key(
                     "drop_fields",

@@ -3,17 +3,20 @@
 //! A cluster is a trust domain. Its authority (`ca.pem`, `ca.key`) signs one certificate per node,
 //! whose identity is the URI SAN `spiffe://<cluster>/node/<id>` (SPIFFE-ID, as X.509-SVID carries
 //! it). The mesh talks to nobody without one, and takes a node for no other than its certificate
-//! says. `hexpop certs init | issue | show` are these functions.
+//! says. `hexpop certs init | issue | show` are these functions. The keys that session
+//! values are encrypted under are made here too (`hexpop certs session-keys`), but belong to no node.
 
 mod error;
 mod files;
 mod identity;
 mod issue;
+mod session_keys;
 mod show;
 
 pub use error::CertError;
 pub use identity::{NodeIdentity, NotANode};
 pub use issue::{Authority, Issued, init, issue};
+pub use session_keys::{NewKey, add_session_key};
 pub use show::{CertificateInfo, show};
 
 pub(crate) use files::{read_certificates, read_key};

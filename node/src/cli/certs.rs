@@ -9,11 +9,11 @@ use super::{
     error::{CliError, CliResult},
     output::{print, println},
 };
-use crate::certs::{self, CertError};
+use crate::certs::{self, CertError, NewKey};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hexpop certs init --cluster edge --dir certs\n  hexpop certs issue 1 --dir certs\n  hexpop certs show certs/node-1.pem"
+    after_help = "Examples:\n  hexpop certs init --cluster edge --dir certs\n  hexpop certs issue 1 --dir certs\n  hexpop certs show certs/node-1.pem\n  hexpop certs session-keys --name 2026-11"
 )]
 pub(super) struct CertsArgs {
     #[command(subcommand)]
@@ -54,6 +54,21 @@ enum CertsCommand {
         #[arg(long)]
         force: bool,
     },
+    /// Add a key that session values are encrypted under to a file for `data.session_keys`.
+    SessionKeys {
+        /// The file; made if it is not there.
+        #[arg(long, default_value = "certs/session.keys")]
+        file: PathBuf,
+        /// The key's name, such as the month; it stands beside each value.
+        #[arg(long)]
+        name: String,
+        /// A residency label of the territories it serves, each one given; none: those without.
+        #[arg(long = "label")]
+        labels: Vec<String>,
+        /// Let it open only, until all nodes have it; move its line to the end then.
+        #[arg(long)]
+        standby: bool,
+    },
     /// What a certificate says.
     Show {
         /// The file.
@@ -85,6 +100,16 @@ pub(super) fn run(args: &CertsArgs) -> CliResult {
                 issued.identity,
                 issued.certificate.display(),
                 issued.key.display()
+            ))
+        }
+        CertsCommand::SessionKeys { file, name, labels, standby } => {
+            let place = if *standby { NewKey::OnStandby } else { NewKey::InUse };
+            certs::add_session_key(file, name, labels, place)
+                .map_err(failed("cannot add a session key"))?;
+            println(&format!(
+                "{}: key {name} added; every node with the labels needs the file (data.session_keys), \
+                 and a copy belongs in a safe place",
+                file.display()
             ))
         }
         CertsCommand::Show { file } => {

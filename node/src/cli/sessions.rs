@@ -12,6 +12,9 @@ use super::{
     output::{OutputArgs, print_json, println},
 };
 
+/// How often the progress of an erasure is asked for.
+const WAIT_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+
 #[derive(Debug, Args)]
 pub(super) struct SessionsArgs {
     #[command(flatten)]
@@ -59,6 +62,12 @@ enum SessionsCommand {
     EraseUser {
         /// The user.
         user: String,
+        /// Wait until all shards have confirmed and no live disk holds the data any more.
+        #[arg(long)]
+        wait: bool,
+        /// How long to wait.
+        #[arg(long, default_value = "10m", value_parser = parse_duration)]
+        timeout: std::time::Duration,
     },
     /// Everything the edge holds of a user.
     ExportUser {
@@ -130,13 +139,39 @@ pub(super) async fn run(args: SessionsArgs) -> CliResult {
             send_plain(&client, Method::DELETE, &path).await?;
             println("deleted")
         }
-        SessionsCommand::EraseUser { user } => {
+        SessionsCommand::EraseUser { user, wait, timeout } => {
             let path = format!("/api/v1/users/{}/data", encode(&user));
-            print_json(&send_plain(&client, Method::DELETE, &path).await?.json::<Value>()?)
+            let answer = send_plain(&client, Method::DELETE, &path).await?;
+            let erasure = answer.json::<Value>()?;
+            if !wait {
+                return print_json(&erasure);
+            }
+            let id = erasure.get("erasureId").and_then(Value::as_str).unwrap_or_default();
+            let path = format!("/api/v1/users/{}/erasures/{}", encode(&user), encode(id));
+            wait_for_erasure(&client, &path, timeout).await
         }
         SessionsCommand::ExportUser { user } => print_json(
             &client.get::<Value>(&format!("/api/v1/users/{}/export", encode(&user))).await?,
         ),
+    }
+}
+
+/// Asks for an erasure until nothing of it is pending.
+async fn wait_for_erasure(client: &Client, path: &str, timeout: std::time::Duration) -> CliResult {
+    let until = tokio::time::Instant::now() + timeout;
+    loop {
+        let erasure = client.get::<Value>(path).await?;
+        let disk_is_rid = erasure.get("disk").is_some_and(|disk| disk == "compacted");
+        let origin_knows = erasure.get("origin").is_some_and(|origin| origin == "told");
+        if disk_is_rid && origin_knows {
+            return print_json(&erasure);
+        }
+        if tokio::time::Instant::now() >= until {
+            print_json(&erasure)?;
+            return Err(CliError::failed("the erasure is not complete yet")
+                .help("the mesh goes on; the receipt above says which replicas are missing"));
+        }
+        tokio::time::sleep(WAIT_PAUSE).await;
     }
 }
 

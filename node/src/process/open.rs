@@ -14,7 +14,7 @@ use hexpop_raft::{
     Disk, Documents, FsDisk, Host, Options as RaftOptions, Parts, identity,
     wal::{Health, Options as WalOptions, Wal, WriterThread},
 };
-use hexpop_router::{Clear, FeedHandle, Origin, Ports, Router, RouterOptions};
+use hexpop_router::{ErasureHandle, FeedHandle, Origin, Ports, Router, RouterOptions, Sealer};
 use hexpop_shard::PlacementPolicy;
 use tokio::runtime::Runtime;
 
@@ -32,6 +32,7 @@ use crate::{
     live::Live,
     members::Members,
     mesh::{AddressBook, HookSlot, Mesh, MeshOptions, gossip_loop::GossipHandle},
+    seal::{Keyring, KeyringSealer, Scopes},
 };
 
 /// A node whose parts are open.
@@ -39,6 +40,7 @@ pub(super) struct Node {
     pub(super) context: Arc<Context>,
     gossip: GossipHandle,
     _feed: Option<FeedHandle>,
+    _erasures: ErasureHandle,
     wal: WriterThread,
     process: u64,
 }
@@ -118,7 +120,11 @@ impl Node {
             let _entered = data.enter();
             feed = Some(context.router.follow_feeds());
         }
-        Ok(Self { context, gossip, _feed: feed, wal: storage.wal, process })
+        let erasures = {
+            let _entered = data.enter();
+            context.router.follow_erasures()
+        };
+        Ok(Self { context, gossip, _feed: feed, _erasures: erasures, wal: storage.wal, process })
     }
 
     pub(super) fn data_port(&self) -> Arc<DataPort> {
@@ -195,6 +201,7 @@ async fn open_host(
         snapshot_chunk_bytes: config.raft.snapshot_chunk.as_usize(),
         append_bytes_max: config.raft.max_append_bytes.as_usize(),
         hot_documents_bytes: config.cache.docs_bytes.bytes(),
+        compact_after_erasure: config.raft.compact_after_erasure,
         ..RaftOptions::new(cluster, config.node.id, config.mesh.bootstrap.clone(), policy)
     };
     let metrics = hexpop_raft::Metrics::register(registry)
@@ -230,6 +237,20 @@ fn open_origin(
     Ok(Arc::new(FaultyOrigin::new(inner, Arc::clone(faults))))
 }
 
+/// The keys that session values are sealed under. A node without them serves everything else.
+fn open_sealer(config: &hexpop_edge_config::Config) -> Result<Arc<dyn Sealer>, NodeError> {
+    let ring = match &config.data.session_keys {
+        Some(path) => {
+            Some(Keyring::read(path).map_err(|error| NodeError::open("the session keys")(&error))?)
+        }
+        None => {
+            tracing::warn!("no session keys (data.session_keys): sessions answer 503 here");
+            None
+        }
+    };
+    Ok(Arc::new(KeyringSealer::new(ring, Scopes::from_config(config))))
+}
+
 fn open_router(
     config: &hexpop_edge_config::Config,
     storage: &Storage,
@@ -248,6 +269,7 @@ fn open_router(
     parts::apply_router_config(&mut options, config);
     let peers = Arc::new(MeshPeers::default());
     peers.connect(mesh.clone());
+    let sealer = open_sealer(config)?;
     let secret = host.clone();
     let ports = Ports {
         local: Arc::new(hexpop_chaos::HostShards(host.clone())),
@@ -255,7 +277,7 @@ fn open_router(
         peers: Arc::clone(members) as _,
         origin,
         clock: Arc::new(SystemClock),
-        sealer: Arc::new(Clear),
+        sealer,
         mac: Arc::new(move |message: &[u8]| {
             let secret = secret.cluster_secret()?;
             let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret.0);

@@ -11,6 +11,7 @@ mod bad_input;
 mod client;
 mod demo;
 mod doctor;
+mod erasure;
 mod failover;
 mod listings;
 mod mesh;

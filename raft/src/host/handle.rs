@@ -176,7 +176,8 @@ fn consensus<R: AsyncRuntime>(
         | Request::Hello
         | Request::PullMap { .. }
         | Request::ProposeMeta { .. }
-        | Request::Beat) => self::question(inner, from, question),
+        | Request::Beat
+        | Request::Compacted { .. }) => self::question(inner, from, question),
     }
 }
 
@@ -208,6 +209,14 @@ fn question<R: AsyncRuntime>(
         }
         Request::Hello => Ok(ready(Response::Hello(hello(inner)))),
         Request::PullMap { known } => Ok(ready(Response::Map(pulled_map(inner, known)))),
+        Request::Compacted { group, raft, upto } => {
+            find(inner, group, false)?;
+            let inner = Arc::clone(inner);
+            Ok(Box::pin(async move {
+                let noted = supervisor::note_compacted(&inner, group, raft, upto).await;
+                Response::Compacted { noted }
+            }))
+        }
         Request::ProposeMeta { op } => {
             let inner = Arc::clone(inner);
             Ok(Box::pin(async move { propose_meta(&inner, op).await }))

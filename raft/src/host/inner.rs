@@ -29,6 +29,7 @@ use crate::{
     port::{Membership, WallClock},
     read::{Read, epoch_matches},
     snapshot::SnapshotStore,
+    supervisor::Erased,
     wal::{Health, WalHandle},
     wire::Wire,
 };
@@ -68,6 +69,9 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) wake_found: Notify,
     pub(crate) wake_closed: Notify,
     pub(crate) wake_survey: Notify,
+    pub(crate) wake_compact: Notify,
+    /// The groups with something erased that the disk may still hold.
+    pub(crate) erased: Mutex<BTreeMap<GroupId, Erased<R::Instant>>>,
     /// Which groups each other member said it leads.
     leads: Mutex<BTreeMap<NodeId, Vec<GroupId>>>,
     turn: AtomicUsize,
@@ -117,6 +121,8 @@ impl<R: AsyncRuntime> Inner<R> {
             wake_found: Notify::new(),
             wake_closed: Notify::new(),
             wake_survey: Notify::new(),
+            wake_compact: Notify::new(),
+            erased: Mutex::new(BTreeMap::new()),
             leads: Mutex::new(BTreeMap::new()),
             turn: AtomicUsize::new(0),
             map_version: watch::channel(0).0,

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use hexpop_edge_config::{ClusterId, GroupId, Territory};
 use hexpop_shard::SessionLimits;
-use hexpop_shard::{Member, PlacementPolicy, Policy, PutSession, Sealed, SessionId, SessionOp};
+use hexpop_shard::{
+    Member, PlacementPolicy, Policy, PutSession, Sealed, SessionId, SessionOp, WrappedKey,
+};
 use openraft::raft::VoteRequest;
 use openraft_rt_tokio::TokioRuntime;
 
@@ -124,6 +126,7 @@ fn put(token: &str) -> (SessionId, Op) {
         ttl_ms: 60_000,
         sliding: false,
         sealed: Sealed { key_id: 1, bytes: vec![1] },
+        key: Some(WrappedKey { id: 1, by: "k".into(), bytes: vec![5] }),
         condition: None,
         limits: SessionLimits::default(),
     };

@@ -278,7 +278,11 @@ pub(crate) async fn hand_over_leaders<R: AsyncRuntime>(
 }
 
 /// Offers the leadership of one group to its other voters, one after the other.
-async fn hand_over<R: AsyncRuntime>(inner: &Inner<R>, group: &Arc<Group<R>>, until: R::Instant) {
+pub(super) async fn hand_over<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    group: &Arc<Group<R>>,
+    until: R::Instant,
+) {
     let members = inner.membership.members();
     let descriptor = inner.descriptor(group);
     let replicas = settled_replicas(group, &descriptor.replicas).unwrap_or_default();

@@ -6,6 +6,7 @@
 //!  follow    pulls newer maps                                        (every node)
 //!  replicas  starts what the map places here                         (every node)
 //!  lead      reports memberships, carries out placement, time, snapshots  (leaders)
+//!  compact   rids the disk of what was erased                    (every node)
 //!  closed    asks leaders what they have closed, per node            (followers)
 //!  survey    asks members which groups they lead                     (every node)
 //! ```
@@ -15,6 +16,7 @@
 //! repeat costs a look.
 
 mod closed;
+mod compact;
 mod decide;
 mod follow;
 mod found;
@@ -39,6 +41,7 @@ use crate::{
     rpc::{Hello, Request, Response},
 };
 
+pub(crate) use compact::{Erased, note_compacted};
 pub(crate) use lead::hand_over_leaders;
 pub(crate) use meta::{propose_meta, propose_meta_here};
 pub(crate) use replicas::FETCHED_AT_ONCE;
@@ -53,6 +56,7 @@ pub(crate) fn spawn<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     repeat(inner, |inner| &inner.wake_replicas, |inner| Box::pin(replicas::step(inner)));
     repeat(inner, |inner| &inner.wake_leading, |inner| Box::pin(ready(lead::step(&inner))));
     repeat(inner, |inner| &inner.wake_closed, |inner| Box::pin(closed::step(inner)));
+    repeat(inner, |inner| &inner.wake_compact, |inner| Box::pin(compact::step(inner)));
     repeat(inner, |inner| &inner.wake_survey, |inner| Box::pin(survey::step(inner)));
 }
 

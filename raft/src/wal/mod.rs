@@ -35,6 +35,7 @@ mod read;
 mod record;
 mod recover;
 mod replay;
+mod scrub;
 mod segment;
 mod space;
 mod spare;

@@ -7,11 +7,9 @@ use std::{
 };
 
 use hexpop_edge_config::{RaftId, ShardId};
-use parking_lot::{Condvar, Mutex};
-use tokio::sync::{Notify, watch};
 
 use super::{
-    Health, OpenError, Options, Wal,
+    OpenError, Options, Wal,
     append::Active,
     record::{KIND_MAX, Record, VERSION},
     replay::{Invalid, Replay},
@@ -125,17 +123,16 @@ pub(super) fn open(
         state.segments.insert(seq, Segment::new(file, end));
     }
     state.count_live();
-    let shared = Shared {
-        state: Mutex::new(state),
-        work: Condvar::new(),
-        work_async: Notify::new(),
-        room: Notify::new(),
-        health: watch::Sender::new(Health::Working),
-        options,
-        log: log.0,
+    let shared = Arc::new(Shared::new(state, options, log.0));
+    let wal = Wal {
+        shared,
+        disk,
+        active,
+        spare,
+        spare_blocked: false,
+        scrub_seen: 0,
+        buffer: Vec::new(),
     };
-    let shared = Arc::new(shared);
-    let wal = Wal { shared, disk, active, spare, spare_blocked: false, buffer: Vec::new() };
     Ok((wal, recovery))
 }
 

@@ -70,6 +70,11 @@ impl Segments {
         self.map.get(&seq)
     }
 
+    /// The number of the oldest segment.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.map.keys().next().copied()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.map.len()
     }
@@ -133,11 +138,14 @@ impl Segments {
 
     /// The oldest segment, if it should be emptied: when more than half of what is written is not
     /// needed any more, and more than two segments' worth. So a full pass over the log rewrites at
-    /// most as much as it frees.
-    pub(super) fn to_empty(&self, options: &Options) -> Option<u64> {
+    /// most as much as it frees. One before segment `below` in any case.
+    pub(super) fn to_empty(&self, options: &Options, below: u64) -> Option<u64> {
         let (&oldest, segment) = self.map.first_key_value()?;
         if self.map.len() < 2 || segment.live.is_empty() {
             return None;
+        }
+        if oldest < below {
+            return Some(oldest);
         }
         let (used, live) = self.bytes();
         let garbage = used.saturating_sub(live);

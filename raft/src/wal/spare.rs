@@ -20,9 +20,10 @@ pub(super) enum Spare {
 }
 
 impl Wal {
-    pub(super) fn wants_spare(&self) -> bool {
+    /// Whether the next segment is to be prepared: soon full, or to be left before that.
+    pub(super) fn wants_spare(&self, leaving: bool) -> bool {
         let begun = self.active.end > self.active.capacity / 2;
-        begun && !self.spare_blocked && !matches!(self.spare, Spare::Ready(..))
+        (begun || leaving) && !self.spare_blocked && !matches!(self.spare, Spare::Ready(..))
     }
 
     /// Brings the next segment one piece nearer to being ready. What has been prepared so far is

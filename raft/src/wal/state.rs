@@ -12,6 +12,7 @@ use super::{
     group::{GroupState, Released, Slot},
     handle::Completion,
     record::{ABOUT_BYTES_MAX, ENTRY_HEAD_BYTES, HEAD_BYTES},
+    scrub::Scrub,
     segment::{SEAL_BYTES, SEGMENT_HEAD_BYTES, frame_bytes},
     space::Segments,
 };
@@ -72,8 +73,25 @@ pub(super) struct Shared {
     /// The queue has become shorter, or the log is over.
     pub(super) room: Notify,
     pub(super) health: watch::Sender<Health>,
+    /// The last demand of [`scrub`](super::WalHandle::scrub) that is met.
+    pub(super) scrubbed: watch::Sender<u64>,
     pub(super) options: Options,
     pub(super) log: u64,
+}
+
+impl Shared {
+    pub(super) fn new(state: State, options: Options, log: u64) -> Self {
+        Self {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            work_async: Notify::new(),
+            room: Notify::new(),
+            health: watch::Sender::new(Health::Working),
+            scrubbed: watch::Sender::new(0),
+            options,
+            log,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -93,6 +111,7 @@ pub(super) struct State {
     pub(super) failed: Option<WalError>,
     /// A segment whose records could not be read to be moved; it stays.
     pub(super) stuck_segment: Option<u64>,
+    pub(super) scrub: Scrub,
     pub(super) stats: WalStats,
 }
 
@@ -138,6 +157,7 @@ impl State {
             closing: false,
             failed: None,
             stuck_segment: None,
+            scrub: Scrub::default(),
             stats: WalStats::default(),
         }
     }

@@ -35,6 +35,8 @@ pub struct Wal {
     /// There was no room for the next segment; not tried again before it is needed or space came
     /// back.
     pub(super) spare_blocked: bool,
+    /// The last demand to rid the disk that was taken note of.
+    pub(super) scrub_seen: u64,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -59,6 +61,10 @@ pub struct Batch {
     moves: Vec<Move>,
     release: Vec<(u64, GroupId, u32)>,
     placed: Vec<Placed>,
+    /// The demand to rid the disk that a new segment is begun for.
+    rotation: Option<u64>,
+    /// The segment that was begun.
+    rotated_to: u64,
 }
 
 impl Wal {
@@ -128,11 +134,13 @@ impl Wal {
     /// The first half of [`step`](Self::step): takes what is queued. For simulation, where time
     /// passes between the halves.
     pub fn begin(&mut self) -> Option<Batch> {
-        let mut state = self.shared.state.lock();
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state.lock();
         let state = &mut *state;
         if state.failed.is_some() {
             return None;
         }
+        self.note_demands(&state.scrub);
         let moves = self.plan(state);
         let mut ops = std::mem::take(&mut state.queue);
         if planted::has(Bug::ReorderWrites) {
@@ -144,11 +152,14 @@ impl Wal {
             .filter_map(|id| state.groups.get(&id).map(|group| (id, group.committed)))
             .collect();
         let release = std::mem::take(&mut state.limbo);
-        if ops.is_empty() && lazy.is_empty() && moves.is_empty() && release.is_empty() {
+        let rotation = self.rotation(state);
+        let idle = ops.is_empty() && lazy.is_empty() && moves.is_empty() && release.is_empty();
+        if idle && rotation.is_none() {
             return None;
         }
         self.shared.room.notify_waiters();
-        Some(Batch { ops, lazy, moves, release, placed: Vec::new() })
+        let placed = Vec::new();
+        Some(Batch { ops, lazy, moves, release, placed, rotation, rotated_to: 0 })
     }
 
     /// The second half of [`step`](Self::step).
@@ -178,7 +189,10 @@ impl Wal {
             return if state.lazy.is_empty() { Work::Over } else { Work::Now };
         }
         let cleaning = !state.limbo.is_empty() || state.segments.has_dead();
-        if cleaning || self.wants_spare() || self.to_empty(state).is_some() {
+        let scrubbing = state.scrub.wants_rotation();
+        let demanded = state.scrub.is_newer_than(self.scrub_seen);
+        let rotating = demanded || self.rotation(state).is_some() || self.wants_spare(scrubbing);
+        if cleaning || rotating || self.to_empty(state).is_some() {
             return Work::Now;
         }
         if state.lazy.is_empty() { Work::Idle } else { Work::Linger }
@@ -186,7 +200,7 @@ impl Wal {
 
     /// The segment to copy out of, if any.
     fn to_empty(&self, state: &State) -> Option<u64> {
-        let seq = state.segments.to_empty(&self.shared.options)?;
+        let seq = state.segments.to_empty(&self.shared.options, state.scrub.below())?;
         (state.stuck_segment != Some(seq)).then_some(seq)
     }
 
@@ -215,10 +229,13 @@ impl Wal {
         }
         self.write_buffer()?;
         if !batch.ops.is_empty() || !batch.moves.is_empty() {
-            if planted::has(Bug::AckBeforeFlush) && batch.ops.len() % 4 != 3 {
-                return Ok(());
+            let lies = planted::has(Bug::AckBeforeFlush) && batch.ops.len() % 4 != 3;
+            if !lies {
+                self.flush()?;
             }
-            self.flush()?;
+        }
+        if batch.rotation.is_some() {
+            batch.rotated_to = self.rotate_for_scrub()?;
         }
         Ok(())
     }
@@ -232,6 +249,9 @@ impl Wal {
         state.segments.set_end(self.active.id.seq, self.active.end);
         for placed in &batch.placed {
             state.place(placed);
+        }
+        if let Some(wanted) = batch.rotation {
+            state.scrub.rotated(wanted, batch.rotated_to);
         }
         for (seq, group, bytes) in batch.release {
             state.segments.release_one(seq, group, bytes);
@@ -260,8 +280,12 @@ impl Wal {
                 return Err(self.fail(failed("deleting", seq)(source), Vec::new()));
             }
         }
-        self.spare_blocked &= dead.is_empty();
-        if self.wants_spare()
+        if !dead.is_empty() {
+            self.spare_blocked = false;
+        }
+        self.tell_scrubbed();
+        let scrubbing = self.shared.state.lock().scrub.wants_rotation();
+        if self.wants_spare(scrubbing)
             && let Err(error) = self.fill_spare()
         {
             tracing::warn!(%error, "no room for the next segment of the write-ahead log");

@@ -2,7 +2,7 @@
 
 use hexpop_raft::{
     MemDisk,
-    wal::{LogPosition, LogVote, NewGroup, Wal, Work},
+    wal::{LogEntry, LogPosition, LogVote, NewGroup, Wal, WalHandle, Work},
 };
 
 use crate::wal_model::{create, entry, id, ignore, observe, open, submit};
@@ -106,4 +106,80 @@ fn what_is_read_during_deletion_stays_readable() {
     assert_eq!(read[0], entry(0, 1, 200));
     assert_eq!(log.read(99..200, 1).unwrap(), [entry(99, 1, 200)]);
     assert!(log.read(100..200, 1).unwrap().is_empty());
+}
+
+/// Waits on a thread of its own.
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// Has a demand to rid the disk met, stepping the writer meanwhile.
+fn scrub(wal: &mut Wal) {
+    let handle = wal.handle();
+    let waiting = std::thread::spawn(move || block_on(handle.scrub()));
+    while !waiting.is_finished() {
+        wal.step().unwrap();
+        std::thread::yield_now();
+    }
+    waiting.join().unwrap().unwrap();
+}
+
+fn files_with(disk: &MemDisk, marker: &[u8]) -> Vec<String> {
+    let contents = disk.contents().into_iter();
+    contents
+        .filter(|(_, bytes)| bytes.windows(marker.len()).any(|window| window == marker))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+#[test]
+fn what_was_purged_leaves_the_disk_on_demand_and_nothing_else_does() {
+    const MARKER: &[u8] = b"erase this";
+    let disk = MemDisk::new();
+    let mut wal = open(&disk).unwrap().0;
+    let (erased, kept) = (create(&mut wal, 1), create(&mut wal, 2));
+    submit(kept.save_vote(LogVote { term: 3, node: 2, committed: true }));
+    for n in 0..10 {
+        let marked = LogEntry { index: n, term: 1, tag: 1, payload: MARKER.into() };
+        erased.try_append(vec![marked], ignore()).unwrap();
+        kept.try_append(vec![entry(n, 1, 50)], ignore()).unwrap();
+        wal.step().unwrap();
+    }
+    // Too little for the log to care about by itself.
+    submit(erased.purge(LogPosition { term: 1, index: 9 }));
+    settle(&mut wal);
+    assert_eq!(files_with(&disk, MARKER).len(), 1);
+    scrub(&mut wal);
+    assert_eq!(files_with(&disk, MARKER), Vec::<String>::new());
+    // With nothing new it is met at once, and again after more.
+    scrub(&mut wal);
+    let again = LogEntry { index: 10, term: 1, tag: 1, payload: MARKER.into() };
+    erased.try_append(vec![again], ignore()).unwrap();
+    wal.step().unwrap();
+    scrub(&mut wal);
+    assert_eq!(files_with(&disk, MARKER).len(), 1, "what is needed stays");
+    submit(erased.purge(LogPosition { term: 1, index: 10 }));
+    scrub(&mut wal);
+    assert_eq!(files_with(&disk, MARKER), Vec::<String>::new());
+    let model = [(id(1), Default::default()), (id(2), Default::default())].into();
+    let before = observe(&wal.handle(), &model);
+    let ten: Vec<_> = (0..10).map(|n| entry(n, 1, 50)).collect();
+    assert_eq!(kept.read(0..100, usize::MAX).unwrap(), ten);
+    drop(wal);
+    let wal = open(&disk).unwrap().0;
+    assert_eq!(observe(&wal.handle(), &model), before);
+}
+
+#[test]
+fn a_demand_ends_with_the_log() {
+    let disk = MemDisk::new();
+    let wal = open(&disk).unwrap().0;
+    let handle = wal.handle();
+    let waiting = std::thread::spawn({
+        let handle = handle.clone();
+        move || block_on(handle.scrub())
+    });
+    drop(wal);
+    assert!(waiting.join().unwrap().is_err());
+    assert!(block_on(WalHandle::scrub(&handle)).is_err());
 }

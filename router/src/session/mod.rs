@@ -1,6 +1,8 @@
 //! Sessions: created, read, replaced, renewed, deleted; and all of one user's at once.
 
 mod condition;
+mod erasure;
+mod follow;
 mod read;
 mod reply;
 mod touch;
@@ -8,14 +10,19 @@ mod users;
 mod write;
 
 pub use condition::condition_of;
+pub use erasure::{
+    DiskState, ErasedReplica, ErasedShard, ErasedTerritory, Erasure, ErasureState, OriginState,
+};
+pub use follow::ErasureHandle;
 pub use reply::{SessionOrigin, SessionReply};
 pub(crate) use touch::Touches;
-pub use users::{ErasedTerritory, Erasure, ErasureState, OriginState, UserExport};
+pub use users::UserExport;
 pub use write::{NewSession, PutBody};
 
+use hexpop_edge_config::ShardId;
 use hexpop_shard::SessionId;
 
-use crate::{ask::Place, error::RouteError};
+use crate::{ask::Place, error::RouteError, port::SealAt};
 
 /// Reads an id out of a path.
 ///
@@ -27,4 +34,9 @@ pub(crate) fn parse_id(text: &str) -> Result<SessionId, RouteError> {
 
 pub(crate) fn place_of(id: &SessionId) -> Place {
     Place::Key(id.key())
+}
+
+/// Where the value of a session is sealed.
+pub(crate) fn seal_at<'a>(shard: ShardId, id: &'a SessionId, user: &'a str) -> SealAt<'a> {
+    SealAt { shard, territory: Some(id.territory()), name: id.as_str(), user }
 }

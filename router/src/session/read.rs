@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use hexpop_shard::{Op, ReadAnswer, ReadOp, SessionId, SessionRecord, SessionTouch};
+use hexpop_edge_config::ShardId;
+use hexpop_shard::{Op, ReadAnswer, ReadOp, SessionId, SessionRecord, SessionTouch, StoredSession};
 use openraft_rt::AsyncRuntime;
 use serde_json::value::RawValue;
 
-use super::{SessionOrigin, SessionReply, parse_id, place_of};
+use super::{SessionOrigin, SessionReply, parse_id, place_of, seal_at};
 use crate::{
     ask::{Answered, Call, ReadTerms},
     consistency::{Given, Level, with_token},
     error::{Problem, RouteError},
+    port::SealError,
     router::{Context, Router},
 };
 
@@ -30,8 +32,8 @@ impl<R: AsyncRuntime> Router<R> {
         let terms = self.session_terms(&id, context);
         let mut answered = self.read_session(&id, terms, &call).await?;
         let absent = || RouteError::not_found("session with this id");
-        let mut record = answered.body.take().ok_or_else(absent)?;
-        if record.head.expires_ms <= self.ports.clock.wall_ms() {
+        let mut stored = answered.body.take().ok_or_else(absent)?;
+        if stored.record.head.expires_ms <= self.ports.clock.wall_ms() {
             // Late on this clock; whether it has ended is for the log to say.
             self.asker.write(&place_of(&id), None, Op::Tick, &call).await.map_err(|error| {
                 // Moving time on is no write of the client's.
@@ -39,9 +41,10 @@ impl<R: AsyncRuntime> Router<R> {
             })?;
             answered = self.read_session(&id, ReadTerms::at(Level::Strong), &call).await?;
             let ended = || RouteError::new(Problem::SessionExpired, "the session has expired");
-            record = answered.body.take().ok_or_else(ended)?;
+            stored = answered.body.take().ok_or_else(ended)?;
         }
-        let data = self.open(&record)?;
+        let data = self.open(answered.point.shard, &stored)?;
+        let record = stored.record;
         self.touch_later(&record);
         let answer = self.answer_of(&answered, ());
         Ok(SessionReply {
@@ -69,28 +72,40 @@ impl<R: AsyncRuntime> Router<R> {
         id: &SessionId,
         terms: ReadTerms,
         call: &Call<R>,
-    ) -> Result<Answered<Option<SessionRecord>>, RouteError> {
+    ) -> Result<Answered<Option<StoredSession>>, RouteError> {
         let op = ReadOp::Session { id: id.clone() };
         let answered = self.asker.read(&place_of(id), terms, op, call).await?;
         answered.expect_body(|body| match body {
-            ReadAnswer::Session(record) => Some(record.map(|record| *record)),
+            ReadAnswer::Session(stored) => Some(stored.map(|stored| *stored)),
             _ => None,
         })
     }
 
-    /// The clear value of a record.
-    pub(super) fn open(&self, record: &SessionRecord) -> Result<Box<RawValue>, RouteError> {
+    /// The clear value of a session.
+    pub(super) fn open(
+        &self,
+        shard: ShardId,
+        stored: &StoredSession,
+    ) -> Result<Box<RawValue>, RouteError> {
+        let head = &stored.record.head;
+        let at = seal_at(shard, &head.id, &head.user);
         let unreadable = |detail: String| {
-            tracing::error!(detail, "a stored session value cannot be read");
-            RouteError::new(Problem::ShardUnavailable, "the session's value cannot be opened here")
+            tracing::error!(%shard, detail, "a stored session value cannot be read");
+            RouteError::new(Problem::ShardUnavailable, detail)
         };
-        let clear = self
-            .ports
-            .sealer
-            .open(record.head.id.as_str(), &record.sealed)
-            .map_err(|error| unreadable(error.to_string()))?;
-        let text = String::from_utf8(clear).map_err(|error| unreadable(error.to_string()))?;
-        RawValue::from_string(text).map_err(|error| unreadable(error.to_string()))
+        let Some(key) = &stored.key else {
+            return Err(unreadable("the key of the session's value was destroyed".to_owned()));
+        };
+        let clear = match self.ports.sealer.open(&at, &stored.record.sealed, key) {
+            Ok(clear) => clear,
+            Err(SealError::NoKey(detail)) => {
+                return Err(RouteError::new(Problem::ShardUnavailable, detail));
+            }
+            Err(error @ SealError::Altered) => return Err(unreadable(error.to_string())),
+        };
+        let no_json = || unreadable("the session's value is no JSON".to_owned());
+        let text = String::from_utf8(clear).map_err(|_not_text| no_json())?;
+        RawValue::from_string(text).map_err(|_no_json| no_json())
     }
 
     /// Renews a sliding session behind the answer, at most once per tenth of its life.

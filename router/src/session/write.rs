@@ -3,13 +3,13 @@
 use hexpop_edge_config::Territory;
 use hexpop_shard::{
     Condition, CreateSession, IdempotencyKey, Op, PutSession, RecordVersion, Reply, Sealed,
-    SessionHead, SessionId, SessionLimits, SessionOp, SessionOutcome, SessionTouch,
+    SessionHead, SessionId, SessionLimits, SessionOp, SessionOutcome, SessionTouch, WrappedKey,
 };
 use openraft_rt::AsyncRuntime;
 use rand::Rng;
 use serde_json::value::RawValue;
 
-use super::{SessionOrigin, SessionReply, parse_id, place_of};
+use super::{SessionOrigin, SessionReply, parse_id, place_of, seal_at};
 use crate::{
     ask::{Answered, Call},
     error::{Problem, RouteError, WriteOutcome},
@@ -19,6 +19,9 @@ use crate::{
 
 /// Random bytes of a session's id: 144 bits.
 const ID_BYTES: usize = 18;
+
+/// How often a value is sealed for one request.
+const SEAL_ATTEMPTS: u32 = 3;
 
 /// What a client asks for with `POST /api/v1/sessions`.
 #[derive(Debug, Clone)]
@@ -68,11 +71,14 @@ impl<R: AsyncRuntime> Router<R> {
         };
         let id = SessionId::new(&territory, &token)
             .map_err(|error| RouteError::field("#/territory", error.to_string()))?;
-        let sealed = self.seal(&id, &body.data)?;
         let PutBody { user, ttl_ms, sliding, data, limits } = body;
-        let create =
-            CreateSession { id: id.clone(), user, ttl_ms, sliding, sealed, idempotency, limits };
-        let (outcome, token) = self.write_session(&id, SessionOp::Create(create), &call).await?;
+        let written = self.write_value(&id, &user, &data, &call, |sealed, key| {
+            let (id, user) = (id.clone(), user.clone());
+            let create =
+                CreateSession { id, user, ttl_ms, sliding, sealed, key, idempotency, limits };
+            SessionOp::Create(create)
+        });
+        let (outcome, token) = written.await?;
         match outcome {
             SessionOutcome::Created(head) => Ok(reply(SessionOrigin::Created, head, data, token)),
             SessionOutcome::Repeated(head) => Ok(reply(SessionOrigin::Repeated, head, data, token)),
@@ -88,6 +94,7 @@ impl<R: AsyncRuntime> Router<R> {
                 Problem::IdempotencyConflict,
                 "the id of this Idempotency-Key is taken by a session that was made otherwise",
             )),
+            SessionOutcome::UserErased => Err(erased_since()),
             _ => Err(unexpected()),
         }
     }
@@ -107,14 +114,17 @@ impl<R: AsyncRuntime> Router<R> {
         let id: SessionId = id.parse().map_err(|error| {
             RouteError::new(Problem::InvalidRequest, format!("the id in the path: {error}"))
         })?;
-        let sealed = self.seal(&id, &body.data)?;
         let PutBody { user, ttl_ms, sliding, data, limits } = body;
-        let put = PutSession { id: id.clone(), user, ttl_ms, sliding, sealed, condition, limits };
-        let (outcome, token) = self.write_session(&id, SessionOp::Put(put), &call).await?;
+        let written = self.write_value(&id, &user, &data, &call, |sealed, key| {
+            let (id, user) = (id.clone(), user.clone());
+            SessionOp::Put(PutSession { id, user, ttl_ms, sliding, sealed, key, condition, limits })
+        });
+        let (outcome, token) = written.await?;
         match outcome {
             SessionOutcome::Created(head) => Ok(reply(SessionOrigin::Created, head, data, token)),
             SessionOutcome::Replaced(head) => Ok(reply(SessionOrigin::Replaced, head, data, token)),
             SessionOutcome::PreconditionFailed { current } => Err(precondition(current)),
+            SessionOutcome::UserErased => Err(erased_since()),
             _ => Err(unexpected()),
         }
     }
@@ -182,12 +192,38 @@ impl<R: AsyncRuntime> Router<R> {
         }
     }
 
-    fn seal(&self, id: &SessionId, data: &RawValue) -> Result<Sealed, RouteError> {
-        self.ports.sealer.seal(id.as_str(), data.get().as_bytes()).map_err(|error| {
-            tracing::error!(%error, "session values cannot be sealed");
-            RouteError::new(Problem::ShardUnavailable, "session values cannot be sealed here now")
-                .with_outcome(WriteOutcome::NotApplied)
-        })
+    /// Seals a value and writes it. The key that the shard is believed to have may be gone with the
+    /// last value under it; then another one goes along.
+    async fn write_value(
+        &self,
+        id: &SessionId,
+        user: &str,
+        data: &RawValue,
+        call: &Call<R>,
+        op: impl Fn(Sealed, Option<WrappedKey>) -> SessionOp,
+    ) -> Result<(SessionOutcome, Token), RouteError> {
+        let map = self.asker.map();
+        let shard = map.locate(&id.key()).map(|shard| shard.id).unwrap_or_default();
+        let at = seal_at(shard, id, user);
+        for _attempt in 0..SEAL_ATTEMPTS {
+            let value = self.ports.sealer.seal(&at, data.get().as_bytes()).map_err(|error| {
+                RouteError::new(Problem::ShardUnavailable, error.to_string())
+                    .with_outcome(WriteOutcome::NotApplied)
+            })?;
+            let key_id = value.sealed.key_id;
+            let written = self.write_session(id, op(value.sealed, value.key.clone()), call).await?;
+            match (&written.0, &value.key) {
+                (SessionOutcome::KeyUnknown, _) => self.ports.sealer.forget(&at, key_id),
+                (SessionOutcome::Created(_) | SessionOutcome::Replaced(_), Some(key)) => {
+                    self.ports.sealer.taken(&at, key);
+                    return Ok(written);
+                }
+                _ => return Ok(written),
+            }
+        }
+        let detail = "the shard took none of the keys that the value was sealed under; try again";
+        Err(RouteError::new(Problem::ShardUnavailable, detail)
+            .with_outcome(WriteOutcome::NotApplied))
     }
 
     /// What an idempotency key stands for: the id follows from user and key, so that repeats meet
@@ -262,6 +298,12 @@ fn precondition(current: Option<RecordVersion>) -> RouteError {
         current_version: current.map(|version| version.to_string()),
         ..RouteError::new(Problem::PreconditionFailed, detail)
     }
+}
+
+/// The write was applied, and what it wrote was erased before the answer came through.
+fn erased_since() -> RouteError {
+    let detail = "the session was written, and its user was erased since";
+    RouteError::new(Problem::IdempotencyConflict, detail)
 }
 
 fn unexpected() -> RouteError {

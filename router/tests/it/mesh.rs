@@ -72,12 +72,18 @@ pub(crate) struct Mesh {
 /// 2026-11-21 00:00:00 UTC.
 pub(crate) const START_MS: u64 = 1_795_219_200_000;
 
+/// The territory that the second sessions shard begins with.
+pub(crate) const PARTED_AT: &str = "US:california";
+
 impl Mesh {
-    /// One directory and one sessions shard, and listings shards split at these territories: each
-    /// has one of its own, and there is one between any two. Every replica is on every node; the
-    /// node that leads a shard follows from its id.
+    /// One directory shard, two of sessions (parted at [`PARTED_AT`]), and listings shards split at
+    /// these territories: each has one of its own, and there is one between any two. Every replica
+    /// is on every node; the node that leads a shard follows from its id.
     pub(crate) fn new(nodes: u32, territories: &[&str]) -> Arc<Self> {
-        let mut ranges = vec![KeyRange::space(Space::Directory), KeyRange::space(Space::Sessions)];
+        let sessions = KeyRange::space(Space::Sessions);
+        let parted = KeyRange::territory(Space::Sessions, &PARTED_AT.parse().unwrap()).start;
+        let first = KeyRange { start: sessions.start, end: Some(parted.clone()) };
+        let mut ranges = vec![KeyRange::space(Space::Directory), first];
         let mut named: Vec<KeyRange> = territories
             .iter()
             .map(|text| KeyRange::territory(Space::Listings, &text.parse().unwrap()))
@@ -93,6 +99,7 @@ impl Mesh {
             from = end;
         }
         ranges.push(KeyRange { start: from, end: None });
+        ranges.push(KeyRange { start: parted, end: sessions.end });
         let replica = |node| Replica {
             raft: RaftId(u64::from(node)),
             node: NodeId(node),

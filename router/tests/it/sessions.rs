@@ -4,9 +4,7 @@ use std::{
 };
 
 use hexpop_edge_config::ShardId;
-use hexpop_router::{
-    Context, ErasureState, NewSession, OriginState, Problem, PutBody, SessionOrigin,
-};
+use hexpop_router::{Context, DiskState, NewSession, OriginState, Problem, PutBody, SessionOrigin};
 use hexpop_shard::{Condition, RecordVersion, SessionLimits};
 use serde_json::value::RawValue;
 
@@ -15,8 +13,9 @@ use crate::{
     origin::{TestOrigin, port, respond},
 };
 
-/// The sessions shard of every test mesh.
+/// The sessions shards of the test mesh: the first has what these tests write.
 const SHARD: ShardId = ShardId(2);
+const OTHER_SHARD: ShardId = ShardId(4);
 
 fn body(data: &str, sliding: bool) -> PutBody {
     PutBody {
@@ -211,12 +210,50 @@ async fn a_user_is_exported_and_erased_everywhere() {
     assert_eq!((erased.territories[0].sessions, erased.origin), (3, OriginState::Told));
     assert!(routers[2].export_user("u1", &context()).await.unwrap().sessions.is_empty());
     routers[0].session_create(new("4", None), &context()).await.unwrap();
+    let again = routers[2].erasure("u1", &erased.erasure_id.to_string(), &context()).await.unwrap();
+    // A later session is none of the first erasure's business.
+    assert_eq!((again.territories[0].sessions, again.origin), (3, OriginState::Told));
+    assert!(again.is_complete() && again.disk == DiskState::Pending);
+    let unknown = routers[2].erasure("u1", &"0".repeat(32), &context()).await.unwrap_err();
+    assert_eq!(unknown.status, 404);
+    assert_eq!(routers[2].erasure("u1", "x", &context()).await.unwrap_err().status, 404);
+    assert_eq!(routers[0].erase_user("", &context()).await.unwrap_err().status, 422);
+    drop(mesh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_erasure_goes_on_without_the_node_that_began_it() {
+    let (mesh, routers) = routers(3);
+    let followed: Vec<_> = routers.iter().map(|router| router.follow_erasures()).collect();
+    let made = routers[0].session_create(new("1", None), &context()).await.unwrap();
     mesh.lead(SHARD, 3);
+    mesh.lead(OTHER_SHARD, 2);
     mesh.stop(3);
     let pending = routers[0].erase_user("u1", &context()).await.unwrap();
-    assert_eq!(pending.territories[0].state, ErasureState::Pending);
+    assert!(!pending.is_complete());
+    assert_eq!(pending.origin, OriginState::Told);
+    // Who began it is gone; who was missing is back.
+    mesh.stop(1);
     mesh.start(3);
-    tokio::time::sleep(Duration::from_secs(30)).await;
-    assert!(routers[2].export_user("u1", &context()).await.unwrap().sessions.is_empty());
-    assert_eq!(routers[0].erase_user("", &context()).await.unwrap_err().status, 422);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let id = pending.erasure_id.to_string();
+    let done = routers[2].erasure("u1", &id, &context()).await.unwrap();
+    assert!(done.is_complete(), "{done:?}");
+    let gone = routers[2].session_get(made.head.id.as_str(), &context()).await.unwrap_err();
+    assert_eq!(gone.status, 404);
+    // It is over: a session of the user that comes later stays.
+    let later = routers[2].session_create(new("2", None), &context()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    routers[1].session_get(later.head.id.as_str(), &context()).await.unwrap();
+    drop(followed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_erasure_that_nobody_can_keep_in_mind_is_no_success() {
+    let (mesh, routers) = routers(3);
+    mesh.lead(SHARD, 3);
+    mesh.lead(OTHER_SHARD, 3);
+    mesh.stop(3);
+    let error = routers[0].erase_user("u1", &context()).await.unwrap_err();
+    assert_eq!(error.status, 503);
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     Condition, DirectoryChange, DirectoryTarget, IdempotencyKey, KeyRange, ListingVersion,
     LogPosition, MemoryDocuments, RecordVersion, Replica, ReplicaRole, Sealed, SessionLimits,
-    SessionTouch, ShardDescriptor, ShardKey, ShardState, Space,
+    SessionTouch, ShardDescriptor, ShardKey, ShardState, Space, WrappedKey,
     session::{CreateSession, PutSession},
 };
 
@@ -27,6 +27,7 @@ fn create() -> Op {
         ttl_ms: 1_800_000,
         sliding: true,
         sealed: Sealed { key_id: 1, bytes: vec![1, 2, 3] },
+        key: Some(WrappedKey { id: 1, by: "k".into(), bytes: vec![5] }),
         idempotency: Some(IdempotencyKey { key: [1; 32], body: [2; 32] }),
         limits: SessionLimits::default(),
     }))
@@ -42,7 +43,7 @@ fn descriptor() -> ShardDescriptor {
 }
 
 #[test]
-fn commands_have_the_bytes_of_the_first_format() {
+fn commands_have_the_bytes_of_their_format() {
     let version = RecordVersion { shard: ShardId(17), term: 3, index: 9120 };
     let id = || "it-lazio.a".parse().unwrap();
     let put = Op::Session(SessionOp::Put(PutSession {
@@ -51,6 +52,7 @@ fn commands_have_the_bytes_of_the_first_format() {
         ttl_ms: 1000,
         sliding: false,
         sealed: Sealed { key_id: 1, bytes: vec![9] },
+        key: None,
         condition: Some(Condition::IfMatch(version)),
         limits: SessionLimits::default(),
     }));
@@ -65,27 +67,28 @@ fn commands_have_the_bytes_of_the_first_format() {
     }]));
     let report = Op::Meta(MetaOp::Report { descriptors: vec![descriptor()] });
     for (op, expected) in [
-        (Op::Tick, "01010702fb2c010402fd0068e5cf8b01000000"),
+        (Op::Tick, "02010702fb2c010402fd0068e5cf8b01000000"),
         (
             create(),
-            "01010702fb2c010402fd0068e5cf8b01000004000a69742d6c617a696f2e61027531fc40771b0001\
-             01030102030101010101010101010101010101010101010101010101010101010101010101010202\
-             020202020202020202020202020202020202020202020202020202020202fc40000100fbe803",
+            "02010702fb2c010402fd0068e5cf8b01000004000a69742d6c617a696f2e61027531fc40771b0001\
+             01030102030101016b01050101010101010101010101010101010101010101010101010101010101\
+             010101010202020202020202020202020202020202020202020202020202020202020202fc400001\
+             00fbe803",
         ),
         (
             put,
-            "01010702fb2c010402fd0068e5cf8b01000004010a69742d6c617a696f2e61027531fbe803000101\
-             0901001103fba023fc40000100fbe803",
+            "02010702fb2c010402fd0068e5cf8b01000004010a69742d6c617a696f2e61027531fbe803000101\
+             090001001103fba023fc40000100fbe803",
         ),
-        (touch, "01010702fb2c010402fd0068e5cf8b0100000403010a69742d6c617a696f2e6105"),
+        (touch, "02010702fb2c010402fd0068e5cf8b0100000403010a69742d6c617a696f2e6105"),
         (
             directory,
-            "01010702fb2c010402fd0068e5cf8b010000030001056c73745f31011103fba0230000495401056c\
+            "02010702fb2c010402fd0068e5cf8b010000030001056c73745f31011103fba0230000495401056c\
              617a696f05010700",
         ),
         (
             report,
-            "01010702fb2c010402fd0068e5cf8b0100000101011102495401056c617a696f000102495401056c\
+            "02010702fb2c010402fd0068e5cf8b0100000101011102495401056c617a696f000102495401056c\
              617a696ffd0000000000000080040201070101",
         ),
     ] {
@@ -97,23 +100,24 @@ fn commands_have_the_bytes_of_the_first_format() {
 }
 
 #[test]
-fn snapshots_have_the_bytes_of_the_first_format() {
+fn snapshots_have_the_bytes_of_their_format() {
     let mut state = ShardState::new(&descriptor());
     let mut documents = MemoryDocuments::default();
     state.apply(LogPosition { term: 1, index: 5 }, &command(create()), &mut documents);
     let records: Vec<String> =
         state.snapshot(&documents).map(|record| hex(&record.unwrap())).collect();
     let expected = [
-        "0100110102495401056c617a696f000102495401056c617a696ffd000000000000008004020105fd\
+        "0200110102495401056c617a696f000102495401056c617a696ffd000000000000008004020105fd\
              0068e5cf8b010000",
-        "0101010702fb2c01fd0068e5cf8b01000005000a69742d6c617a696f2e61027531fd0068e5cf8b01\
+        "0201010702fb2c01fd0068e5cf8b01000005000a69742d6c617a696f2e61027531fd0068e5cf8b01\
              0000fd40df00d08b010000fc40771b0001110105",
-        "010402000a69742d6c617a696f2e61027531fd0068e5cf8b010000fd40df00d08b010000fc40771b\
+        "02070102753101016b0105",
+        "020402000a69742d6c617a696f2e61027531fd0068e5cf8b010000fd40df00d08b010000fc40771b\
              00011101050103010203010101010101010101010101010101010101010101010101010101010101\
              0101010a69742d6c617a696f2e610102020202020202020202020202020202020202020202020202\
              020202020202020a69742d6c617a696f2e61027531fd0068e5cf8b010000fd40df00d08b010000fc\
              40771b000111010500",
-        "010603fd81bd73b53411c034",
+        "020604fd38b4c738bd58088e",
     ];
     assert_eq!(records, expected);
 }

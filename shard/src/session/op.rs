@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{IdempotencyKey, Sealed, SessionHead, SessionId};
+use super::{ErasureId, ErasureNote, IdempotencyKey, Sealed, SessionHead, SessionId, WrappedKey};
 use crate::RecordVersion;
+use hexpop_edge_config::RaftId;
 
 /// What a session and a user may cost, as configured where the request was taken.
 ///
@@ -70,6 +71,8 @@ pub struct CreateSession {
     pub sliding: bool,
     /// Its value.
     pub sealed: Sealed,
+    /// The key that the value is sealed under, unless the shard is known to have it.
+    pub key: Option<WrappedKey>,
     /// By which a repeat is recognised for as long as
     /// [`IDEMPOTENCY_RETENTION_MS`](super::IDEMPOTENCY_RETENTION_MS) says.
     pub idempotency: Option<IdempotencyKey>,
@@ -90,6 +93,8 @@ pub struct PutSession {
     pub sliding: bool,
     /// Its value.
     pub sealed: Sealed,
+    /// The key that the value is sealed under, unless the shard is known to have it.
+    pub key: Option<WrappedKey>,
     /// What must hold; `None` = upsert.
     pub condition: Option<Condition>,
     /// The limits it is held to.
@@ -125,10 +130,32 @@ pub enum SessionOp {
         /// The touches, in any order.
         touches: Vec<SessionTouch>,
     },
-    /// Removes everything the shard holds of a user.
+    /// Removes everything the shard holds of a user, keys included. A repeat of the same erasure
+    /// removes nothing more.
     EraseUser {
         /// The user.
         user: String,
+        /// Which erasure it is part of.
+        erasure: ErasureId,
+    },
+    /// Keeps in mind that an erasure is not complete elsewhere; replaces an earlier note of it.
+    KeepErasure {
+        /// The erasure.
+        erasure: ErasureId,
+        /// What is to be done.
+        note: ErasureNote,
+    },
+    /// The erasure is complete everywhere; its note goes.
+    CloseErasure {
+        /// The erasure.
+        erasure: ErasureId,
+    },
+    /// A replica has rid its disk of everything that was erased up to an entry.
+    Compacted {
+        /// The replica's data directory.
+        raft: RaftId,
+        /// The index of the entry.
+        upto: u64,
     },
 }
 
@@ -140,7 +167,10 @@ impl SessionOp {
             Self::Put(put) => (Some(&put.id), &[]),
             Self::Delete { id, .. } => (Some(id), &[]),
             Self::Touch { touches } => (None, touches),
-            Self::EraseUser { .. } => (None, &[]),
+            Self::EraseUser { .. }
+            | Self::KeepErasure { .. }
+            | Self::CloseErasure { .. }
+            | Self::Compacted { .. } => (None, &[]),
         };
         one.into_iter().chain(many.iter().map(|touch| &touch.id))
     }
@@ -177,5 +207,14 @@ pub enum SessionOutcome {
     Erased {
         /// How many sessions were removed.
         sessions: u32,
+        /// The index of the entry that did it; that of the first one for a repeat.
+        index: u64,
     },
+    /// The value is sealed under a key that the shard does not have (any more), and that did not come
+    /// along; nothing changed.
+    KeyUnknown,
+    /// It is noted.
+    Noted,
+    /// A repeat of a write whose user was erased since: what it answered is gone too.
+    UserErased,
 }

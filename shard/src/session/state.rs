@@ -8,9 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use hexpop_edge_config::RaftId;
+
 use super::{
-    CreateSession, IDEMPOTENCY_RETENTION_MS, IdempotencyRecord, PutSession, SessionHead, SessionId,
-    SessionOp, SessionOutcome, SessionRecord, SessionTouch, idempotency::FirstAnswer,
+    CreateSession, ErasedHere, ErasureId, ErasureItem, ErasureNote, ErasureView,
+    IDEMPOTENCY_RETENTION_MS, IdempotencyRecord, PutSession, Sealed, SessionHead, SessionId,
+    SessionOp, SessionOutcome, SessionRecord, SessionTouch, UserKey, WrappedKey, erasure::Erasures,
+    idempotency::FirstAnswer, key::KeyTable,
 };
 use crate::{RecordVersion, refusal::Refusal};
 
@@ -27,6 +31,8 @@ pub struct SessionState {
     /// The key by which a living session was created: exactly those whose record has no end yet.
     key_of: BTreeMap<SessionId, Key>,
     users: BTreeMap<String, OfUser>,
+    data_keys: KeyTable,
+    erasures: Erasures,
     bytes: u64,
 }
 
@@ -39,11 +45,20 @@ struct OfUser {
     ended: u32,
 }
 
+/// A session with what opens its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSession {
+    /// The session.
+    pub record: SessionRecord,
+    /// The key of its value, wrapped; `None` = it was destroyed, and the value is noise.
+    pub key: Option<WrappedKey>,
+}
+
 /// Some sessions of a user, in the order of their ids.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionPage {
     /// The sessions.
-    pub sessions: Vec<SessionRecord>,
+    pub sessions: Vec<StoredSession>,
     /// Where to go on; `None` = these were the last.
     pub next: Option<SessionId>,
 }
@@ -91,7 +106,23 @@ impl SessionState {
                 })
             }
             SessionOp::Touch { touches } => Ok(self.touch(touches, now_ms)),
-            SessionOp::EraseUser { user } => Ok(self.erase_user(user, now_ms)),
+            SessionOp::EraseUser { user, erasure } => {
+                Ok(self.erase_user(user, *erasure, version.index, now_ms))
+            }
+            SessionOp::KeepErasure { erasure, note } => {
+                self.erasures.keep(*erasure, note).map(|()| SessionOutcome::Noted)
+            }
+            SessionOp::CloseErasure { erasure } => {
+                if self.erasures.close(*erasure) {
+                    // The note names the user, if only to whoever holds the key.
+                    self.erasures.note(version.index);
+                }
+                Ok(SessionOutcome::Noted)
+            }
+            SessionOp::Compacted { raft, upto } => {
+                self.erasures.compacted(*raft, *upto);
+                Ok(SessionOutcome::Noted)
+            }
         }
     }
 
@@ -113,6 +144,7 @@ impl SessionState {
             }
             self.forget(&key);
         }
+        self.erasures.expire_due(now_ms);
         expired
     }
 
@@ -121,7 +153,7 @@ impl SessionState {
     pub fn next_due_ms(&self) -> Option<u64> {
         let session = self.by_expiry.first().map(|(at, _id)| *at);
         let memory = self.memory_by_end.first().map(|(at, _key)| *at);
-        session.into_iter().chain(memory).min()
+        session.into_iter().chain(memory).chain(self.erasures.next_due_ms()).min()
     }
 
     /// A session that no applied command has ended.
@@ -131,6 +163,41 @@ impl SessionState {
     #[must_use]
     pub fn get(&self, id: &SessionId) -> Option<&SessionRecord> {
         self.sessions.get(id)
+    }
+
+    /// A session as [`get`](Self::get) finds it, with its key.
+    #[must_use]
+    pub fn stored(&self, id: &SessionId) -> Option<StoredSession> {
+        self.sessions.get(id).map(|record| self.with_key(record))
+    }
+
+    fn with_key(&self, record: &SessionRecord) -> StoredSession {
+        let key = self.data_keys.get(record.sealed.key_id).cloned();
+        StoredSession { record: record.clone(), key }
+    }
+
+    /// What is known of an erasure.
+    #[must_use]
+    pub fn erasure(&self, id: ErasureId) -> ErasureView {
+        self.erasures.view(id)
+    }
+
+    /// The erasures that are not complete elsewhere.
+    pub fn open_erasures(&self) -> impl Iterator<Item = (ErasureId, &ErasureNote)> {
+        self.erasures.open()
+    }
+
+    /// The index of the newest entry that destroyed something, unless the disk of `raft` is rid of
+    /// what was destroyed.
+    #[must_use]
+    pub fn erasure_due_at(&self, raft: RaftId) -> Option<u64> {
+        self.erasures.due_at(raft)
+    }
+
+    /// Notes that the entry of `index` repeats something of a user who was erased: it may carry what
+    /// was destroyed, and must leave the disks too.
+    pub(crate) fn note_erased_repeat(&mut self, index: u64) {
+        self.erasures.note(index);
     }
 
     /// The sessions of `user` behind `after`, until their values exceed `max_bytes`; at least one.
@@ -146,10 +213,10 @@ impl SessionState {
             let Some(record) = self.sessions.get(id) else { continue };
             bytes = bytes.saturating_add(record.weight());
             if let Some(last) = page.sessions.last().filter(|_| bytes > max_bytes) {
-                page.next = Some(last.head.id.clone());
+                page.next = Some(last.record.head.id.clone());
                 break;
             }
-            page.sessions.push(record.clone());
+            page.sessions.push(self.with_key(record));
         }
         page
     }
@@ -166,13 +233,34 @@ impl SessionState {
         self.sessions.is_empty()
     }
 
-    /// What sessions and memory of creates weigh, in bytes.
+    /// What sessions, their keys and memory of creates weigh, in bytes.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes.saturating_add(self.data_keys.bytes())
     }
 
-    /// Everything, in an order that depends on the content alone.
+    /// The key table, in an order that depends on the content alone. Apart from
+    /// [`items`](Self::items).
+    pub(crate) fn keys(&self) -> impl Iterator<Item = UserKey> {
+        self.data_keys.rows().cloned()
+    }
+
+    /// Takes one row of the key table; they come before the sessions.
+    pub(crate) fn restore_key(&mut self, key: UserKey) {
+        self.data_keys.add(key);
+    }
+
+    /// What is known of erasures, in an order that depends on the content alone.
+    pub(crate) fn erasure_items(&self) -> impl Iterator<Item = ErasureItem> {
+        self.erasures.items()
+    }
+
+    /// Takes one of them.
+    pub(crate) fn restore_erasure(&mut self, item: ErasureItem) {
+        self.erasures.restore(item);
+    }
+
+    /// Everything but keys and erasures, in an order that depends on the content alone.
     pub(crate) fn items(&self) -> impl Iterator<Item = SessionItem> {
         let sessions = self.sessions.values().cloned().map(SessionItem::Session);
         let memory =
@@ -221,6 +309,9 @@ impl SessionState {
         };
         let record = SessionRecord { head: head.clone(), sealed: create.sealed.clone() };
         self.check_room(&record, create.limits)?;
+        if !self.take_key(&create.user, &create.sealed, create.key.as_ref()) {
+            return Ok(SessionOutcome::KeyUnknown);
+        }
         self.insert(record);
         if let Some(key) = create.idempotency {
             let answer = Some(FirstAnswer { body: key.body, head: head.clone() });
@@ -252,8 +343,14 @@ impl SessionState {
         };
         let record = SessionRecord { head: head.clone(), sealed: put.sealed.clone() };
         self.check_room(&record, put.limits)?;
+        if !self.take_key(&put.user, &put.sealed, put.key.as_ref()) {
+            return Ok(SessionOutcome::KeyUnknown);
+        }
+        // Counted before the old value goes, so that a key that both are under stays.
+        self.data_keys.hold(put.sealed.key_id);
         let replaced = self.take(&put.id).is_some();
         self.insert(record);
+        self.data_keys.release(put.sealed.key_id);
         Ok(if replaced { SessionOutcome::Replaced(head) } else { SessionOutcome::Created(head) })
     }
 
@@ -278,7 +375,29 @@ impl SessionState {
         SessionOutcome::Touched { found }
     }
 
-    fn erase_user(&mut self, user: &str, now_ms: u64) -> SessionOutcome {
+    /// Makes sure that the key of a value is here.
+    fn take_key(&mut self, user: &str, sealed: &Sealed, along: Option<&WrappedKey>) -> bool {
+        if !self.data_keys.takes(user, sealed, along) {
+            return false;
+        }
+        if let Some(key) = along.filter(|key| !self.data_keys.has(key.id)) {
+            self.data_keys.add(UserKey { user: user.to_owned(), key: key.clone() });
+        }
+        true
+    }
+
+    fn erase_user(
+        &mut self,
+        user: &str,
+        erasure: ErasureId,
+        index: u64,
+        now_ms: u64,
+    ) -> SessionOutcome {
+        if let Some(ErasedHere { index: first, sessions, .. }) = self.erasures.get(erasure) {
+            // The repeat names the user too.
+            self.erasures.note(index);
+            return SessionOutcome::Erased { sessions, index: first };
+        }
         let (ids, keys) = self.users.get(user).map_or_else(Default::default, |of_user| {
             (of_user.sessions.clone(), of_user.keys.clone())
         });
@@ -298,7 +417,11 @@ impl SessionState {
                 self.remember(key, blank);
             }
         }
-        SessionOutcome::Erased { sessions: u32::try_from(ids.len()).unwrap_or(u32::MAX) }
+        // Also when there was nothing: what ended before may still be on the disks.
+        self.erasures.note(index);
+        let sessions = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        self.erasures.record(erasure, ErasedHere { index, sessions, at_ms: now_ms });
+        SessionOutcome::Erased { sessions, index }
     }
 
     /// Ends a session: it goes, and the memory of its creation gets an end. Answers whether it was.
@@ -319,6 +442,7 @@ impl SessionState {
         self.bytes = self.bytes.saturating_add(record.weight());
         self.by_expiry.insert((head.expires_ms, head.id.clone()));
         self.users.entry(head.user.clone()).or_default().sessions.insert(head.id.clone());
+        self.data_keys.hold(record.sealed.key_id);
         self.sessions.insert(head.id.clone(), record);
     }
 
@@ -326,6 +450,7 @@ impl SessionState {
         let record = self.sessions.remove(id)?;
         self.bytes = self.bytes.saturating_sub(record.weight());
         self.by_expiry.remove(&(record.head.expires_ms, id.clone()));
+        self.data_keys.release(record.sealed.key_id);
         self.change_user(&record.head.user, |of_user| {
             of_user.sessions.remove(id);
         });

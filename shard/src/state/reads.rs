@@ -11,6 +11,9 @@ use crate::{
 /// How many documents are fetched at once for an export.
 const EXPORT_BATCH: usize = 64;
 
+/// The most open erasures in one answer.
+const OPEN_ERASURES_MAX: usize = 100;
+
 /// The most ids in one question to the directory.
 const DIRECTORY_IDS_MAX: usize = 10_000;
 
@@ -47,10 +50,17 @@ impl ShardState {
                 if !self.holds(&id.key()) {
                     return Err(Refusal::WrongKey { shard: self.shard });
                 }
-                Ok(ReadAnswer::Session(sessions.get(id).cloned().map(Box::new)))
+                Ok(ReadAnswer::Session(sessions.stored(id).map(Box::new)))
             }
             (ReadOp::SessionsOf { user, after, max_bytes }, Body::Sessions(sessions)) => {
                 Ok(ReadAnswer::Sessions(sessions.of_user(user, after.as_ref(), *max_bytes)))
+            }
+            (ReadOp::Erasure { id }, Body::Sessions(sessions)) => {
+                Ok(ReadAnswer::Erasure(sessions.erasure(*id)))
+            }
+            (ReadOp::OpenErasures, Body::Sessions(sessions)) => {
+                let open = sessions.open_erasures().take(OPEN_ERASURES_MAX);
+                Ok(ReadAnswer::OpenErasures(open.map(|(id, note)| (id, note.clone())).collect()))
             }
             (
                 ReadOp::Listing { .. }
@@ -62,7 +72,9 @@ impl ShardState {
                 | ReadOp::Session { .. }
                 | ReadOp::SessionsOf { .. }
                 | ReadOp::Operations
-                | ReadOp::Feeds,
+                | ReadOp::Feeds
+                | ReadOp::Erasure { .. }
+                | ReadOp::OpenErasures,
                 _,
             ) => Err(Refusal::WrongKind),
         }
@@ -95,7 +107,9 @@ pub(super) fn answer_listings(
         | ReadOp::Directory { .. }
         | ReadOp::Session { .. }
         | ReadOp::SessionsOf { .. }
-        | ReadOp::Operations => return None,
+        | ReadOp::Operations
+        | ReadOp::Erasure { .. }
+        | ReadOp::OpenErasures => return None,
     })
 }
 

@@ -16,7 +16,7 @@ use crate::{
     listings::{DocumentStore, ListingsState, RestoreError, SnapshotError},
     meta::MetaItem,
     requests::Remembered,
-    session::SessionItem,
+    session::{ErasureItem, SessionItem, UserKey},
     stable_hash::StableHash,
 };
 
@@ -38,6 +38,9 @@ enum Record {
         records: u64,
         hash: u64,
     },
+    /// The wrapped keys of session values, apart from the values.
+    SessionKeys(Vec<UserKey>),
+    Erasures(Vec<ErasureItem>),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -117,7 +120,10 @@ impl ShardState {
                 Box::new(batches(state.items()).map(|it| Ok(Record::Directory(it))))
             }
             Body::Sessions(state) => {
-                Box::new(batches(state.items()).map(|it| Ok(Record::Sessions(it))))
+                let keys = batches(state.keys()).map(Record::SessionKeys);
+                let erasures = batches(state.erasure_items()).map(Record::Erasures);
+                let sessions = batches(state.items()).map(Record::Sessions);
+                Box::new(keys.chain(erasures).chain(sessions).map(Ok))
             }
             Body::Listings(state) => {
                 Box::new(state.snapshot_chunks(documents).map(|it| it.map(Record::Listings)))
@@ -172,6 +178,12 @@ impl ShardState {
                 (Record::Sessions(items), Body::Sessions(body)) => {
                     items.into_iter().for_each(|item| body.restore(item));
                 }
+                (Record::SessionKeys(keys), Body::Sessions(body)) => {
+                    keys.into_iter().for_each(|key| body.restore_key(key));
+                }
+                (Record::Erasures(items), Body::Sessions(body)) => {
+                    items.into_iter().for_each(|item| body.restore_erasure(item));
+                }
                 (Record::End { records: count, hash }, _) => {
                     let whole = count.saturating_add(1) == records.number
                         && (hash == state.hash() || planted::has(Bug::DropTombstone));
@@ -197,7 +209,11 @@ impl ShardState {
             Body::Meta(state) => state.items().for_each(|item| note(&mut hash, &item)),
             Body::Listings(state) => note(&mut hash, &state.hash()),
             Body::Directory(state) => state.items().for_each(|item| note(&mut hash, &item)),
-            Body::Sessions(state) => state.items().for_each(|item| note(&mut hash, &item)),
+            Body::Sessions(state) => {
+                state.keys().for_each(|key| note(&mut hash, &key));
+                state.erasure_items().for_each(|item| note(&mut hash, &item));
+                state.items().for_each(|item| note(&mut hash, &item));
+            }
         }
         hash.finish()
     }

@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     ClusterSecret, Condition, DeleteItem, DirectoryChange, DirectoryOp, DirectoryOutcome,
-    DirectoryTarget, Listing, ListingVersion, ListingsOp, MemoryDocuments, MetaOp, PlacementPolicy,
-    Policy, PutSession, ReadAnswer, ReadOp, Sealed, SessionId, SessionLimits, SessionOp,
-    SessionOutcome, ShardMap, UpsertItem, plan_first_map,
+    DirectoryTarget, ErasureId, Listing, ListingVersion, ListingsOp, MemoryDocuments, MetaOp,
+    PlacementPolicy, Policy, PutSession, ReadAnswer, ReadOp, Sealed, SessionId, SessionLimits,
+    SessionOp, SessionOutcome, ShardMap, UpsertItem, WrappedKey, plan_first_map,
 };
 
 fn shard(id: u64, space: Space) -> ShardState {
@@ -38,9 +38,32 @@ fn put(token: u8, value: &[u8], condition: Option<Condition>) -> Op {
         ttl_ms: 500,
         sliding: true,
         sealed: Sealed { key_id: 1, bytes: value.to_vec() },
+        key: Some(WrappedKey { id: 1, by: "k".into(), bytes: vec![5] }),
         condition,
         limits: SessionLimits::default(),
     }))
+}
+
+fn erase(number: u8) -> Op {
+    let erasure = ErasureId([number; 16]);
+    Op::Session(SessionOp::EraseUser { user: "u1".into(), erasure })
+}
+
+#[test]
+fn an_erasure_leaves_nothing_in_the_memory_of_requests_and_a_repeat_brings_nothing_back() {
+    let (mut state, mut documents) = (shard(3, Space::Sessions), MemoryDocuments::default());
+    let mut apply = |state: &mut ShardState, index, request, op| {
+        state.apply(at(index), &command(Some(request), 10, op), &mut documents)
+    };
+    apply(&mut state, 5, 1, put(1, b"v", None));
+    apply(&mut state, 6, 2, erase(1));
+    let due = |state: &ShardState| state.as_sessions().unwrap().erasure_due_at(RaftId(1));
+    assert_eq!(due(&state), Some(6));
+    assert!(!format!("{state:?}").contains("u1"), "{state:?}");
+    // The entry of the repeat carries the value and its key once more.
+    let repeat = apply(&mut state, 7, 1, put(1, b"v", None));
+    assert_eq!(repeat, Reply::Session(SessionOutcome::UserErased));
+    assert_eq!((state.stats().keys, due(&state)), (0, Some(7)));
 }
 
 fn listing(id: u8, region: &str, version: u64, title: &str) -> Listing {
@@ -245,7 +268,7 @@ fn any_op(space: Space) -> BoxedStrategy<Op> {
     match space {
         Space::Sessions => prop_oneof![
             4 => (0_u8..6, any::<[u8; 3]>(), condition).prop_map(|(t, v, c)| put(t, &v, c)),
-            1 => Just(Op::Session(SessionOp::EraseUser { user: "u1".into() })),
+            1 => any::<u8>().prop_map(erase),
             1 => Just(Op::Tick),
         ]
         .boxed(),

@@ -19,6 +19,8 @@ use crate::certs;
 const EU_POPS: [&str; 3] = ["mil", "mad", "ber"];
 /// Voters of the meta group.
 const META_VOTERS_MAX: u32 = 3;
+/// The file of session keys, beside the certificates.
+const SESSION_KEYS: &str = "session.keys";
 /// Replicas of each shard.
 const REPLICAS: u32 = 3;
 
@@ -68,7 +70,7 @@ impl Layout {
         self.dir.join("logs").join(format!("{name}.log"))
     }
 
-    /// Makes the authority and an identity per node; those of an earlier demo are kept.
+    /// Makes the authority, an identity per node and a key for sessions; those of an earlier demo are kept.
     pub(super) fn make_certificates(&self, nodes: u32) -> CliResult {
         let cannot = |error: &dyn std::error::Error| {
             CliError::failed("cannot make the demo's certificates").caused_by(error)
@@ -77,6 +79,10 @@ impl Layout {
         let cluster: ClusterName = "demo".parse().map_err(|error| cannot(&error))?;
         if !self.ca().exists() {
             certs::init(&dir, &cluster, false).map_err(|error| cannot(&error))?;
+        }
+        if !dir.join(SESSION_KEYS).exists() {
+            certs::add_session_key(&dir.join(SESSION_KEYS), "demo", &[], certs::NewKey::InUse)
+                .map_err(|error| cannot(&error))?;
         }
         for id in 1..=nodes {
             if !dir.join(format!("node-{id}.pem")).exists() {
@@ -133,6 +139,8 @@ pub(super) fn node_config(
          [listen]\nhttp = \"127.0.0.1:{http}\"\nadmin = \"127.0.0.1:{admin}\"\n\n\
          [admin]\nloopback_role = \"chaos\"\n\n\
          [chaos]\nenabled = true\n\n\
+         [data]\nsession_keys = \"@DIR@/certs/{SESSION_KEYS}\"\n\n\
+         [raft]\ncompact_after_erasure = \"2s\"\n\n\
          [origin]\nurl = \"{origin}\"\n\n\
          [placement]\nreplicas = {replicas}\nexpect_nodes = {nodes}\n",
         mesh = ports.mesh(index),

@@ -91,6 +91,7 @@ enum Route {
     Session(String),
     Touch(String),
     UserData(String),
+    Erasure { user: String, id: String },
     UserExport(String),
     OpenApi,
     Proxy,
@@ -112,6 +113,9 @@ impl Route {
             ["api", "v1", "sessions", id] => Self::Session(decode_segment(id)),
             ["api", "v1", "sessions", id, "touch"] => Self::Touch(decode_segment(id)),
             ["api", "v1", "users", id, "data"] => Self::UserData(decode_segment(id)),
+            ["api", "v1", "users", id, "erasures", erasure] => {
+                Self::Erasure { user: decode_segment(id), id: decode_segment(erasure) }
+            }
             ["api", "v1", "users", id, "export"] => Self::UserExport(decode_segment(id)),
             ["openapi.json"] => Self::OpenApi,
             _ => Self::Proxy,
@@ -125,7 +129,7 @@ impl Route {
             Self::Map => "map",
             Self::Suggest => "suggest",
             Self::Sessions | Self::Session(_) | Self::Touch(_) => "session",
-            Self::UserData(_) | Self::UserExport(_) => "user",
+            Self::UserData(_) | Self::Erasure { .. } | Self::UserExport(_) => "user",
             Self::OpenApi => "openapi",
             Self::Proxy => "proxy",
         }
@@ -137,6 +141,7 @@ impl Route {
             | Self::Session(_)
             | Self::Touch(_)
             | Self::UserData(_)
+            | Self::Erasure { .. }
             | Self::UserExport(_) => Class::Session,
             Self::Listing(_) | Self::OpenApi => Class::Listing,
             Self::SearchByQuery | Self::Search | Self::Map | Self::Suggest => Class::Search,
@@ -274,6 +279,7 @@ impl DataPort {
             Route::Session(id) => self.session(exchange, &id).await,
             Route::Touch(id) => self.touch(exchange, &id).await,
             Route::UserData(id) => self.user_data(exchange, &id).await,
+            Route::Erasure { user, id } => self.erasure(exchange, &user, &id).await,
             Route::UserExport(id) => self.user_export(exchange, &id).await,
             Route::OpenApi => openapi(&exchange),
             Route::Proxy => {
@@ -379,7 +385,7 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
         assert_eq!(document["openapi"], "3.1.0");
         for path in document["paths"].as_object().unwrap().keys() {
-            let concrete = path.replace("{id}", "x");
+            let concrete = path.replace("{id}", "x").replace("{erasure}", "y");
             for method in document["paths"][path].as_object().unwrap().keys() {
                 let found = route(&method.to_ascii_uppercase(), &concrete);
                 assert_ne!(found, "proxy", "{method} {path}");

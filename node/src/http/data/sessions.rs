@@ -90,13 +90,23 @@ impl DataPort {
         }
         Self::authorize(&exchange)?;
         let erasure = self.context.router.erase_user(id, &ask_write(&exchange)).await?;
-        if erasure.is_complete() {
-            return no_store(json(StatusCode::OK, &erasure)?);
-        }
-        let mut response = json(StatusCode::ACCEPTED, &erasure)?;
-        // Asking again is how one learns how far it is: it is harmless to repeat.
-        set(response.headers_mut(), "location", &exchange.path);
+        let status = if erasure.is_complete() { StatusCode::OK } else { StatusCode::ACCEPTED };
+        let mut response = json(status, &erasure)?;
+        // Where one learns how far shards and disks are.
+        let user = exchange.path.trim_end_matches("/data");
+        let location = format!("{user}/erasures/{}", erasure.erasure_id);
+        set(response.headers_mut(), "location", &location);
         no_store(response)
+    }
+
+    /// `GET /api/v1/users/{id}/erasures/{erasure}`.
+    pub(super) async fn erasure(&self, exchange: Exchange, user: &str, id: &str) -> Answer {
+        if exchange.method != Method::GET {
+            return Err(Problem::method_not_allowed("GET, HEAD"));
+        }
+        Self::authorize(&exchange)?;
+        let erasure = self.context.router.erasure(user, id, &ask(&exchange)?).await?;
+        no_store(json(StatusCode::OK, &erasure)?)
     }
 
     /// `GET /api/v1/users/{id}/export`.

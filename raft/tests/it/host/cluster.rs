@@ -21,6 +21,7 @@ use hexpop_raft::{
 use hexpop_shard::{
     Listing, ListingsOp, Member, Op, PlacementPolicy, Policy, PutSession, ReadAnswer, ReadOp,
     Sealed, SessionId, SessionLimits, SessionOp, ShardDescriptor, ShardKey, Space, UpsertItem,
+    WrappedKey,
 };
 use openraft_rt_tokio::TokioRuntime;
 use parking_lot::Mutex;
@@ -364,6 +365,7 @@ impl Cluster {
             ttl_ms: 3_600_000,
             sliding: false,
             sealed: Sealed { key_id: 1, bytes: token.as_bytes().to_vec() },
+            key: Some(WrappedKey { id: 1, by: "k".into(), bytes: vec![5] }),
             condition: None,
             limits: SessionLimits::default(),
         };

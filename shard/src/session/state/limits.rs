@@ -5,7 +5,7 @@ use crate::{
     refusal::Refusal,
     session::{
         CreateSession, IdempotencyRecord, PutSession, SESSION_TTL_MAX_MS, SessionLimits, SessionOp,
-        SessionRecord, USER_ID_MAX_BYTES,
+        SessionRecord, USER_ID_MAX_BYTES, WrappedKey,
     },
 };
 
@@ -26,9 +26,10 @@ impl SessionOp {
     /// The [`Refusal`] that applying it would answer.
     pub fn check(&self) -> Result<(), Refusal> {
         match self {
-            Self::Create(CreateSession { user, ttl_ms, sealed, limits, .. })
-            | Self::Put(PutSession { user, ttl_ms, sealed, limits, .. }) => {
+            Self::Create(CreateSession { user, ttl_ms, sealed, key, limits, .. })
+            | Self::Put(PutSession { user, ttl_ms, sealed, key, limits, .. }) => {
                 check_user(user)?;
+                key.as_ref().map_or(Ok(()), WrappedKey::check)?;
                 if !(1..=SESSION_TTL_MAX_MS).contains(ttl_ms) {
                     return Err(Refusal::Invalid(format!(
                         "a session lives 1 ms to {SESSION_TTL_MAX_MS} ms, not {ttl_ms} ms"
@@ -37,11 +38,15 @@ impl SessionOp {
                 let max = limits.sealed_bytes.min(SessionLimits::CEILING.sealed_bytes);
                 check_size("the session's value", sealed.bytes.len(), u64::from(max))
             }
-            Self::EraseUser { user } => check_user(user),
+            Self::EraseUser { user, .. } => check_user(user),
+            Self::KeepErasure { note, .. } => note.check(),
             Self::Touch { touches } if touches.len() > TOUCHES_MAX => Err(Refusal::Invalid(
                 format!("a command takes at most {TOUCHES_MAX} touches, not {}", touches.len()),
             )),
-            Self::Touch { .. } | Self::Delete { .. } => Ok(()),
+            Self::Touch { .. }
+            | Self::Delete { .. }
+            | Self::CloseErasure { .. }
+            | Self::Compacted { .. } => Ok(()),
         }
     }
 }
@@ -88,9 +93,9 @@ impl SessionState {
             return Err(Refusal::Limit(format!("the shard holds {SHARD_RECORDS_MAX} records")));
         }
         let freed = stored.map_or(0, SessionRecord::weight);
-        let bytes = self.bytes.saturating_sub(freed).saturating_add(record.weight());
+        let bytes = self.bytes().saturating_sub(freed).saturating_add(record.weight());
         // A write that makes the shard smaller is always taken.
-        if bytes > SHARD_BYTES_MAX && bytes > self.bytes {
+        if bytes > SHARD_BYTES_MAX && bytes > self.bytes() {
             return Err(Refusal::Limit(format!("the shard holds {SHARD_BYTES_MAX} bytes")));
         }
         Ok(())

@@ -4,7 +4,7 @@ use hexpop_edge_config::ShardId;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Condition, IdempotencyKey, LogPosition, Sealed, SessionLimits};
+use crate::{Condition, ERASURE_RETENTION_MS, IdempotencyKey, LogPosition, Sealed, SessionLimits};
 
 const HOUR: u64 = 3_600_000;
 
@@ -16,8 +16,18 @@ fn version(index: u64) -> RecordVersion {
     RecordVersion::at(ShardId(17), LogPosition { term: 3, index })
 }
 
-fn sealed(text: &str) -> Sealed {
-    Sealed { key_id: 1, bytes: text.as_bytes().to_vec() }
+/// The one key of a user.
+fn key_of(user: &str) -> WrappedKey {
+    let id = user.bytes().fold(0, |id, byte| id * 256 + u64::from(byte));
+    WrappedKey { id, by: "k".into(), bytes: format!("wrapped for {user}").into_bytes() }
+}
+
+fn sealed(user: &str) -> Sealed {
+    Sealed { key_id: key_of(user).id, bytes: b"v".to_vec() }
+}
+
+fn erase(user: &str, number: u8) -> SessionOp {
+    SessionOp::EraseUser { user: user.into(), erasure: ErasureId([number; 16]) }
 }
 
 fn put(token: &str, ttl_ms: u64, condition: Option<Condition>) -> SessionOp {
@@ -26,7 +36,8 @@ fn put(token: &str, ttl_ms: u64, condition: Option<Condition>) -> SessionOp {
         user: "u1".into(),
         ttl_ms,
         sliding: true,
-        sealed: sealed("v"),
+        sealed: sealed("u1"),
+        key: Some(key_of("u1")),
         condition,
         limits: SessionLimits::default(),
     })
@@ -38,7 +49,8 @@ fn create(token: &str, user: &str, key: Option<(u8, u8)>) -> SessionOp {
         user: user.into(),
         ttl_ms: HOUR,
         sliding: false,
-        sealed: sealed("v"),
+        sealed: sealed(user),
+        key: Some(key_of(user)),
         idempotency: key.map(|(key, body)| IdempotencyKey { key: [key; 32], body: [body; 32] }),
         limits: SessionLimits { per_user: 3, ..SessionLimits::default() },
     })
@@ -107,15 +119,98 @@ fn erasing_a_user_leaves_nothing_of_the_user_and_still_no_second_session() {
     state.apply(&create("a", "u1", Some((1, 1))), version(1), 0).unwrap();
     state.apply(&create("b", "u1", None), version(2), 0).unwrap();
     state.apply(&create("c", "u2", None), version(3), 0).unwrap();
-    let erased = state.apply(&SessionOp::EraseUser { user: "u1".into() }, version(4), 7);
-    assert_eq!(erased, Ok(SessionOutcome::Erased { sessions: 2 }));
-    let text = format!("{:?}", state.items().collect::<Vec<_>>());
+    let erased = state.apply(&erase("u1", 1), version(4), 7);
+    assert_eq!(erased, Ok(SessionOutcome::Erased { sessions: 2, index: 4 }));
+    let text = format!("{state:?}");
     assert!(!text.contains("u1") && text.contains("u2"), "{text}");
     let repeat = state.apply(&create("a", "u1", Some((1, 1))), version(5), 8);
     assert_eq!(repeat, Ok(SessionOutcome::IdempotencyErased));
-    state.apply(&SessionOp::EraseUser { user: "u2".into() }, version(6), 9).unwrap();
-    state.expire_due(10 + IDEMPOTENCY_RETENTION_MS);
+    state.apply(&erase("u2", 2), version(6), 9).unwrap();
+    state.expire_due(10 + ERASURE_RETENTION_MS);
     assert_eq!((state.bytes(), state.items().count(), state.users.len()), (0, 0, 0));
+    assert_eq!(state.keys().count(), 0);
+}
+
+#[test]
+fn a_repeated_erasure_takes_nothing_that_came_after_the_first() {
+    let mut state = SessionState::default();
+    state.apply(&create("a", "u1", None), version(1), 0).unwrap();
+    state.apply(&erase("u1", 1), version(2), 0).unwrap();
+    state.apply(&create("b", "u1", None), version(3), 0).unwrap();
+    let repeat = state.apply(&erase("u1", 1), version(4), 0);
+    assert_eq!(repeat, Ok(SessionOutcome::Erased { sessions: 1, index: 2 }));
+    assert!(state.get(&id("b")).is_some());
+    let second = state.apply(&erase("u1", 2), version(5), 0);
+    assert_eq!(second, Ok(SessionOutcome::Erased { sessions: 1, index: 5 }));
+    assert!(state.is_empty());
+}
+
+#[test]
+fn disks_are_due_until_they_say_they_are_past_the_erasure() {
+    let (mut state, raft) = (SessionState::default(), RaftId(7));
+    let compacted = |upto| SessionOp::Compacted { raft, upto };
+    // Of a user with nothing here too: what ended before may still be on the disks.
+    state.apply(&erase("u1", 1), version(5), 0).unwrap();
+    assert_eq!(state.erasure_due_at(raft), Some(5));
+    state.apply(&compacted(4), version(6), 0).unwrap();
+    assert_eq!(state.erasure_due_at(raft), Some(5));
+    state.apply(&compacted(5), version(7), 0).unwrap();
+    assert_eq!(state.erasure_due_at(raft), None);
+    let view = state.erasure(ErasureId([1; 16]));
+    assert_eq!(view.erased.map(|erased| (erased.index, erased.sessions)), Some((5, 0)));
+    assert_eq!((view.compacted, view.open), (vec![(raft, 5)], None));
+    // A note of what is open elsewhere is itself rid of when it is closed.
+    let note = ErasureNote { sealed: sealed(""), key: key_of(""), told: true };
+    let (erasure, missing) = (ErasureId([1; 16]), ErasureId([9; 16]));
+    state.apply(&SessionOp::KeepErasure { erasure, note }, version(8), 0).unwrap();
+    assert_eq!(state.erasure(erasure).open, Some(true));
+    assert_eq!(state.erasure_due_at(raft), None);
+    state.apply(&SessionOp::CloseErasure { erasure: missing }, version(9), 0).unwrap();
+    assert_eq!(state.erasure_due_at(raft), None);
+    state.apply(&SessionOp::CloseErasure { erasure }, version(10), 0).unwrap();
+    assert_eq!((state.erasure(erasure).open, state.erasure_due_at(raft)), (None, Some(10)));
+}
+
+#[test]
+fn a_value_comes_only_with_its_key() {
+    let mut state = SessionState::default();
+    let with = |token, user: &str, key_id, key: Option<WrappedKey>| {
+        SessionOp::Put(PutSession {
+            id: id(token),
+            user: user.into(),
+            ttl_ms: HOUR,
+            sliding: false,
+            sealed: Sealed { key_id, bytes: Vec::new() },
+            key,
+            condition: None,
+            limits: SessionLimits::default(),
+        })
+    };
+    let key = key_of("u1");
+    let other = WrappedKey { bytes: vec![9], ..key.clone() };
+    let unknown = Ok(SessionOutcome::KeyUnknown);
+    assert_eq!(state.apply(&with("a", "u1", key.id, None), version(1), 0), unknown);
+    assert_eq!(state.apply(&with("a", "u1", 5, Some(key.clone())), version(2), 0), unknown);
+    assert!(state.is_empty() && state.keys().count() == 0 && state.bytes() == 0);
+    state.apply(&with("a", "u1", key.id, Some(key.clone())), version(3), 0).unwrap();
+    // Known by now, so that it need not come along; nobody else's, and not to be replaced.
+    state.apply(&with("b", "u1", key.id, None), version(4), 0).unwrap();
+    assert_eq!(state.len(), 2);
+    assert_eq!(state.apply(&with("c", "u2", key.id, None), version(5), 0), unknown);
+    assert_eq!(state.apply(&with("c", "u1", key.id, Some(other)), version(6), 0), unknown);
+    assert_eq!(state.stored(&id("b")).unwrap().key, Some(key.clone()));
+    // It stays when a value replaces another under it, and goes with the last.
+    state.apply(&with("a", "u1", key.id, None), version(7), 0).unwrap();
+    for (token, index, left) in [("a", 8, 1), ("b", 9, 0)] {
+        state
+            .apply(&SessionOp::Delete { id: id(token), condition: None }, version(index), 0)
+            .unwrap();
+        assert_eq!(state.keys().count(), left);
+    }
+    assert_eq!(state.apply(&with("a", "u1", key.id, None), version(10), 0), unknown);
+    let long = WrappedKey { bytes: vec![0; 257], ..key };
+    let refused = state.apply(&with("a", "u1", long.id, Some(long)), version(11), 0);
+    assert!(matches!(refused, Err(Refusal::TooLarge { .. })));
 }
 
 #[test]
@@ -149,7 +244,7 @@ fn the_sessions_of_a_user_come_in_pages() {
     let mut after = None;
     loop {
         let page = state.of_user("u1", after.as_ref(), 1);
-        seen.extend(page.sessions.into_iter().map(|record| record.head.id));
+        seen.extend(page.sessions.into_iter().map(|stored| stored.record.head.id));
         after = page.next;
         if after.is_none() {
             break;
@@ -195,8 +290,8 @@ impl Oracle {
                     self.0.remove(id);
                 }
             }
-            SessionOp::EraseUser { user } => self.0.retain(|_, entry| entry.4 != *user),
-            SessionOp::Create(_) | SessionOp::Touch { .. } => {}
+            SessionOp::EraseUser { user, .. } => self.0.retain(|_, entry| entry.4 != *user),
+            _ => {}
         }
     }
 }
@@ -215,8 +310,10 @@ fn any_op() -> impl Strategy<Value = SessionOp> {
     prop_oneof![
         4 => (any_id(), user.clone(), 1_u64..200, any::<bool>(), any_condition()).prop_map(
             |(id, user, ttl_ms, sliding, condition)| SessionOp::Put(PutSession {
-                id, user, ttl_ms, sliding, condition,
-                sealed: sealed("x"),
+                id, ttl_ms, sliding, condition,
+                sealed: sealed(&user),
+                key: Some(key_of(&user)),
+                user,
                 limits: SessionLimits::default(),
             })
         ),
@@ -225,7 +322,7 @@ fn any_op() -> impl Strategy<Value = SessionOp> {
             let touches = touches.into_iter().map(|(id, at_ms)| SessionTouch { id, at_ms });
             SessionOp::Touch { touches: touches.collect() }
         }),
-        1 => user.prop_map(|user| SessionOp::EraseUser { user }),
+        1 => user.prop_map(|user| erase(&user, 0)),
     ]
 }
 
@@ -236,10 +333,13 @@ proptest! {
     ) {
         let (mut state, mut oracle) = (SessionState::default(), Oracle::default());
         let mut now = 0;
-        for (index, (op, passed)) in (0..).zip(&history) {
+        for (index, (mut op, passed)) in (0_u8..).zip(history) {
             now += passed;
-            state.apply(op, version(index), now).unwrap();
-            oracle.apply(op, version(index), now);
+            if let SessionOp::EraseUser { erasure, .. } = &mut op {
+                *erasure = ErasureId([index; 16]);
+            }
+            state.apply(&op, version(index.into()), now).unwrap();
+            oracle.apply(&op, version(index.into()), now);
             let left: Vec<_> = state.sessions.values()
                 .map(|r| (r.head.id.clone(), r.head.version, r.head.expires_ms)).collect();
             let right: Vec<_> = oracle.0.iter().map(|(id, e)| (id.clone(), e.0, e.1)).collect();
@@ -247,9 +347,7 @@ proptest! {
         }
         // The indexes hold what the sessions say, neither more nor less.
         let mut again = SessionState::default();
-        for item in state.items() {
-            again.restore(item);
-        }
+        restore(&state, &mut again);
         prop_assert_eq!(format!("{state:?}"), format!("{again:?}"));
     }
 
@@ -265,19 +363,78 @@ proptest! {
             let op = match what {
                 0 | 1 => create(&token, &user, Some((key, 1))),
                 2 => SessionOp::Delete { id: id(&token), condition: None },
-                _ => SessionOp::EraseUser { user },
+                _ => erase(&user, u8::try_from(index).unwrap()),
             };
             let applied = state.apply(&op, version(index), now);
             let fits = matches!(applied, Ok(_) | Err(Refusal::UserQuota { .. }));
             prop_assert!(fits, "{:?}", applied);
         }
         let mut again = SessionState::default();
-        for item in state.items() {
-            again.restore(item);
-        }
+        restore(&state, &mut again);
         prop_assert_eq!(format!("{state:?}"), format!("{again:?}"));
         state.expire_due(u64::MAX);
         state.expire_due(u64::MAX);
         prop_assert_eq!((state.bytes(), state.users.len(), state.key_of.len()), (0, 0, 0));
     }
+
+    #[test]
+    fn a_key_is_there_exactly_as_long_as_a_value_is_under_it(
+        history in prop::collection::vec((0_u8..4, 0_u8..2, 0_u8..3, any::<bool>(), 0_u8..8, 0_u64..40), 1..80)
+    ) {
+        let mut state = SessionState::default();
+        // Session -> (user, key, end), said as simply as possible.
+        let mut oracle: BTreeMap<SessionId, (String, u64, u64)> = BTreeMap::new();
+        let mut now = 0;
+        for (index, (token, user, number, along, what, passed)) in (1..).zip(history) {
+            now += passed;
+            oracle.retain(|_, entry| entry.2 > now);
+            let (id, user) = (id(&token.to_string()), format!("u{user}"));
+            let op = match what {
+                0 => SessionOp::Delete { id: id.clone(), condition: None },
+                1 => erase(&user, index),
+                _ => {
+                    let key = WrappedKey { id: u64::from(number), ..key_of("k") };
+                    SessionOp::Put(PutSession {
+                        id: id.clone(), user: user.clone(), ttl_ms: 100, sliding: false,
+                        sealed: Sealed { key_id: key.id, bytes: Vec::new() },
+                        key: along.then_some(key), condition: None,
+                        limits: SessionLimits::default(),
+                    })
+                }
+            };
+            let outcome = state.apply(&op, version(u64::from(index)), now).unwrap();
+            match what {
+                0 => drop(oracle.remove(&id)),
+                1 => oracle.retain(|_, entry| entry.0 != user),
+                _ => {
+                    let number = u64::from(number);
+                    let owner = oracle.values().find(|entry| entry.1 == number).map(|entry| entry.0.clone());
+                    let takes = owner.as_ref().map_or(along, |owner| *owner == user);
+                    prop_assert_eq!(outcome != SessionOutcome::KeyUnknown, takes);
+                    if takes {
+                        oracle.insert(id, (user.clone(), number, now + 100));
+                    }
+                }
+            }
+            let mut wanted: Vec<_> = oracle.values().map(|entry| (entry.1, entry.0.clone())).collect();
+            wanted.sort();
+            wanted.dedup();
+            let found: Vec<_> = state.keys().map(|row| (row.key.id, row.user)).collect();
+            prop_assert_eq!(found, wanted);
+            if what == 1 {
+                let text = format!("{state:?}");
+                prop_assert!(!text.contains(&user), "{}", text);
+            }
+        }
+        let mut again = SessionState::default();
+        restore(&state, &mut again);
+        prop_assert_eq!(format!("{state:?}"), format!("{again:?}"));
+    }
+}
+
+/// As a snapshot does it.
+fn restore(state: &SessionState, again: &mut SessionState) {
+    state.keys().for_each(|key| again.restore_key(key));
+    state.erasure_items().for_each(|item| again.restore_erasure(item));
+    state.items().for_each(|item| again.restore(item));
 }

@@ -1,0 +1,438 @@
+//! Erasing a user everywhere, and telling how far that is.
+//!
+//! Every sessions shard is asked, whatever this node knows to be in it. Where some do not answer, a
+//! note of what is left to do goes, sealed, into the log of one that did; whoever leads that shard
+//! goes on ([`follow`](super::follow)) until all have confirmed. The disks follow by themselves: each
+//! replica rids its own of what was erased and says so in its shard.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
+use hexpop_edge_config::{NodeId, RaftId, RequestId, ShardId};
+use hexpop_shard::{
+    ErasureId, ErasureNote, ErasureView, Op, ReadAnswer, ReadOp, Reply, SessionOp, SessionOutcome,
+    ShardDescriptor,
+};
+use http::{HeaderValue, Method, Request, header};
+use openraft_rt::AsyncRuntime;
+use rand::Rng;
+use serde::{Serialize, Serializer};
+
+use crate::{
+    ask::{Call, Place, ReadTerms, refused},
+    breakers::Class,
+    cache::full,
+    consistency::Level,
+    error::{Problem, RouteError, WriteOutcome},
+    port::{SealAt, SealError},
+    router::{Context, Router},
+};
+
+/// What stands for the shards that hold more than one territory.
+const ELSEWHERE: &str = "*";
+
+/// What became of the sessions of a territory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ErasureState {
+    /// Nothing is left in the state of its shards, durably.
+    Erased,
+    /// It could not be reached; it is tried again.
+    Pending,
+}
+
+/// Whether disks still hold what was erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskState {
+    /// Neither log nor snapshot hold it any more.
+    Compacted,
+    /// They may, or nobody can say.
+    Pending,
+}
+
+impl DiskState {
+    fn all(states: impl IntoIterator<Item = Self>) -> Self {
+        if states.into_iter().all(|state| state == Self::Compacted) {
+            Self::Compacted
+        } else {
+            Self::Pending
+        }
+    }
+}
+
+/// Whether the origin knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OriginState {
+    /// It was told.
+    Told,
+    /// It could not be told; it is tried again.
+    Pending,
+}
+
+/// One replica's disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ErasedReplica {
+    /// The node it is on.
+    pub node: NodeId,
+    /// How far its disk is.
+    pub disk: DiskState,
+}
+
+/// One shard of an erasure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ErasedShard {
+    /// The shard.
+    #[serde(rename = "id")]
+    pub shard: ShardId,
+    /// How far it is.
+    pub state: ErasureState,
+    /// Its replicas.
+    pub replicas: Vec<ErasedReplica>,
+}
+
+/// One territory of an erasure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ErasedTerritory {
+    /// The territory, or `*` for all those that have no shard of their own.
+    pub territory: String,
+    /// How far it is.
+    pub state: ErasureState,
+    /// Sessions removed.
+    pub sessions: u64,
+    /// How far the disks are.
+    pub disk: DiskState,
+    /// Its shards.
+    pub shards: Vec<ErasedShard>,
+}
+
+/// What became of a user's data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Erasure {
+    /// Names this erasure, to ask for it again.
+    #[serde(serialize_with = "as_text")]
+    pub erasure_id: ErasureId,
+    /// The user.
+    pub user_id: String,
+    /// By territory.
+    pub territories: Vec<ErasedTerritory>,
+    /// Whether the origin knows.
+    pub origin: OriginState,
+    /// Whether any disk of the mesh still holds what was erased.
+    pub disk: DiskState,
+}
+
+fn as_text<S: Serializer>(id: &ErasureId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+impl Erasure {
+    /// Whether every shard has confirmed: 200, else 202.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.territories.iter().all(|territory| territory.state == ErasureState::Erased)
+    }
+}
+
+/// One shard's part of an erasure.
+#[derive(Debug)]
+pub(super) struct Part {
+    shard: ShardDescriptor,
+    request: RequestId,
+    /// What the shard says of it; `None` = it said nothing.
+    view: Option<ErasureView>,
+}
+
+impl Part {
+    fn erased(&self) -> Option<(u64, u64)> {
+        let erased = self.view.as_ref()?.erased?;
+        Some((erased.index, u64::from(erased.sessions)))
+    }
+
+    fn disk_of(&self, raft: RaftId) -> DiskState {
+        let (Some(view), Some((index, _))) = (&self.view, self.erased()) else {
+            return DiskState::Pending;
+        };
+        let rid = view.compacted.iter().any(|(found, upto)| *found == raft && *upto >= index);
+        if rid { DiskState::Compacted } else { DiskState::Pending }
+    }
+
+    fn report(&self) -> ErasedShard {
+        let replicas = self.shard.replicas.iter();
+        let state = match self.erased() {
+            Some(_) => ErasureState::Erased,
+            None => ErasureState::Pending,
+        };
+        let replicas = replicas
+            .map(|replica| ErasedReplica { node: replica.node, disk: self.disk_of(replica.raft) })
+            .collect();
+        ErasedShard { shard: self.shard.id, state, replicas }
+    }
+}
+
+impl<R: AsyncRuntime> Router<R> {
+    /// Erases all sessions of a user in every territory, then tells the origin. What cannot be
+    /// reached now is tried again until all have confirmed, whichever nodes live on.
+    ///
+    /// # Errors
+    /// 422 for what is no user id; 503 while the node has no shard map, and when so little can be
+    /// reached that the mesh could not keep what is left to do in mind. Anything else is part of the
+    /// answer.
+    pub async fn erase_user(
+        self: &Arc<Self>,
+        user: &str,
+        context: &Context,
+    ) -> Result<Erasure, RouteError> {
+        let mut bytes = [0; 16];
+        R::thread_rng().fill_bytes(&mut bytes);
+        let id = ErasureId(bytes);
+        let op = SessionOp::EraseUser { user: user.to_owned(), erasure: id };
+        op.check().map_err(|refusal| refused(&refusal))?;
+        let call = self.call(context, self.options.write_timeout);
+        let mut parts = self.parts()?;
+        self.erase_in(&mut parts, user, id, &call).await;
+        let told = self.tell_origin(user, &call).await;
+        let erasure = report(id, user, &parts, told);
+        if !(told && erasure.is_complete()) {
+            self.keep_note(&parts, user, id, told, context).await?;
+        }
+        Ok(erasure)
+    }
+
+    /// How far an erasure of a user is, read at `strong`: a shard that cannot be asked counts as
+    /// pending.
+    ///
+    /// # Errors
+    /// 404 when no shard knows of it: there was none, or it is over for 30 days.
+    pub async fn erasure(
+        &self,
+        user: &str,
+        id: &str,
+        context: &Context,
+    ) -> Result<Erasure, RouteError> {
+        let unknown = || RouteError::not_found("erasure with this id");
+        let id: ErasureId = id.parse().map_err(|_no_id| unknown())?;
+        let call = self.call(context, self.options.write_timeout);
+        let mut parts = self.parts()?;
+        self.look_in(&mut parts, id, Level::Strong, &call).await;
+        let views = || parts.iter().filter_map(|part| part.view.as_ref());
+        let open: Vec<bool> = views().filter_map(|view| view.open).collect();
+        if open.is_empty() && views().all(|view| view.erased.is_none()) {
+            let all_said_so = parts.iter().all(|part| part.view.is_some());
+            let detail = "the shards that would know of the erasure cannot be asked now";
+            let unavailable = || RouteError::new(Problem::ShardUnavailable, detail);
+            return Err(if all_said_so { unknown() } else { unavailable() });
+        }
+        // Without a note nothing was left to do.
+        Ok(report(id, user, &parts, open.iter().all(|told| *told)))
+    }
+
+    /// The part of every sessions shard there is.
+    pub(super) fn parts(&self) -> Result<Vec<Part>, RouteError> {
+        let shards = self.session_shards()?.into_iter();
+        Ok(shards.map(|shard| Part { shard, request: self.request_id(), view: None }).collect())
+    }
+
+    /// Erases where it has not been confirmed yet; answers whether it is everywhere.
+    pub(super) async fn erase_in(
+        &self,
+        parts: &mut [Part],
+        user: &str,
+        id: ErasureId,
+        call: &Call<R>,
+    ) -> bool {
+        let asked = parts.iter().enumerate().filter(|(_, part)| part.erased().is_none());
+        let asked: Vec<_> = asked
+            .map(|(at, part)| {
+                let (place, request) = (Place::Shard(part.shard.clone()), part.request);
+                async move { (at, self.erase_in_shard(place, request, user, id, call).await) }
+                    .boxed()
+            })
+            .collect();
+        self.take_views(parts, asked).await;
+        parts.iter().all(|part| part.erased().is_some())
+    }
+
+    /// Asks every shard what it knows of an erasure.
+    pub(super) async fn look_in(
+        &self,
+        parts: &mut [Part],
+        id: ErasureId,
+        level: Level,
+        call: &Call<R>,
+    ) {
+        let asked: Vec<_> = parts
+            .iter()
+            .enumerate()
+            .map(|(at, part)| {
+                let place = Place::Shard(part.shard.clone());
+                async move {
+                    let op = ReadOp::Erasure { id };
+                    let answer = self.asker.read(&place, ReadTerms::at(level), op, call).await;
+                    let view = answer.ok().and_then(|answered| match answered.body {
+                        ReadAnswer::Erasure(view) => Some(view),
+                        _ => None,
+                    });
+                    (at, view)
+                }
+                .boxed()
+            })
+            .collect();
+        self.take_views(parts, asked).await;
+    }
+
+    async fn take_views(
+        &self,
+        parts: &mut [Part],
+        asked: Vec<BoxFuture<'_, (usize, Option<ErasureView>)>>,
+    ) {
+        let views: Vec<(usize, Option<ErasureView>)> =
+            stream::iter(asked).buffer_unordered(self.options.fan_out_max).collect().await;
+        for (at, view) in views {
+            if let Some(part) = parts.get_mut(at) {
+                part.view = view;
+            }
+        }
+    }
+
+    async fn erase_in_shard(
+        &self,
+        place: Place,
+        request: RequestId,
+        user: &str,
+        id: ErasureId,
+        call: &Call<R>,
+    ) -> Option<ErasureView> {
+        let op = Op::Session(SessionOp::EraseUser { user: user.to_owned(), erasure: id });
+        let answered = self.asker.write(&place, Some(request), op, call).await.ok()?;
+        let Reply::Session(SessionOutcome::Erased { sessions, index }) = answered.body else {
+            return None;
+        };
+        let at_ms = self.ports.clock.wall_ms();
+        let erased = Some(hexpop_shard::ErasedHere { index, sessions, at_ms });
+        Some(ErasureView { erased, ..ErasureView::default() })
+    }
+
+    /// Leaves what is left to do in a shard that answered: first where the user had something, since
+    /// the user's id may be there.
+    async fn keep_note(
+        &self,
+        parts: &[Part],
+        user: &str,
+        id: ErasureId,
+        told: bool,
+        context: &Context,
+    ) -> Result<(), RouteError> {
+        let call = self.call(context, self.options.write_timeout);
+        let mut reached: Vec<_> =
+            parts.iter().filter_map(|part| Some((part.erased()?.1, &part.shard))).collect();
+        reached.sort_by_key(|(sessions, shard)| (std::cmp::Reverse(*sessions), shard.id));
+        let mut why = "no shard that could keep the rest in mind was reached".to_owned();
+        for (_, shard) in reached {
+            let note = match self.note(shard, user, id, told) {
+                Ok(note) => note,
+                Err(error) => {
+                    why = error.to_string();
+                    continue;
+                }
+            };
+            match self.write_note(shard, SessionOp::KeepErasure { erasure: id, note }, &call).await
+            {
+                Ok(()) => return Ok(()),
+                Err(error) => why = error.to_string(),
+            }
+        }
+        let detail = format!("the erasure is not complete, and has to be asked for again: {why}");
+        Err(RouteError::new(Problem::ShardUnavailable, detail).with_outcome(WriteOutcome::Unknown))
+    }
+
+    /// The note of an erasure, for a shard.
+    pub(super) fn note(
+        &self,
+        shard: &ShardDescriptor,
+        user: &str,
+        id: ErasureId,
+        told: bool,
+    ) -> Result<ErasureNote, SealError> {
+        let (territory, name) = (shard.range.single_territory(), note_name(id));
+        let at = note_at(shard.id, territory.as_ref(), &name);
+        let value = self.ports.sealer.seal(&at, user.as_bytes())?;
+        let key = value.key.ok_or(SealError::Altered)?;
+        Ok(ErasureNote { sealed: value.sealed, key, told })
+    }
+
+    pub(super) async fn write_note(
+        &self,
+        shard: &ShardDescriptor,
+        op: SessionOp,
+        call: &Call<R>,
+    ) -> Result<(), RouteError> {
+        let place = Place::Shard(shard.clone());
+        let answered = self.asker.write(&place, None, Op::Session(op), call).await?;
+        answered
+            .expect_body(|body| matches!(body, Reply::Session(SessionOutcome::Noted)).then_some(()))
+            .map(drop)
+    }
+
+    pub(super) async fn tell_origin(&self, user: &str, call: &Call<R>) -> bool {
+        let body = serde_json::json!({ "userId": user }).to_string();
+        let mut request = Request::new(full(body.into()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = http::Uri::from_static("/edge/v1/erasures");
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(header::CONTENT_TYPE, json);
+        let deadline = call.deadline.at_most(self.options.cache.origin_timeout);
+        self.origin
+            .fetch(Class::Fallback, request, deadline)
+            .await
+            .is_ok_and(|response| response.status().is_success())
+    }
+}
+
+/// What a note is sealed as.
+pub(super) fn note_name(id: ErasureId) -> String {
+    format!("erasure.{id}")
+}
+
+/// Where a note is sealed: it is no user's, so that its key is used once.
+pub(super) const fn note_at<'a>(
+    shard: ShardId,
+    territory: Option<&'a hexpop_edge_config::Territory>,
+    name: &'a str,
+) -> SealAt<'a> {
+    SealAt { shard, territory, name, user: "" }
+}
+
+fn report(id: ErasureId, user: &str, parts: &[Part], told: bool) -> Erasure {
+    let mut territories: BTreeMap<String, ErasedTerritory> = BTreeMap::new();
+    for part in parts {
+        let territory = part.shard.range.single_territory();
+        let name =
+            territory.map_or_else(|| ELSEWHERE.to_owned(), |territory| territory.to_string());
+        let entry = territories.entry(name.clone()).or_insert_with(|| ErasedTerritory {
+            territory: name,
+            state: ErasureState::Erased,
+            sessions: 0,
+            disk: DiskState::Compacted,
+            shards: Vec::new(),
+        });
+        match part.erased() {
+            Some((_, sessions)) => entry.sessions += sessions,
+            None => entry.state = ErasureState::Pending,
+        }
+        let shard = part.report();
+        let disks = shard.replicas.iter().map(|replica| replica.disk);
+        entry.disk = DiskState::all(disks.chain([entry.disk]));
+        entry.shards.push(shard);
+    }
+    let territories: Vec<_> = territories.into_values().collect();
+    Erasure {
+        erasure_id: id,
+        user_id: user.to_owned(),
+        disk: DiskState::all(territories.iter().map(|territory| territory.disk)),
+        territories,
+        origin: if told { OriginState::Told } else { OriginState::Pending },
+    }
+}

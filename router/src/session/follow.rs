@@ -1,0 +1,100 @@
+//! Going on with erasures that were not complete when they were answered.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use futures::future::{Either, select};
+use hexpop_shard::{ErasureId, ErasureNote, ReadAnswer, ReadOp, SessionOp, ShardDescriptor};
+use openraft_rt::AsyncRuntime;
+use tokio::sync::watch;
+
+use super::erasure::{note_at, note_name};
+use crate::{
+    ask::{Call, Place, ReadTerms},
+    consistency::Level,
+    error::RouteError,
+    router::Router,
+};
+
+/// How long between two looks at the shards that are led here.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Ends the loop when dropped.
+#[derive(Debug)]
+pub struct ErasureHandle {
+    _stop: watch::Sender<()>,
+}
+
+impl<R: AsyncRuntime> Router<R> {
+    /// Starts to carry on the erasures whose notes are in shards that this node leads, for as long as
+    /// the handle lives.
+    #[must_use]
+    pub fn follow_erasures(self: &Arc<Self>) -> ErasureHandle {
+        let (stop, mut stopped) = watch::channel(());
+        let this = Arc::clone(self);
+        drop(R::spawn(async move {
+            loop {
+                let round = pin!(async {
+                    R::sleep(PAUSE).await;
+                    this.carry_on().await;
+                });
+                // The only change there is: the handle has gone.
+                if let Either::Left(_gone) = select(pin!(stopped.changed()), round).await {
+                    return;
+                }
+            }
+        }));
+        ErasureHandle { _stop: stop }
+    }
+
+    /// One try for each open erasure of the shards that this node leads.
+    async fn carry_on(self: &Arc<Self>) {
+        let Ok(shards) = self.session_shards() else { return };
+        for shard in shards.into_iter().filter(|shard| self.asker.leads(shard.id)) {
+            let call = Call::own(self.options.write_timeout);
+            let terms = ReadTerms::at(Level::Eventual);
+            let place = Place::Shard(shard.clone());
+            let answer = self.asker.read(&place, terms, ReadOp::OpenErasures, &call).await;
+            let Ok(ReadAnswer::OpenErasures(open)) = answer.map(|answered| answered.body) else {
+                continue;
+            };
+            for (id, note) in open {
+                if let Err(error) = self.try_again(&shard, id, &note).await {
+                    tracing::info!(erasure = %id, shard = %shard.id, %error, "not complete yet");
+                }
+            }
+        }
+    }
+
+    async fn try_again(
+        self: &Arc<Self>,
+        shard: &ShardDescriptor,
+        id: ErasureId,
+        note: &ErasureNote,
+    ) -> Result<(), RouteError> {
+        let (territory, name) = (shard.range.single_territory(), note_name(id));
+        let at = note_at(shard.id, territory.as_ref(), &name);
+        let user = match self.ports.sealer.open(&at, &note.sealed, &note.key) {
+            Ok(user) => String::from_utf8_lossy(&user).into_owned(),
+            Err(error) => {
+                tracing::warn!(erasure = %id, shard = %shard.id, %error, "a note does not open");
+                return Ok(());
+            }
+        };
+        let call = Call::own(self.options.write_timeout);
+        let mut parts = self.parts()?;
+        // Whatever replica says that it is done there, it is.
+        self.look_in(&mut parts, id, Level::Eventual, &call).await;
+        let everywhere = self.erase_in(&mut parts, &user, id, &call).await;
+        let told = note.told || self.tell_origin(&user, &call).await;
+        let erasure = id;
+        if told && everywhere {
+            return self.write_note(shard, SessionOp::CloseErasure { erasure }, &call).await;
+        }
+        if told != note.told {
+            let note = ErasureNote { told, ..note.clone() };
+            let op = SessionOp::KeepErasure { erasure, note };
+            return self.write_note(shard, op, &call).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,263 @@
+//! What a shard keeps of erasures: which were carried out and where in the log, which replicas have
+//! rid their disks of what was erased, and what is still to be done elsewhere.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
+
+use hexpop_edge_config::RaftId;
+use serde::{Deserialize, Serialize};
+
+use super::{Sealed, WrappedKey};
+use crate::refusal::Refusal;
+
+/// How long a shard can tell of an erasure: 30 days.
+pub const ERASURE_RETENTION_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+
+/// The most erasures a shard tells of; beyond it the oldest go early.
+const ERASURES_MAX: usize = 100_000;
+
+/// The most erasures that are still to be done elsewhere.
+const OPEN_MAX: usize = 10_000;
+
+/// The most replicas whose disks are kept account of.
+const REPLICAS_MAX: usize = 256;
+
+/// The most bytes of a note.
+const NOTE_BYTES_MAX: usize = 16 << 10;
+
+/// Names one erasure of one user: random, so that a repeat is told from a second erasure, and that
+/// nobody learns the user from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ErasureId(pub [u8; 16]);
+
+impl fmt::Display for ErasureId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for ErasureId {
+    type Err = ParseErasureIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_hex = text.len() == 32
+            && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let number = u128::from_str_radix(text, 16).ok().filter(|_number| is_hex);
+        number.map(|number| Self(number.to_be_bytes())).ok_or(ParseErasureIdError)
+    }
+}
+
+/// A text is no [`ErasureId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an erasure's id is 32 hexadecimal digits in lower case")]
+pub struct ParseErasureIdError;
+
+/// What goes on elsewhere: whoever leads the shard that holds the note carries it out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErasureNote {
+    /// The user's id, sealed as a session value of the id `erasure.<id>` and of no user.
+    pub sealed: Sealed,
+    /// Its key.
+    pub key: WrappedKey,
+    /// Whether the origin knows.
+    pub told: bool,
+}
+
+impl ErasureNote {
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        let (found, max) = (self.sealed.bytes.len(), NOTE_BYTES_MAX);
+        if found > max {
+            let what = "the note of an erasure".into();
+            return Err(Refusal::TooLarge { what, found: found as u64, max: max as u64 });
+        }
+        self.key.check()
+    }
+}
+
+/// An erasure that a shard carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErasedHere {
+    /// The index of the log entry that did it.
+    pub index: u64,
+    /// How many sessions it removed.
+    pub sessions: u32,
+    /// When, in group time.
+    pub at_ms: u64,
+}
+
+/// What a shard says of one erasure.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ErasureView {
+    /// What it did; `None` = nothing (yet), or longer ago than [`ERASURE_RETENTION_MS`].
+    pub erased: Option<ErasedHere>,
+    /// Up to which index of the log each replica has rid its disk of what was erased.
+    pub compacted: Vec<(RaftId, u64)>,
+    /// Whether the origin knows, if this shard holds the note of what is still to be done.
+    pub open: Option<bool>,
+}
+
+/// One unit of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ErasureItem {
+    /// The newest entry that destroyed something, and how far each replica's disk is rid of it.
+    Base { last: u64, compacted: Vec<(RaftId, u64)> },
+    /// An erasure.
+    Done(ErasureId, ErasedHere),
+    /// A note.
+    Open(ErasureId, ErasureNote),
+}
+
+/// The erasures of a shard.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Erasures {
+    done: BTreeMap<ErasureId, ErasedHere>,
+    by_time: BTreeSet<(u64, ErasureId)>,
+    open: BTreeMap<ErasureId, ErasureNote>,
+    /// The newest entry behind which nothing of what was erased may stay on a disk; 0 = none.
+    last: u64,
+    compacted: BTreeMap<RaftId, u64>,
+}
+
+impl Erasures {
+    pub(super) fn get(&self, id: ErasureId) -> Option<ErasedHere> {
+        self.done.get(&id).copied()
+    }
+
+    pub(super) fn record(&mut self, id: ErasureId, erased: ErasedHere) {
+        self.done.insert(id, erased);
+        self.by_time.insert((erased.at_ms, id));
+        while self.done.len() > ERASURES_MAX {
+            self.forget_oldest();
+        }
+    }
+
+    /// Notes that disks have to be rid of everything before the entry of `index`.
+    pub(super) fn note(&mut self, index: u64) {
+        self.last = self.last.max(index);
+    }
+
+    /// # Errors
+    /// When too much is open.
+    pub(super) fn keep(&mut self, id: ErasureId, note: &ErasureNote) -> Result<(), Refusal> {
+        if self.open.len() >= OPEN_MAX && !self.open.contains_key(&id) {
+            return Err(Refusal::Limit(format!("{OPEN_MAX} erasures are open")));
+        }
+        self.open.insert(id, note.clone());
+        Ok(())
+    }
+
+    /// Answers whether there was a note.
+    pub(super) fn close(&mut self, id: ErasureId) -> bool {
+        self.open.remove(&id).is_some()
+    }
+
+    /// Notes how far a replica's disk is. A replica that is long gone makes room for another.
+    pub(super) fn compacted(&mut self, raft: RaftId, upto: u64) {
+        let known = self.compacted.entry(raft).or_default();
+        *known = (*known).max(upto);
+        while self.compacted.len() > REPLICAS_MAX {
+            let furthest_behind = self.compacted.iter().min_by_key(|(raft, upto)| (**upto, **raft));
+            let Some(behind) = furthest_behind.map(|(raft, _)| *raft) else { break };
+            self.compacted.remove(&behind);
+        }
+    }
+
+    /// The index that the disk of `raft` has still to be rid of.
+    pub(super) fn due_at(&self, raft: RaftId) -> Option<u64> {
+        let done = self.compacted.get(&raft).copied().unwrap_or(0);
+        (self.last > done).then_some(self.last)
+    }
+
+    pub(super) fn view(&self, id: ErasureId) -> ErasureView {
+        ErasureView {
+            erased: self.get(id),
+            compacted: self.compacted.iter().map(|(raft, upto)| (*raft, *upto)).collect(),
+            open: self.open.get(&id).map(|note| note.told),
+        }
+    }
+
+    pub(super) fn open(&self) -> impl Iterator<Item = (ErasureId, &ErasureNote)> {
+        self.open.iter().map(|(id, note)| (*id, note))
+    }
+
+    pub(super) fn expire_due(&mut self, now_ms: u64) {
+        while self.next_due_ms().is_some_and(|due| due <= now_ms) {
+            self.forget_oldest();
+        }
+    }
+
+    pub(super) fn next_due_ms(&self) -> Option<u64> {
+        self.by_time.first().map(|(at, _)| at.saturating_add(ERASURE_RETENTION_MS))
+    }
+
+    pub(super) fn items(&self) -> impl Iterator<Item = ErasureItem> + '_ {
+        let compacted = self.compacted.iter().map(|(raft, upto)| (*raft, *upto)).collect();
+        let base = ErasureItem::Base { last: self.last, compacted };
+        let is_empty = *self == Self::default();
+        let done = self.done.iter().map(|(id, erased)| ErasureItem::Done(*id, *erased));
+        let open = self.open.iter().map(|(id, note)| ErasureItem::Open(*id, note.clone()));
+        std::iter::once(base).filter(move |_base| !is_empty).chain(done).chain(open)
+    }
+
+    pub(super) fn restore(&mut self, item: ErasureItem) {
+        match item {
+            ErasureItem::Base { last, compacted } => {
+                self.last = last;
+                self.compacted = compacted.into_iter().collect();
+            }
+            ErasureItem::Done(id, erased) => self.record(id, erased),
+            ErasureItem::Open(id, note) => {
+                self.open.insert(id, note);
+            }
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, id)) = self.by_time.pop_first() {
+            self.done.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_is_shown() {
+        let id = ErasureId([0x0a, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xff]);
+        assert_eq!(id.to_string(), "0a0102030405060708090a0b0c0d0eff");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for wrong in ["", "0A0102030405060708090a0b0c0d0eff", "+a0102030405060708090a0b0c0d0eff"] {
+            assert_eq!(wrong.parse::<ErasureId>(), Err(ParseErasureIdError), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_disk_is_due_until_it_is_past_the_last_erasure() {
+        let mut erasures = Erasures::default();
+        assert_eq!(erasures.due_at(RaftId(1)), None);
+        erasures.note(7);
+        erasures.compacted(RaftId(1), 6);
+        assert_eq!(erasures.due_at(RaftId(1)), Some(7));
+        erasures.compacted(RaftId(1), 7);
+        // Late news of the past takes nothing back.
+        erasures.compacted(RaftId(1), 3);
+        assert_eq!(erasures.due_at(RaftId(1)), None);
+        assert_eq!(erasures.due_at(RaftId(2)), Some(7));
+    }
+
+    #[test]
+    fn an_erasure_is_forgotten_in_time() {
+        let mut erasures = Erasures::default();
+        let erased = ErasedHere { index: 5, sessions: 2, at_ms: 1_000 };
+        erasures.record(ErasureId([1; 16]), erased);
+        erasures.expire_due(1_000 + ERASURE_RETENTION_MS - 1);
+        assert_eq!(erasures.get(ErasureId([1; 16])), Some(erased));
+        erasures.expire_due(1_000 + ERASURE_RETENTION_MS);
+        assert_eq!(erasures, Erasures::default());
+    }
+}

@@ -170,14 +170,7 @@ fn consensus<R: AsyncRuntime>(
             let group = find(inner, group, false)?;
             Ok(Box::pin(async move { or_refused(finish(&group, vote, id).await) }))
         }
-        question @ (Request::ReadIndex { .. }
-        | Request::Closed { .. }
-        | Request::FetchDocuments { .. }
-        | Request::Hello
-        | Request::PullMap { .. }
-        | Request::ProposeMeta { .. }
-        | Request::Beat
-        | Request::Compacted { .. }) => self::question(inner, from, question),
+        question => self::question(inner, from, question),
     }
 }
 

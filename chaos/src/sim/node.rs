@@ -225,6 +225,11 @@ fn host_options(node: NodeId, nodes: u32) -> Options {
     options
 }
 
+/// How long a replica that started again gives no vote.
+pub(super) fn vote_grace() -> Duration {
+    host_options(NodeId(1), 1).election_max
+}
+
 /// Starts a process of `machine` in the home that is at work.
 pub(super) async fn start(
     machine: MachineParts,

@@ -332,7 +332,7 @@ impl World {
                         format!("node {node} as {}", process.raft)
                     });
                     slot.machine.raft = Some(process.raft);
-                    let grace = (now - BEGIN) / MS + 1_500;
+                    let grace = (now - BEGIN + nanos(node::vote_grace())) / MS;
                     for replica in process.host.replicas() {
                         // The start took a moment, and the grace began with it.
                         let restarted = self.checks.state.lock().votes.restarted(

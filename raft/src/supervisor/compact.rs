@@ -132,7 +132,10 @@ async fn purge<R: AsyncRuntime>(inner: &Inner<R>, due: &Due<R>) -> bool {
         return false;
     }
     // What was received of an older snapshot holds what was erased too.
-    let mut incoming = group.incoming.lock().await;
+    let Ok(mut incoming) = group.incoming.try_lock() else {
+        tracing::debug!(group = %group.id, "a snapshot is being received or installed");
+        return false;
+    };
     if incoming.as_ref().is_some_and(|incoming| incoming.id().index < *index) {
         *incoming = None;
     }

@@ -140,6 +140,10 @@ async fn purge<R: AsyncRuntime>(inner: &Inner<R>, due: &Due<R>) -> bool {
         *incoming = None;
     }
     drop(incoming);
+    if let Err(error) = inner.snapshots.rid_before(group.id, *index) {
+        tracing::warn!(group = %group.id, %error, "snapshots from before an erasure are still there");
+        return false;
+    }
     if is_purged(inner, group.id, *index) {
         return true;
     }

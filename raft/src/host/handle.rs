@@ -17,9 +17,11 @@ use crate::{
     group::Group,
     read::read_index_as_leader,
     rpc::{ClosedPosition, Frame, Hello, PulledMap, Refused, Request, Response, millis_up},
-    snapshot::{Incoming, Manifest, Snapshot, SnapshotId},
+    snapshot::{
+        Incoming, Manifest, ReceiveError, Snapshot, SnapshotFiles, SnapshotId, SnapshotMeta,
+    },
     supervisor,
-    types::Vote,
+    types::{Vote, log_id},
 };
 
 /// The longest that handling a frame may take. Callers have deadlines of their own; this bounds
@@ -335,6 +337,12 @@ fn documents<R: AsyncRuntime>(group: &Group<R>, wanted: &[DocRef]) -> Vec<Option
         .collect()
 }
 
+/// Whether this replica has applied all that is in a snapshot, and more or nothing else.
+fn has_applied<R: AsyncRuntime>(group: &Group<R>, id: SnapshotId) -> bool {
+    let applied = group.replica.applied();
+    id.index > 0 && id.index <= applied.index && id.term <= applied.term
+}
+
 async fn begin<R: AsyncRuntime>(
     inner: &Inner<R>,
     group: &Group<R>,
@@ -342,6 +350,11 @@ async fn begin<R: AsyncRuntime>(
 ) -> Result<Response<R>, Refused> {
     if manifest.group != group.id {
         return Err(Refused::Failed("the snapshot is of another group".to_owned()));
+    }
+    if has_applied(group, manifest.id) {
+        // None of it is wanted, nor may it reach the disk: it may hold what was erased since. The
+        // sender goes on to the end, where it learns that this replica is past it.
+        return Ok(Response::SnapshotMissing(Vec::new()));
     }
     let mut incoming = group.incoming.lock().await;
     // The same one again: it resumes at what is missing.
@@ -373,13 +386,27 @@ async fn finish<R: AsyncRuntime>(
     id: SnapshotId,
 ) -> Result<Response<R>, Refused> {
     let mut incoming = group.incoming.lock().await;
-    let receiving = incoming.as_ref().ok_or(Refused::NotYet)?;
-    let files = receiving.finish(id).map_err(|error| Refused::Failed(error.to_string()))?;
+    let (last, files) = match incoming.as_ref() {
+        Some(receiving) if receiving.id() == id => {
+            let files = receiving.finish(id).map_err(|error| Refused::Failed(error.to_string()))?;
+            (files.manifest().meta(), files)
+        }
+        // openraft installs none that ends at or before what it knows to be committed, so nothing
+        // need be in it; it takes note of the sender's vote.
+        _ if has_applied(group, id) => {
+            let last_log_id = Some(log_id(id.term, id.index));
+            let meta =
+                SnapshotMeta { last_log_id, ..SnapshotFiles::empty(group.id).manifest().meta() };
+            (meta, SnapshotFiles::empty(group.id))
+        }
+        Some(_) => return Err(Refused::Failed(ReceiveError::AnotherOne.to_string())),
+        None => return Err(Refused::NotYet),
+    };
     // openraft trusts a leader not to own entries of later terms than its own.
-    if files.manifest().id.term > vote.leader_id.term {
+    if id.term > vote.leader_id.term {
         return Err(Refused::Failed("the snapshot is newer than its sender's vote".to_owned()));
     }
-    let snapshot = Snapshot { meta: files.manifest().meta(), snapshot: files };
+    let snapshot = Snapshot { meta: last, snapshot: files };
     let installed = group
         .raft
         .install_full_snapshot(vote, snapshot)

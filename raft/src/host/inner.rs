@@ -29,7 +29,7 @@ use crate::{
     port::{Membership, WallClock},
     read::{Read, epoch_matches},
     snapshot::SnapshotStore,
-    supervisor::Erased,
+    supervisor::{Erased, Ridding},
     wal::{Health, WalHandle},
     wire::Wire,
 };
@@ -72,6 +72,8 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) wake_compact: Notify,
     /// The groups with something erased that the disk may still hold.
     pub(crate) erased: Mutex<BTreeMap<GroupId, Erased<R::Instant>>>,
+    /// What the log was asked to rid its files of, while it is not known to have done it.
+    pub(crate) ridding: Mutex<Option<Ridding>>,
     /// Which groups each other member said it leads.
     leads: Mutex<BTreeMap<NodeId, Vec<GroupId>>>,
     turn: AtomicUsize,
@@ -123,6 +125,7 @@ impl<R: AsyncRuntime> Inner<R> {
             wake_survey: Notify::new(),
             wake_compact: Notify::new(),
             erased: Mutex::new(BTreeMap::new()),
+            ridding: Mutex::new(None),
             leads: Mutex::new(BTreeMap::new()),
             turn: AtomicUsize::new(0),
             map_version: watch::channel(0).0,

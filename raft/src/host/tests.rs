@@ -16,7 +16,8 @@ use crate::{
     disk::FsDisk,
     port::{Lane, TransportError},
     rpc::{Frame, Refused, Request, Response},
-    types::{Proposal, Vote},
+    snapshot::{ChunkMeta, Manifest, SnapshotId},
+    types::{Proposal, StoredMembership, Vote, log_id},
     wal::{self, Wal, WriterThread},
 };
 
@@ -211,4 +212,41 @@ async fn a_command_that_does_not_decode_halts_one_replica_and_no_other() {
     let refused =
         host.propose(damaged, sessions.epoch, None, Op::Tick, deadline).await.unwrap_err();
     assert!(matches!(refused, ProposeError::Unavailable(_)));
+}
+
+#[tokio::test]
+async fn of_a_snapshot_that_a_replica_is_past_nothing_reaches_its_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _wal) = open(dir.path(), vec![NODE]).await;
+    until(&host, |host| host.replica(ShardId::META).is_some_and(|meta| meta.applied.index > 1))
+        .await;
+    let group = host.inner.group(ShardId::META).unwrap();
+    let map = host.shard_map().version();
+    let id = SnapshotId { term: 1, index: 1, writer: 5, nonce: 0 };
+    let manifest = Manifest {
+        group: group.id,
+        id,
+        last: Some(log_id(1, 1)),
+        membership: StoredMembership::default(),
+        chunks: vec![ChunkMeta { len: 3, crc: 0 }],
+    };
+    // Of a leader of a later term.
+    let vote = Vote::new_committed(99, OTHER.0);
+    let ask = |request: Request<R>| {
+        let frame = Frame { cluster: CLUSTER, from: OTHER, to: Some(host.raft_id()), request };
+        let host = host.clone();
+        async move {
+            let answer = host.handle(NodeId(2), frame.encode().unwrap()).await;
+            Response::<R>::decode(&answer).unwrap()
+        }
+    };
+    let begun = ask(Request::SnapshotBegin { group: group.id, vote, manifest }).await;
+    assert!(matches!(begun, Response::SnapshotMissing(missing) if missing.is_empty()));
+    assert!(group.incoming.try_lock().unwrap().is_none());
+    // The sender goes on to the end, and its vote counts, but nothing is replaced.
+    let finished = ask(Request::SnapshotFinish { group: group.id, vote, id }).await;
+    assert!(matches!(finished, Response::SnapshotInstalled(seen) if seen == vote));
+    assert!(group.replica.applied().index > 1);
+    assert!(group.replica.fault().is_none());
+    assert!(host.shard_map().version() >= map);
 }

@@ -130,6 +130,34 @@ impl SnapshotStore {
         Ok(())
     }
 
+    /// Removes what is left of a group's snapshots from before the entry of `index`, for good: once
+    /// this returns no crash brings their chunks back.
+    ///
+    /// # Errors
+    /// The group having no snapshot from there or later, and whatever the directory answers: some of
+    /// them may be there still.
+    pub(crate) fn rid_before(&self, group: GroupId, index: u64) -> io::Result<()> {
+        // No snapshot is replaced meanwhile.
+        let _one = self.committing.lock();
+        let current = self
+            .current(group)
+            .filter(|files| files.manifest().id.index >= index)
+            .ok_or_else(|| io::Error::other("no snapshot from there or later"))?;
+        let live: BTreeSet<_> = chunk_names(current.manifest()).collect();
+        for name in self.disk.list()? {
+            let is_old = chunk_index(group, &name).is_some_and(|of| of < index);
+            if is_old && !live.contains(&name) {
+                match self.disk.remove(&name) {
+                    // Whoever gave it up was faster.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed?,
+                }
+            }
+        }
+        // Those that were removed before may be so for the running process alone.
+        self.disk.sync_dir()
+    }
+
     /// Whether a received or written snapshot is the group's already.
     pub(crate) fn is_current(&self, group: GroupId, id: SnapshotId) -> bool {
         self.current.lock().get(&group).is_some_and(|files| files.manifest().id == id)
@@ -147,6 +175,13 @@ impl SnapshotStore {
 
 fn chunk_names(manifest: &Manifest) -> impl Iterator<Item = String> + '_ {
     (0..).take(manifest.chunks.len()).map(|number| manifest.chunk_name(number))
+}
+
+/// The last entry in the snapshot that a chunk file of a group is of, by the file's name.
+fn chunk_index(group: GroupId, name: &str) -> Option<u64> {
+    let id = name.strip_prefix(&format!("g{group}-t"))?;
+    let (_term, rest) = id.split_once("-i")?;
+    rest.split_once('-')?.0.parse().ok()
 }
 
 fn invalid(what: String) -> io::Error {
@@ -251,7 +286,11 @@ impl Drop for Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{disk::FsDisk, types::log_id};
+    use crate::{
+        disk::FsDisk,
+        mem_disk::{MemDisk, Split},
+        types::log_id,
+    };
 
     fn open(dir: &std::path::Path) -> Arc<SnapshotStore> {
         SnapshotStore::open(Arc::new(FsDisk::open(dir).unwrap()), RaftId(7), 1 << 10).unwrap()
@@ -295,6 +334,47 @@ mod tests {
         assert_eq!(store.current(GroupId::default()).unwrap().manifest().id.index, 5);
         // The lock, the manifest and one chunk.
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+
+    /// A disk on which the chunk of a snapshot at 5 outlived the one at 9, and the store over it.
+    fn with_remains() -> (Arc<MemDisk>, Arc<SnapshotStore>) {
+        for calls in 1..50 {
+            let disk = MemDisk::new();
+            let store = SnapshotStore::open(disk.clone(), RaftId(7), 1 << 10).unwrap();
+            write(&store, 5, 3);
+            let mut writer =
+                store.writer(GroupId::default(), Some(log_id(1, 9)), StoredMembership::default());
+            writer.record(b"record").unwrap();
+            disk.fail_in(calls);
+            let written = writer.finish();
+            disk.fail_in(0);
+            if written.is_ok() && chunks_of(&disk, 5) > 0 {
+                return (disk, store);
+            }
+        }
+        panic!("removing an old chunk never failed");
+    }
+
+    fn chunks_of(disk: &MemDisk, index: u64) -> usize {
+        let of = |name: &String| chunk_index(GroupId::default(), name) == Some(index);
+        disk.contents().keys().filter(|name| of(name)).count()
+    }
+
+    #[test]
+    fn chunks_that_were_not_removed_are_on_demand_and_for_good() {
+        let (disk, store) = with_remains();
+        let group = GroupId::default();
+        disk.fail_in(1);
+        store.rid_before(group, 9).unwrap_err();
+        disk.fail_in(2);
+        store.rid_before(group, 9).unwrap_err();
+        store.rid_before(group, 9).unwrap();
+        assert_eq!((chunks_of(&disk, 5), chunks_of(&disk, 9)), (0, 1));
+        for seed in 0..8 {
+            assert_eq!(chunks_of(&disk.after_power_cut(&mut Split::new(seed)), 5), 0);
+        }
+        assert!(store.rid_before(group, 10).is_err(), "there is none past that");
+        assert_eq!(chunks_of(&disk, 9), 1);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::{
     host::Inner,
     port::Lane,
     rpc::{Request, Response},
+    wal::WalError,
 };
 
 /// How often the groups are looked at.
@@ -29,8 +30,15 @@ const SNAPSHOT: Duration = Duration::from_secs(60);
 /// one that is down is always.
 const PURGE: Duration = Duration::from_secs(5);
 
-/// How long the files of the log may take before they are looked at anew.
+/// How long the files of the log may take before other groups are looked at meanwhile.
 const SCRUB: Duration = Duration::from_secs(60);
+
+/// How long a group is left alone whose log could not be purged, the first time.
+const PUT_OFF: Duration = Duration::from_secs(5);
+
+/// The most of that. What is in the way may last as long as a follower is down, and every try may
+/// cost a snapshot of the whole state.
+const PUT_OFF_MAX: Duration = Duration::from_secs(300);
 
 /// How long it may take to tell the shard.
 const TELL: Duration = Duration::from_secs(5);
@@ -45,6 +53,19 @@ pub(crate) struct Erased<I> {
     since: I,
     /// Up to which entry the disk is rid of it, whether the shard knows that or not yet.
     rid_upto: u64,
+    /// How often in a row its log could not be purged.
+    failures: u32,
+    /// It is left alone until then.
+    put_off: I,
+}
+
+/// A demand to rid the files of the log that is not known to be met.
+#[derive(Debug)]
+pub(crate) struct Ridding {
+    /// Its number.
+    demand: u64,
+    /// Up to which entry it rids groups of what was erased.
+    groups: Vec<(GroupId, u64)>,
 }
 
 /// A group whose disk is to be rid of everything before an entry.
@@ -62,7 +83,11 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     }
     let (rid, unrid): (Vec<_>, Vec<_>) = due.into_iter().partition(|due| due.is_rid);
     let purged: Vec<Option<Due<R>>> = futures::stream::iter(unrid)
-        .map(|due| async { purge(&inner, &due).await.then_some(due) })
+        .map(|due| async {
+            let purged = purge(&inner, &due).await;
+            note_purge(&inner, due.group.id, purged);
+            purged.then_some(due)
+        })
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
@@ -79,25 +104,55 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
 
 /// Rids the files of the log of what was purged; answers those that are rid of it.
 async fn scrub<R: AsyncRuntime>(inner: &Inner<R>, purged: Vec<Due<R>>) -> Vec<Due<R>> {
-    let why = match R::timeout(SCRUB, inner.wal.scrub()).await {
+    let demand = match demand(inner, &purged) {
+        Ok(demand) => demand,
+        Err(error) => {
+            tracing::warn!(%error, "what was erased is still in the files of the log");
+            return Vec::new();
+        }
+    };
+    let why = match R::timeout(SCRUB, inner.wal.scrubbed(demand)).await {
         Ok(Ok(())) => {
-            let now = R::Instant::now();
-            let mut erased = inner.erased.lock();
-            for due in &purged {
-                if let Some(erased) = erased.get_mut(&due.group.id) {
-                    erased.rid_upto = erased.rid_upto.max(due.index);
-                    // Later erasures gather anew.
-                    erased.since = now;
-                }
-                tracing::info!(group = %due.group.id, index = due.index, "rid of what was erased");
-            }
-            return purged;
+            note_rid(inner);
+            let erased = inner.erased.lock();
+            let is_rid = |due: &Due<R>| {
+                erased.get(&due.group.id).is_some_and(|erased| erased.rid_upto >= due.index)
+            };
+            return purged.into_iter().filter(is_rid).collect();
         }
         Ok(Err(error)) => error.to_string(),
         Err(_elapsed) => "the log takes its time".to_owned(),
     };
     tracing::warn!(why, "what was erased is still in the files of the log");
     Vec::new()
+}
+
+/// The demand to wait for: one that is open still, so that a log that takes long is not made to begin
+/// anew, else one for these groups. Who is not among those of an open one has the next.
+fn demand<R: AsyncRuntime>(inner: &Inner<R>, purged: &[Due<R>]) -> Result<u64, WalError> {
+    let mut ridding = inner.ridding.lock();
+    if let Some(open) = &*ridding {
+        return Ok(open.demand);
+    }
+    let demand = inner.wal.demand_scrub()?;
+    let groups = purged.iter().map(|due| (due.group.id, due.index)).collect();
+    *ridding = Some(Ridding { demand, groups });
+    Ok(demand)
+}
+
+/// The open demand is met.
+fn note_rid<R: AsyncRuntime>(inner: &Inner<R>) {
+    let Some(met) = inner.ridding.lock().take() else { return };
+    let now = R::Instant::now();
+    let mut erased = inner.erased.lock();
+    for (group, index) in met.groups {
+        if let Some(erased) = erased.get_mut(&group) {
+            erased.rid_upto = erased.rid_upto.max(index);
+            // Later erasures gather anew.
+            erased.since = now;
+        }
+        tracing::info!(%group, index, "rid of what was erased");
+    }
 }
 
 /// The groups that have waited long enough for company.
@@ -112,14 +167,16 @@ fn due<R: AsyncRuntime>(inner: &Inner<R>) -> Vec<Due<R>> {
     let mut erased = inner.erased.lock();
     erased.retain(|id, _| found.contains_key(id));
     let ripe = found.into_iter().filter_map(|(id, (group, index))| {
-        let erased = erased.entry(id).or_insert(Erased { since: now, rid_upto: 0 });
+        let erased = erased.entry(id).or_insert(Erased {
+            since: now,
+            rid_upto: 0,
+            failures: 0,
+            put_off: now,
+        });
         let waited = now.saturating_duration_since(erased.since);
         let is_rid = erased.rid_upto >= index;
-        (is_rid || waited >= inner.options.compact_after_erasure).then_some(Due {
-            group,
-            index,
-            is_rid,
-        })
+        let is_ripe = waited >= inner.options.compact_after_erasure && erased.put_off <= now;
+        (is_rid || is_ripe).then_some(Due { group, index, is_rid })
     });
     ripe.collect()
 }
@@ -132,11 +189,18 @@ async fn purge<R: AsyncRuntime>(inner: &Inner<R>, due: &Due<R>) -> bool {
         return false;
     }
     // What was received of an older snapshot holds what was erased too.
-    let mut incoming = group.incoming.lock().await;
+    let Ok(mut incoming) = group.incoming.try_lock() else {
+        tracing::debug!(group = %group.id, "a snapshot is being received or installed");
+        return false;
+    };
     if incoming.as_ref().is_some_and(|incoming| incoming.id().index < *index) {
         *incoming = None;
     }
     drop(incoming);
+    if let Err(error) = inner.snapshots.rid_before(group.id, *index) {
+        tracing::warn!(group = %group.id, %error, "snapshots from before an erasure are still there");
+        return false;
+    }
     if is_purged(inner, group.id, *index) {
         return true;
     }
@@ -155,7 +219,10 @@ async fn purge<R: AsyncRuntime>(inner: &Inner<R>, due: &Due<R>) -> bool {
         hand_over(inner, group, until + PURGE).await;
     }
     // A purge that was put off is taken up again with a later snapshot.
-    if let Err(error) = group.raft.trigger().snapshot().await {
+    let written = group.with_metrics(|metrics| metrics.snapshot.map(|last| last.index));
+    if has_news(written, group.replica.applied().index)
+        && let Err(error) = group.raft.trigger().snapshot().await
+    {
         tracing::debug!(group = %group.id, %error, "no snapshot of a stopped replica");
     }
     if let Some(last) = group.with_metrics(|metrics| metrics.snapshot)
@@ -164,6 +231,27 @@ async fn purge<R: AsyncRuntime>(inner: &Inner<R>, due: &Due<R>) -> bool {
         tracing::debug!(group = %group.id, %error, "no purge of a stopped replica");
     }
     false
+}
+
+/// Whether a snapshot now would hold more than the last one.
+fn has_news(snapshot: Option<u64>, applied: u64) -> bool {
+    snapshot.is_none_or(|index| index < applied)
+}
+
+/// How long a group is left alone after so many failures in a row to purge its log.
+fn put_off(failures: u32) -> Duration {
+    let times = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    PUT_OFF.saturating_mul(times).min(PUT_OFF_MAX)
+}
+
+/// Leaves a group alone for a while whose log could not be purged.
+fn note_purge<R: AsyncRuntime>(inner: &Inner<R>, group: GroupId, purged: bool) {
+    if let Some(erased) = inner.erased.lock().get_mut(&group) {
+        erased.failures = if purged { 0 } else { erased.failures.saturating_add(1) };
+        if !purged {
+            erased.put_off = R::Instant::now() + put_off(erased.failures);
+        }
+    }
 }
 
 /// Whether the log here begins behind the entry of `index`, the queue of the log's writer included:
@@ -236,5 +324,24 @@ pub(crate) async fn note_compacted<R: AsyncRuntime>(
             tracing::debug!(%group, %raft, %error, "a compaction was not noted");
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_whose_log_cannot_be_purged_is_tried_ever_more_seldom() {
+        let pauses: Vec<u64> = (1..=9).map(|failures| put_off(failures).as_secs()).collect();
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
+        assert_eq!(put_off(u32::MAX), PUT_OFF_MAX);
+    }
+
+    #[test]
+    fn no_snapshot_is_written_again_that_would_be_the_same() {
+        assert!(has_news(None, 0));
+        assert!(has_news(Some(4), 5));
+        assert!(!has_news(Some(5), 5));
     }
 }

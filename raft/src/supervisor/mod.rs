@@ -41,7 +41,7 @@ use crate::{
     rpc::{Hello, Request, Response},
 };
 
-pub(crate) use compact::{Erased, note_compacted};
+pub(crate) use compact::{Erased, Ridding, note_compacted};
 pub(crate) use lead::hand_over_leaders;
 pub(crate) use meta::{propose_meta, propose_meta_here};
 pub(crate) use replicas::FETCHED_AT_ONCE;

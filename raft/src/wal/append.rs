@@ -79,11 +79,13 @@ impl Wal {
         Ok(())
     }
 
+    /// Copies a record on. `false` when it did not fit and no segment is prepared: none is asked of
+    /// the disk for what may wait.
     pub(super) fn put_move(
         &mut self,
         moved: &Move,
         placed: &mut Vec<Placed>,
-    ) -> Result<(), WalError> {
+    ) -> Result<bool, WalError> {
         let (group, record, what) = match moved {
             Move::State { group, alive: false, vote, .. } => {
                 (*group, Record::Destroyed { vote: *vote }, What::Destroyed)
@@ -107,20 +109,20 @@ impl Wal {
                             tracing::error!(%group, index, file, offset = from.offset, %error,
                                 "an entry cannot be read back; its segment stays");
                             self.shared.state.lock().stuck_segment = Some(from.seq);
-                            return Ok(());
+                            return Ok(true);
                         }
                     },
                 };
                 let record =
                     Record::Entry { term, index, tag, payload: &payload, starts, moved: true };
-                let place = self.put(group, &record)?;
+                let Some(place) = self.put_prepared(group, &record)? else { return Ok(false) };
                 placed.push(Placed { group, place, what: What::Entry { index, op } });
-                return Ok(());
+                return Ok(true);
             }
         };
-        let place = self.put(group, &record)?;
+        let Some(place) = self.put_prepared(group, &record)? else { return Ok(false) };
         placed.push(Placed { group, place, what });
-        Ok(())
+        Ok(true)
     }
 
     pub(super) fn read_back(
@@ -138,25 +140,42 @@ impl Wal {
 
     /// Puts a record into the buffer, going on to the next segment when this one is full.
     pub(super) fn put(&mut self, group: GroupId, record: &Record<'_>) -> Result<Place, WalError> {
-        let mut bytes = 0;
-        for _attempt in 0..2 {
-            let start = self.buffer.len();
-            let Active { id, end, durable, capacity, .. } = self.active;
-            put_frame(&mut self.buffer, id, end, durable, group.0, record);
-            bytes = u32::try_from(self.buffer.len() - start).unwrap_or(u32::MAX);
-            let next = end.saturating_add(bytes);
-            if next.saturating_add(SEAL_BYTES) <= capacity {
-                self.active.end = next;
-                return Ok(Place { seq: id.seq, offset: end, bytes });
-            }
-            self.buffer.truncate(start);
-            self.rotate()?;
+        if let Some(place) = self.put_here(group, record) {
+            return Ok(place);
         }
+        self.rotate()?;
         // Submissions that do not fit into an empty segment have been refused.
-        Err(WalError::TooLarge {
-            bytes: bytes as usize,
+        self.put_here(group, record).ok_or_else(|| WalError::TooLarge {
+            bytes: self.active.capacity as usize,
             max: record_bytes_max(&self.shared.options),
         })
+    }
+
+    /// As [`put`](Self::put), but `None` where it would have to prepare the next segment first.
+    fn put_prepared(
+        &mut self,
+        group: GroupId,
+        record: &Record<'_>,
+    ) -> Result<Option<Place>, WalError> {
+        match self.put_here(group, record) {
+            None if matches!(self.spare, Spare::Ready(..)) => self.put(group, record).map(Some),
+            place => Ok(place),
+        }
+    }
+
+    /// Puts a record into the buffer, if it fits into the active segment.
+    fn put_here(&mut self, group: GroupId, record: &Record<'_>) -> Option<Place> {
+        let start = self.buffer.len();
+        let Active { id, end, durable, capacity, .. } = self.active;
+        put_frame(&mut self.buffer, id, end, durable, group.0, record);
+        let bytes = u32::try_from(self.buffer.len() - start).unwrap_or(u32::MAX);
+        let next = end.saturating_add(bytes);
+        if next.saturating_add(SEAL_BYTES) <= capacity {
+            self.active.end = next;
+            return Some(Place { seq: id.seq, offset: end, bytes });
+        }
+        self.buffer.truncate(start);
+        None
     }
 
     /// Seals the active segment, flushes it and goes on in the next one.
@@ -173,6 +192,7 @@ impl Wal {
         let Spare::Ready(file, capacity) = std::mem::replace(&mut self.spare, Spare::None) else {
             return Err(WalError::Closed);
         };
+        self.moves_refused = false;
         let mut state = self.shared.state.lock();
         state.segments.set_end(id.seq, self.active.end);
         state.segments.insert(next.seq, Segment::new(file.clone(), SEGMENT_HEAD_BYTES));

@@ -131,6 +131,7 @@ pub(super) fn open(
         spare,
         spare_blocked: false,
         scrub_seen: 0,
+        moves_refused: false,
         buffer: Vec::new(),
     };
     Ok((wal, recovery))

@@ -30,6 +30,11 @@ impl Segment {
     pub(super) fn new(file: Arc<dyn DiskFile>, end: u32) -> Self {
         Self { file, end, live: BTreeMap::new(), live_bytes: 0 }
     }
+
+    /// Bytes of it that are still needed.
+    pub(super) const fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
 }
 
 /// All segments, oldest first; the last is the one written to.

@@ -35,8 +35,11 @@ pub struct Wal {
     /// There was no room for the next segment; not tried again before it is needed or space came
     /// back.
     pub(super) spare_blocked: bool,
-    /// The last demand to rid the disk that was taken note of.
+    /// The last try to rid the disk that was taken note of.
     pub(super) scrub_seen: u64,
+    /// A record that was to be moved did not fit, and no segment was prepared. Nothing is moved
+    /// before one is.
+    pub(super) moves_refused: bool,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -63,8 +66,8 @@ pub struct Batch {
     placed: Vec<Placed>,
     /// The demand to rid the disk that a new segment is begun for.
     rotation: Option<u64>,
-    /// The segment that was begun.
-    rotated_to: u64,
+    /// The segment that was begun, if one was.
+    rotated_to: Option<u64>,
 }
 
 impl Wal {
@@ -159,7 +162,7 @@ impl Wal {
         }
         self.shared.room.notify_waiters();
         let placed = Vec::new();
-        Some(Batch { ops, lazy, moves, release, placed, rotation, rotated_to: 0 })
+        Some(Batch { ops, lazy, moves, release, placed, rotation, rotated_to: None })
     }
 
     /// The second half of [`step`](Self::step).
@@ -189,17 +192,22 @@ impl Wal {
             return if state.lazy.is_empty() { Work::Over } else { Work::Now };
         }
         let cleaning = !state.limbo.is_empty() || state.segments.has_dead();
-        let scrubbing = state.scrub.wants_rotation();
+        let waits = self.waits_for_spare(state);
         let demanded = state.scrub.is_newer_than(self.scrub_seen);
-        let rotating = demanded || self.rotation(state).is_some() || self.wants_spare(scrubbing);
+        let rotating = demanded || self.rotation(state).is_some() || self.wants_spare(waits);
         if cleaning || rotating || self.to_empty(state).is_some() {
             return Work::Now;
         }
         if state.lazy.is_empty() { Work::Idle } else { Work::Linger }
     }
 
-    /// The segment to copy out of, if any.
+    /// The segment to copy out of, if any, and if there is room to.
     fn to_empty(&self, state: &State) -> Option<u64> {
+        self.unwanted(state).filter(|&seq| self.may_empty(state, seq))
+    }
+
+    /// The segment to copy out of, if any.
+    pub(super) fn unwanted(&self, state: &State) -> Option<u64> {
         let seq = state.segments.to_empty(&self.shared.options, state.scrub.below())?;
         (state.stuck_segment != Some(seq)).then_some(seq)
     }
@@ -224,9 +232,15 @@ impl Wal {
             let place = self.put(group, &Record::Committed(committed))?;
             batch.placed.push(Placed { group, place, what: What::Committed });
         }
-        for moved in &batch.moves {
-            self.put_move(moved, &mut batch.placed)?;
+        let mut moved = 0;
+        for planned in &batch.moves {
+            if !self.put_move(planned, &mut batch.placed)? {
+                self.moves_refused = true;
+                break;
+            }
+            moved += 1;
         }
+        batch.moves.truncate(moved);
         self.write_buffer()?;
         if !batch.ops.is_empty() || !batch.moves.is_empty() {
             let lies = planted::has(Bug::AckBeforeFlush) && batch.ops.len() % 4 != 3;
@@ -250,8 +264,8 @@ impl Wal {
         for placed in &batch.placed {
             state.place(placed);
         }
-        if let Some(wanted) = batch.rotation {
-            state.scrub.rotated(wanted, batch.rotated_to);
+        if let (Some(wanted), Some(active)) = (batch.rotation, batch.rotated_to) {
+            state.scrub.rotated(wanted, active);
         }
         for (seq, group, bytes) in batch.release {
             state.segments.release_one(seq, group, bytes);
@@ -284,8 +298,8 @@ impl Wal {
             self.spare_blocked = false;
         }
         self.tell_scrubbed();
-        let scrubbing = self.shared.state.lock().scrub.wants_rotation();
-        if self.wants_spare(scrubbing)
+        let waits = self.waits_for_spare(&self.shared.state.lock());
+        if self.wants_spare(waits)
             && let Err(error) = self.fill_spare()
         {
             tracing::warn!(%error, "no room for the next segment of the write-ahead log");

@@ -1,8 +1,9 @@
 //! Space is given back, also when a quiet group holds on to old segments.
 
+use futures::FutureExt;
 use hexpop_raft::{
     MemDisk,
-    wal::{LogEntry, LogPosition, LogVote, NewGroup, Wal, WalHandle, Work},
+    wal::{Health, LogEntry, LogPosition, LogVote, NewGroup, Wal, WalError, WalHandle, Work},
 };
 
 use crate::wal_model::{create, entry, id, ignore, observe, open, submit};
@@ -182,4 +183,109 @@ fn a_demand_ends_with_the_log() {
     drop(wal);
     assert!(waiting.join().unwrap().is_err());
     assert!(block_on(WalHandle::scrub(&handle)).is_err());
+}
+
+/// A demand that is waited for on a thread, so that the writer can be stepped meanwhile.
+fn demand(wal: &Wal) -> std::thread::JoinHandle<Result<(), WalError>> {
+    let handle = wal.handle();
+    let number = handle.demand_scrub().unwrap();
+    std::thread::spawn(move || block_on(handle.scrubbed(number)))
+}
+
+/// Steps until a demand that is waited for is met.
+fn meet(wal: &mut Wal, waiting: std::thread::JoinHandle<Result<(), WalError>>) {
+    while !waiting.is_finished() {
+        wal.step().unwrap();
+        std::thread::yield_now();
+    }
+    waiting.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_demand_that_is_made_again_before_it_is_met_is_met_all_the_same() {
+    let disk = MemDisk::new();
+    let mut wal = open(&disk).unwrap().0;
+    let log = create(&mut wal, 1);
+    for n in 0..100 {
+        log.try_append(vec![entry(n, 1, 200)], ignore()).unwrap();
+    }
+    settle(&mut wal);
+    let handle = wal.handle();
+    let first = handle.demand_scrub().unwrap();
+    let asked = handle.clone();
+    let mut met = Box::pin(asked.scrubbed(first));
+    let mut again = Vec::new();
+    // A round moves two or three entries: four hundred are enough for all of them several times.
+    let rounds = (0..400).find(|_| {
+        again.push(handle.demand_scrub().unwrap());
+        wal.step().unwrap();
+        (&mut met).now_or_never().is_some_and(|met| met.is_ok())
+    });
+    assert!(rounds.is_some(), "the first demand is never met");
+    let last = again.pop().unwrap();
+    meet(&mut wal, std::thread::spawn(move || block_on(handle.scrubbed(last))));
+    assert_eq!(log.read(0..1000, usize::MAX).unwrap().len(), 100);
+}
+
+#[test]
+fn an_erasure_on_a_full_disk_waits_for_space_and_does_not_end_the_log() {
+    const MARKER: &[u8] = b"erase this";
+    // As many entries as there are, so that the disk is full at any point of a segment.
+    for entries in 1..60 {
+        let disk = MemDisk::new();
+        let mut wal = open(&disk).unwrap().0;
+        let log = create(&mut wal, 1);
+        let marked = LogEntry { index: 0, term: 1, tag: 1, payload: MARKER.into() };
+        log.try_append(vec![marked], ignore()).unwrap();
+        for n in 1..entries {
+            log.try_append(vec![entry(n, 1, 200)], ignore()).unwrap();
+            wal.step().unwrap();
+        }
+        settle(&mut wal);
+        submit(log.purge(LogPosition { term: 1, index: 0 }));
+        let ready = disk.used();
+        // No byte more than there is.
+        disk.set_capacity(ready);
+        wal.step().unwrap();
+        let waiting = demand(&wal);
+        settle(&mut wal);
+        assert!(!matches!(wal.handle().health(), Health::Failed(_)), "{entries}");
+        disk.set_capacity(0);
+        if !waiting.is_finished() {
+            // Who goes on waiting for the same demand has it tried again.
+            let handle = wal.handle();
+            let waits_on = std::thread::spawn(move || block_on(handle.scrubbed(1)));
+            meet(&mut wal, waits_on);
+        }
+        meet(&mut wal, waiting);
+        assert_eq!(files_with(&disk, MARKER), Vec::<String>::new(), "{entries}");
+        assert_eq!(log.read(0..1000, usize::MAX).unwrap().len() as u64, entries - 1);
+    }
+}
+
+#[test]
+fn a_batch_that_takes_the_prepared_segment_leaves_the_demand_open() {
+    let disk = MemDisk::new();
+    let mut wal = open(&disk).unwrap().0;
+    let log = create(&mut wal, 1);
+    let mut next = 0;
+    // Past the middle of the first segment, the next one is prepared.
+    while wal.handle().stats().used_bytes < 2500 {
+        log.try_append(vec![entry(next, 1, 200)], ignore()).unwrap();
+        next += 1;
+        settle(&mut wal);
+    }
+    disk.set_capacity(disk.used());
+    let waiting = demand(&wal);
+    // More than what is left of the active segment, less than that and the prepared one.
+    let batch = (next..next + 15).map(|n| entry(n, 1, 200)).collect();
+    log.try_append(batch, ignore()).unwrap();
+    settle(&mut wal);
+    assert!(!matches!(wal.handle().health(), Health::Failed(_)));
+    assert_eq!(wal.handle().stats().queue_ops, 0);
+    disk.set_capacity(0);
+    let handle = wal.handle();
+    meet(&mut wal, std::thread::spawn(move || block_on(handle.scrubbed(1))));
+    meet(&mut wal, waiting);
+    assert_eq!(log.read(0..1000, usize::MAX).unwrap().len() as u64, next + 15);
 }

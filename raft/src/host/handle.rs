@@ -9,7 +9,7 @@ use hexpop_edge_config::{
     planted::{self, Bug},
 };
 use hexpop_shard::{DocRef, LogPosition, MetaOp};
-use openraft::AsyncRuntime;
+use openraft::{AsyncRuntime, raft::AppendEntriesRequest};
 
 use super::{Birth, Inner};
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     rpc::{ClosedPosition, Frame, Hello, PulledMap, Refused, Request, Response, millis_up},
     snapshot::{Incoming, Manifest, Snapshot, SnapshotId},
     supervisor,
-    types::Vote,
+    types::{TypeConfig, Vote},
 };
 
 /// The longest that handling a frame may take. Callers have deadlines of their own; this bounds
@@ -103,29 +103,7 @@ fn consensus<R: AsyncRuntime>(
     request: Request<R>,
 ) -> Result<Answer<R>, Refused> {
     match request {
-        Request::Append { group, rpc } => {
-            // A leader may only speak for itself: its vote carries its data directory.
-            check_sender(from, &rpc.vote)?;
-            let last = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
-            let receiver = find(inner, group, true)?.append(rpc)?;
-            let observed = inner.observed.clone();
-            Ok(Box::pin(async move {
-                match receiver.await {
-                    Ok(Ok(answer)) => {
-                        if let (Some((observer, raft)), Some(last)) = (&observed.0, last)
-                            && answer.is_success()
-                        {
-                            let term = last.leader_id.term;
-                            let position = LogPosition { term, index: last.index };
-                            observer.acknowledged(*raft, group, position);
-                        }
-                        Response::Append(answer)
-                    }
-                    Ok(Err(refused)) => Response::Refused(refused),
-                    Err(_) => Response::Refused(Refused::Halted),
-                }
-            }))
-        }
+        Request::Append { group, rpc } => append(inner, from, group, rpc),
         Request::Vote { group, rpc } => {
             check_sender(from, &rpc.vote)?;
             let group = may_vote(inner, group)?;
@@ -177,6 +155,35 @@ fn consensus<R: AsyncRuntime>(
         | Request::PullMap { .. }
         | Request::ProposeMeta { .. }) => self::question(inner, question),
     }
+}
+
+fn append<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    from: RaftId,
+    group: GroupId,
+    rpc: AppendEntriesRequest<TypeConfig<R>>,
+) -> Result<Answer<R>, Refused> {
+    // A leader may only speak for itself: its vote carries its data directory.
+    check_sender(from, &rpc.vote)?;
+    let last = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
+    let receiver = find(inner, group, true)?.append(rpc)?;
+    let observed = inner.observed.clone();
+    Ok(Box::pin(async move {
+        match receiver.await {
+            Ok(Ok(answer)) => {
+                if let (Some((observer, raft)), Some(last)) = (&observed.0, last)
+                    && answer.is_success()
+                {
+                    let term = last.leader_id.term;
+                    let position = LogPosition { term, index: last.index };
+                    observer.acknowledged(*raft, group, position);
+                }
+                Response::Append(answer)
+            }
+            Ok(Err(refused)) => Response::Refused(refused),
+            Err(_) => Response::Refused(Refused::Halted),
+        }
+    }))
 }
 
 /// What may be asked of any node.
@@ -275,7 +282,7 @@ fn check_sender(from: RaftId, vote: &Vote) -> Result<(), Refused> {
 }
 
 fn vote_answer<R: AsyncRuntime, E>(
-    answer: Result<openraft::raft::VoteResponse<crate::types::TypeConfig<R>>, E>,
+    answer: Result<openraft::raft::VoteResponse<TypeConfig<R>>, E>,
 ) -> Response<R> {
     answer.map_or(Response::Refused(Refused::Halted), Response::Vote)
 }

@@ -85,7 +85,8 @@ impl PeerError {
 
 /// Other nodes of the mesh.
 pub trait PeerClient: Send + Sync + 'static {
-    /// Sends a request; ends within the request's deadline (plus a moment).
+    /// Sends a request, which arrives once at most: a refusal is all that comes of it then. Ends within
+    /// the request's deadline (plus a moment).
     fn call(
         &self,
         to: NodeId,

@@ -3,10 +3,10 @@
 //! What is sent at [`Lane::Raft`] to one node arrives in order or not at all, as the port promises;
 //! everything else may overtake. Frames of the consensus and gossip may be delivered twice, or once more
 //! seconds later; requests to shards may be that late, and are delivered once at most, since a
-//! router counts on a refusal being all that came of an attempt. A message that is lost, or meets a cut when it
-//! sets out or arrives, is silently gone: whoever waits for its answer learns it from the clock. A
-//! process that is dead answers by refusing the connection; one that stands still takes messages in
-//! when it goes on.
+//! router counts on a refusal being all that came of an attempt. A message that is lost, or meets a
+//! cut when it sets out or arrives, is silently gone: whoever waits for its answer learns it from the
+//! clock, or from a connection on which nothing is heard. A process that is dead answers by refusing
+//! the connection; one that stands still takes messages in when it goes on.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 

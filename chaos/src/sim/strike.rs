@@ -27,7 +27,7 @@ impl World {
             FaultKind::CutLeader(led, cut) => {
                 match self.apart(*led, *cut) {
                     Some(kind) => self.strike(&Fault { kind, ..fault.clone() }),
-                    // Nobody leads, or not everybody knows it.
+                    // Nobody leads: it waits for the next one who does.
                     None => self.deferred.push(fault.clone()),
                 }
                 return;

@@ -398,12 +398,8 @@ impl World {
                     Err(detail) => self.checks.report("one leader a term", detail),
                 }
             }
-            let seen = self
-                .checks
-                .state
-                .lock()
-                .maps
-                .seen(format_args!("node {node}"), &process.host.shard_map());
+            let map = process.host.shard_map();
+            let seen = self.checks.state.lock().maps.seen(format_args!("node {node}"), &map);
             match seen {
                 Ok(true) => self.trace.count("shard-map-versions", 1),
                 Ok(false) => {}

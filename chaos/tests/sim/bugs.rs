@@ -45,7 +45,7 @@ fn a_strong_read_without_a_quorum_is_found() {
 
 #[test]
 fn an_old_epoch_that_is_accepted_is_found() {
-    assert_found(Bug::AcceptOldEpoch, 2, MAP);
+    assert_found(Bug::AcceptOldEpoch, 5, MAP);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_tombstone_that_a_snapshot_dropped_is_found() {
 
 #[test]
 fn a_torn_tail_that_is_accepted_is_found() {
-    assert_found(Bug::AcceptTornTail, 4, RECOVERY);
+    assert_found(Bug::AcceptTornTail, 2, RECOVERY);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_race_in_the_directory_is_found() {
 
 #[test]
 fn a_duplicate_proposal_is_found() {
-    assert_found(Bug::DuplicateProposal, 2, HISTORY);
+    assert_found(Bug::DuplicateProposal, 3, HISTORY);
 }
 
 #[test]

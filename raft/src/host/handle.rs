@@ -9,7 +9,7 @@ use hexpop_edge_config::{
     planted::{self, Bug},
 };
 use hexpop_shard::{DocRef, LogPosition, MetaOp};
-use openraft::{AsyncRuntime, Instant as _};
+use openraft::{AsyncRuntime, Instant as _, raft::AppendEntriesRequest};
 
 use super::{Birth, Inner};
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
         Incoming, Manifest, ReceiveError, Snapshot, SnapshotFiles, SnapshotId, SnapshotMeta,
     },
     supervisor,
-    types::{Vote, log_id},
+    types::{TypeConfig, Vote, log_id},
 };
 
 /// The longest that handling a frame may take. Callers have deadlines of their own; this bounds
@@ -105,29 +105,7 @@ fn consensus<R: AsyncRuntime>(
     request: Request<R>,
 ) -> Result<Answer<R>, Refused> {
     match request {
-        Request::Append { group, rpc } => {
-            // A leader may only speak for itself: its vote carries its data directory.
-            check_sender(from, &rpc.vote)?;
-            let last = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
-            let receiver = find(inner, group, true)?.append(rpc)?;
-            let observed = inner.observed.clone();
-            Ok(Box::pin(async move {
-                match receiver.await {
-                    Ok(Ok(answer)) => {
-                        if let (Some((observer, raft)), Some(last)) = (&observed.0, last)
-                            && answer.is_success()
-                        {
-                            let term = last.leader_id.term;
-                            let position = LogPosition { term, index: last.index };
-                            observer.acknowledged(*raft, group, position);
-                        }
-                        Response::Append(answer)
-                    }
-                    Ok(Err(refused)) => Response::Refused(refused),
-                    Err(_) => Response::Refused(Refused::Halted),
-                }
-            }))
-        }
+        Request::Append { group, rpc } => append(inner, from, group, rpc),
         Request::Vote { group, rpc } => {
             check_sender(from, &rpc.vote)?;
             let group = may_vote(inner, group)?;
@@ -174,6 +152,35 @@ fn consensus<R: AsyncRuntime>(
         }
         question => self::question(inner, from, question),
     }
+}
+
+fn append<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    from: RaftId,
+    group: GroupId,
+    rpc: AppendEntriesRequest<TypeConfig<R>>,
+) -> Result<Answer<R>, Refused> {
+    // A leader may only speak for itself: its vote carries its data directory.
+    check_sender(from, &rpc.vote)?;
+    let last = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
+    let receiver = find(inner, group, true)?.append(rpc)?;
+    let observed = inner.observed.clone();
+    Ok(Box::pin(async move {
+        match receiver.await {
+            Ok(Ok(answer)) => {
+                if let (Some((observer, raft)), Some(last)) = (&observed.0, last)
+                    && answer.is_success()
+                {
+                    let term = last.leader_id.term;
+                    let position = LogPosition { term, index: last.index };
+                    observer.acknowledged(*raft, group, position);
+                }
+                Response::Append(answer)
+            }
+            Ok(Err(refused)) => Response::Refused(refused),
+            Err(_) => Response::Refused(Refused::Halted),
+        }
+    }))
 }
 
 /// What may be asked of any node.
@@ -285,7 +292,7 @@ fn check_sender(from: RaftId, vote: &Vote) -> Result<(), Refused> {
 }
 
 fn vote_answer<R: AsyncRuntime, E>(
-    answer: Result<openraft::raft::VoteResponse<crate::types::TypeConfig<R>>, E>,
+    answer: Result<openraft::raft::VoteResponse<TypeConfig<R>>, E>,
 ) -> Response<R> {
     answer.map_or(Response::Refused(Refused::Halted), Response::Vote)
 }

@@ -27,10 +27,10 @@ impl Committed {
         hash: u64,
     ) -> Result<bool, String> {
         let entry = (position.term, hash);
-        let before = self.entries.insert((group, position.index), entry);
-        let first = before.unwrap_or(entry);
+        let known = self.entries.len();
+        let first = *self.entries.entry((group, position.index)).or_insert(entry);
         if first == entry {
-            return Ok(before.is_none());
+            return Ok(self.entries.len() > known);
         }
         Err(format!(
             "group {group} index {}: replica {raft} applied {entry:?}, another one {first:?} before \

@@ -14,7 +14,8 @@ mod state;
 
 pub(crate) use erasure::ErasureItem;
 pub use erasure::{
-    ERASURE_RETENTION_MS, ErasedHere, ErasureId, ErasureNote, ErasureView, ParseErasureIdError,
+    ERASURE_RETENTION_MS, ErasedHere, ErasureId, ErasureNote, ErasureView, OriginAnswer,
+    ParseErasureIdError,
 };
 pub(crate) use idempotency::IdempotencyRecord;
 pub use idempotency::{IDEMPOTENCY_RETENTION_MS, IdempotencyKey};

@@ -5,13 +5,16 @@
 //! goes on ([`follow`](super::follow)) until all have confirmed. The disks follow by themselves: each
 //! replica rids its own of what was erased and says so in its shard.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use hexpop_edge_config::{NodeId, RaftId, RequestId, ShardId};
 use hexpop_shard::{
-    ErasureId, ErasureNote, ErasureView, Op, ReadAnswer, ReadOp, Reply, SessionOp, SessionOutcome,
-    ShardDescriptor,
+    ErasureId, ErasureNote, ErasureView, Op, OriginAnswer, ReadAnswer, ReadOp, Reply, Sealed,
+    SessionOp, SessionOutcome, ShardDescriptor, WrappedKey,
 };
 use http::{HeaderValue, Method, Request, header};
 use openraft_rt::AsyncRuntime;
@@ -69,6 +72,18 @@ pub enum OriginState {
     Told,
     /// It could not be told; it is tried again.
     Pending,
+    /// It does not take the erasure; what it holds of the user has to be looked into there.
+    Refused,
+}
+
+impl From<OriginAnswer> for OriginState {
+    fn from(answer: OriginAnswer) -> Self {
+        match answer {
+            OriginAnswer::Told => Self::Told,
+            OriginAnswer::Pending => Self::Pending,
+            OriginAnswer::Refused => Self::Refused,
+        }
+    }
 }
 
 /// One replica's disk.
@@ -108,6 +123,9 @@ pub struct ErasedTerritory {
 }
 
 /// What became of a user's data.
+///
+/// It tells of the replicas that the shard map lists now. One that has left its group keeps what its
+/// disk had until its node's data directory is removed; nothing here says so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Erasure {
@@ -120,7 +138,7 @@ pub struct Erasure {
     pub territories: Vec<ErasedTerritory>,
     /// Whether the origin knows.
     pub origin: OriginState,
-    /// Whether any disk of the mesh still holds what was erased.
+    /// Whether the disk of any replica that the map lists still holds what was erased.
     pub disk: DiskState,
 }
 
@@ -136,17 +154,33 @@ impl Erasure {
     }
 }
 
+/// What is to be erased: the same in every shard and repeat.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) user: &'a str,
+    pub(super) id: ErasureId,
+    /// When it was begun, by the clock of the node that did.
+    pub(super) begun_ms: u64,
+}
+
+impl Wanted<'_> {
+    fn op(self) -> SessionOp {
+        let Self { user, id: erasure, begun_ms } = self;
+        SessionOp::EraseUser { user: user.to_owned(), erasure, begun_ms }
+    }
+}
+
 /// One shard's part of an erasure.
 #[derive(Debug)]
 pub(super) struct Part {
-    shard: ShardDescriptor,
+    pub(super) shard: ShardDescriptor,
     request: RequestId,
     /// What the shard says of it; `None` = it said nothing.
     view: Option<ErasureView>,
 }
 
 impl Part {
-    fn erased(&self) -> Option<(u64, u64)> {
+    pub(super) fn erased(&self) -> Option<(u64, u64)> {
         let erased = self.view.as_ref()?.erased?;
         Some((erased.index, u64::from(erased.sessions)))
     }
@@ -174,7 +208,8 @@ impl Part {
 
 impl<R: AsyncRuntime> Router<R> {
     /// Erases all sessions of a user in every territory, then tells the origin. What cannot be
-    /// reached now is tried again until all have confirmed, whichever nodes live on.
+    /// reached now is tried again until all have confirmed, whichever nodes live on; for 30 days,
+    /// since a shard cannot tell after that what it has erased from what was made later.
     ///
     /// # Errors
     /// 422 for what is no user id; 503 while the node has no shard map, and when so little can be
@@ -188,15 +223,15 @@ impl<R: AsyncRuntime> Router<R> {
         let mut bytes = [0; 16];
         R::thread_rng().fill_bytes(&mut bytes);
         let id = ErasureId(bytes);
-        let op = SessionOp::EraseUser { user: user.to_owned(), erasure: id };
-        op.check().map_err(|refusal| refused(&refusal))?;
+        let wanted = Wanted { user, id, begun_ms: self.ports.clock.wall_ms() };
+        wanted.op().check().map_err(|refusal| refused(&refusal))?;
         let call = self.call(context, self.options.write_timeout);
         let mut parts = self.parts()?;
-        self.erase_in(&mut parts, user, id, &call).await;
-        let told = self.tell_origin(user, &call).await;
-        let erasure = report(id, user, &parts, told);
-        if !(told && erasure.is_complete()) {
-            self.keep_note(&parts, user, id, told, context).await?;
+        self.erase_in(&mut parts, wanted, &call).await;
+        let origin = self.tell_origin(user, &call).await;
+        let erasure = report(id, user, &parts, origin);
+        if !(origin == OriginAnswer::Told && erasure.is_complete()) {
+            self.keep_note(&parts, wanted, origin, context).await?;
         }
         Ok(erasure)
     }
@@ -218,7 +253,7 @@ impl<R: AsyncRuntime> Router<R> {
         let mut parts = self.parts()?;
         self.look_in(&mut parts, id, Level::Strong, &call).await;
         let views = || parts.iter().filter_map(|part| part.view.as_ref());
-        let open: Vec<bool> = views().filter_map(|view| view.open).collect();
+        let open: Vec<OriginAnswer> = views().filter_map(|view| view.open).collect();
         if open.is_empty() && views().all(|view| view.erased.is_none()) {
             let all_said_so = parts.iter().all(|part| part.view.is_some());
             let detail = "the shards that would know of the erasure cannot be asked now";
@@ -226,7 +261,8 @@ impl<R: AsyncRuntime> Router<R> {
             return Err(if all_said_so { unknown() } else { unavailable() });
         }
         // Without a note nothing was left to do.
-        Ok(report(id, user, &parts, open.iter().all(|told| *told)))
+        let origin = open.into_iter().max().unwrap_or(OriginAnswer::Told);
+        Ok(report(id, user, &parts, origin))
     }
 
     /// The part of every sessions shard there is.
@@ -239,16 +275,14 @@ impl<R: AsyncRuntime> Router<R> {
     pub(super) async fn erase_in(
         &self,
         parts: &mut [Part],
-        user: &str,
-        id: ErasureId,
+        wanted: Wanted<'_>,
         call: &Call<R>,
     ) -> bool {
         let asked = parts.iter().enumerate().filter(|(_, part)| part.erased().is_none());
         let asked: Vec<_> = asked
             .map(|(at, part)| {
                 let (place, request) = (Place::Shard(part.shard.clone()), part.request);
-                async move { (at, self.erase_in_shard(place, request, user, id, call).await) }
-                    .boxed()
+                async move { (at, self.erase_in_shard(place, request, wanted, call).await) }.boxed()
             })
             .collect();
         self.take_views(parts, asked).await;
@@ -301,11 +335,10 @@ impl<R: AsyncRuntime> Router<R> {
         &self,
         place: Place,
         request: RequestId,
-        user: &str,
-        id: ErasureId,
+        wanted: Wanted<'_>,
         call: &Call<R>,
     ) -> Option<ErasureView> {
-        let op = Op::Session(SessionOp::EraseUser { user: user.to_owned(), erasure: id });
+        let op = Op::Session(wanted.op());
         let answered = self.asker.write(&place, Some(request), op, call).await.ok()?;
         let Reply::Session(SessionOutcome::Erased { sessions, index }) = answered.body else {
             return None;
@@ -320,26 +353,29 @@ impl<R: AsyncRuntime> Router<R> {
     async fn keep_note(
         &self,
         parts: &[Part],
-        user: &str,
-        id: ErasureId,
-        told: bool,
+        wanted: Wanted<'_>,
+        origin: OriginAnswer,
         context: &Context,
     ) -> Result<(), RouteError> {
         let call = self.call(context, self.options.write_timeout);
         let mut reached: Vec<_> =
             parts.iter().filter_map(|part| Some((part.erased()?.1, &part.shard))).collect();
         reached.sort_by_key(|(sessions, shard)| (std::cmp::Reverse(*sessions), shard.id));
+        let erased: BTreeSet<ShardId> = reached.iter().map(|(_, shard)| shard.id).collect();
         let mut why = "no shard that could keep the rest in mind was reached".to_owned();
         for (_, shard) in reached {
-            let note = match self.note(shard, user, id, told) {
-                Ok(note) => note,
+            let note = match self.seal_note(shard, wanted) {
+                Ok((sealed, key)) => {
+                    let (erased, begun_ms) = (erased.clone(), wanted.begun_ms);
+                    ErasureNote { sealed, key, begun_ms, erased, origin }
+                }
                 Err(error) => {
                     why = error.to_string();
                     continue;
                 }
             };
-            match self.write_note(shard, SessionOp::KeepErasure { erasure: id, note }, &call).await
-            {
+            let op = SessionOp::KeepErasure { erasure: wanted.id, note };
+            match self.write_note(shard, op, &call).await {
                 Ok(()) => return Ok(()),
                 Err(error) => why = error.to_string(),
             }
@@ -348,19 +384,17 @@ impl<R: AsyncRuntime> Router<R> {
         Err(RouteError::new(Problem::ShardUnavailable, detail).with_outcome(WriteOutcome::Unknown))
     }
 
-    /// The note of an erasure, for a shard.
-    pub(super) fn note(
+    /// What only the note's own shard can be asked to open: whose erasure it is.
+    fn seal_note(
         &self,
         shard: &ShardDescriptor,
-        user: &str,
-        id: ErasureId,
-        told: bool,
-    ) -> Result<ErasureNote, SealError> {
-        let (territory, name) = (shard.range.single_territory(), note_name(id));
+        wanted: Wanted<'_>,
+    ) -> Result<(Sealed, WrappedKey), SealError> {
+        let (territory, name) = (shard.range.single_territory(), note_name(wanted.id));
         let at = note_at(shard.id, territory.as_ref(), &name);
-        let value = self.ports.sealer.seal(&at, user.as_bytes())?;
+        let value = self.ports.sealer.seal(&at, wanted.user.as_bytes())?;
         let key = value.key.ok_or(SealError::Altered)?;
-        Ok(ErasureNote { sealed: value.sealed, key, told })
+        Ok((value.sealed, key))
     }
 
     pub(super) async fn write_note(
@@ -376,7 +410,7 @@ impl<R: AsyncRuntime> Router<R> {
             .map(drop)
     }
 
-    pub(super) async fn tell_origin(&self, user: &str, call: &Call<R>) -> bool {
+    pub(super) async fn tell_origin(&self, user: &str, call: &Call<R>) -> OriginAnswer {
         let body = serde_json::json!({ "userId": user }).to_string();
         let mut request = Request::new(full(body.into()));
         *request.method_mut() = Method::POST;
@@ -384,10 +418,19 @@ impl<R: AsyncRuntime> Router<R> {
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);
         let deadline = call.deadline.at_most(self.options.cache.origin_timeout);
-        self.origin
-            .fetch(Class::Fallback, request, deadline)
-            .await
-            .is_ok_and(|response| response.status().is_success())
+        let Ok(response) = self.origin.fetch(Class::Fallback, request, deadline).await else {
+            return OriginAnswer::Pending;
+        };
+        match response.status().as_u16() {
+            200..300 => OriginAnswer::Told,
+            // About who asks, or when, and not about what is asked.
+            401 | 403 | 407 | 408 | 421 | 425 | 429 => OriginAnswer::Pending,
+            status @ 400..500 => {
+                tracing::warn!(status, "the origin does not take an erasure");
+                OriginAnswer::Refused
+            }
+            _ => OriginAnswer::Pending,
+        }
     }
 }
 
@@ -405,7 +448,7 @@ pub(super) const fn note_at<'a>(
     SealAt { shard, territory, name, user: "" }
 }
 
-fn report(id: ErasureId, user: &str, parts: &[Part], told: bool) -> Erasure {
+fn report(id: ErasureId, user: &str, parts: &[Part], origin: OriginAnswer) -> Erasure {
     let mut territories: BTreeMap<String, ErasedTerritory> = BTreeMap::new();
     for part in parts {
         let territory = part.shard.range.single_territory();
@@ -433,6 +476,6 @@ fn report(id: ErasureId, user: &str, parts: &[Part], told: bool) -> Erasure {
         user_id: user.to_owned(),
         disk: DiskState::all(territories.iter().map(|territory| territory.disk)),
         territories,
-        origin: if told { OriginState::Told } else { OriginState::Pending },
+        origin: origin.into(),
     }
 }

@@ -3,11 +3,14 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::future::{Either, select};
-use hexpop_shard::{ErasureId, ErasureNote, ReadAnswer, ReadOp, SessionOp, ShardDescriptor};
+use hexpop_shard::{
+    ERASURE_RETENTION_MS, ErasureId, ErasureNote, OriginAnswer, ReadAnswer, ReadOp, SessionOp,
+    ShardDescriptor,
+};
 use openraft_rt::AsyncRuntime;
 use tokio::sync::watch;
 
-use super::erasure::{note_at, note_name};
+use super::erasure::{Wanted, note_at, note_name};
 use crate::{
     ask::{Call, Place, ReadTerms},
     consistency::Level,
@@ -71,6 +74,13 @@ impl<R: AsyncRuntime> Router<R> {
         id: ErasureId,
         note: &ErasureNote,
     ) -> Result<(), RouteError> {
+        let erasure = id;
+        if note.begun_ms.saturating_add(ERASURE_RETENTION_MS) <= self.ports.clock.wall_ms() {
+            let confirmed = note.erased.len();
+            tracing::warn!(erasure = %id, confirmed, origin = ?note.origin, "given up after 30 days");
+            let call = Call::own(self.options.write_timeout);
+            return self.write_note(shard, SessionOp::CloseErasure { erasure }, &call).await;
+        }
         let (territory, name) = (shard.range.single_territory(), note_name(id));
         let at = note_at(shard.id, territory.as_ref(), &name);
         let user = match self.ports.sealer.open(&at, &note.sealed, &note.key) {
@@ -81,17 +91,26 @@ impl<R: AsyncRuntime> Router<R> {
             }
         };
         let call = Call::own(self.options.write_timeout);
-        let mut parts = self.parts()?;
+        // Where it is confirmed it is over: what the user has there now was made later.
+        let mut left = self.parts()?;
+        left.retain(|part| !note.erased.contains(&part.shard.id));
         // Whatever replica says that it is done there, it is.
-        self.look_in(&mut parts, id, Level::Eventual, &call).await;
-        let everywhere = self.erase_in(&mut parts, &user, id, &call).await;
-        let told = note.told || self.tell_origin(&user, &call).await;
-        let erasure = id;
-        if told && everywhere {
+        self.look_in(&mut left, id, Level::Eventual, &call).await;
+        let wanted = Wanted { user: &user, id, begun_ms: note.begun_ms };
+        let everywhere = self.erase_in(&mut left, wanted, &call).await;
+        let origin = match note.origin {
+            OriginAnswer::Pending => self.tell_origin(&user, &call).await,
+            answer @ (OriginAnswer::Told | OriginAnswer::Refused) => answer,
+        };
+        if origin == OriginAnswer::Told && everywhere {
             return self.write_note(shard, SessionOp::CloseErasure { erasure }, &call).await;
         }
-        if told != note.told {
-            let note = ErasureNote { told, ..note.clone() };
+        let mut erased = note.erased.clone();
+        let confirmed = left.iter().filter(|part| part.erased().is_some());
+        erased.extend(confirmed.map(|part| part.shard.id));
+        // One that the origin refused stays, for the receipt to say so.
+        if (origin, &erased) != (note.origin, &note.erased) {
+            let note = ErasureNote { origin, erased, ..note.clone() };
             let op = SessionOp::KeepErasure { erasure, note };
             return self.write_note(shard, op, &call).await;
         }

@@ -5,11 +5,11 @@ use std::{
 
 use hexpop_edge_config::ShardId;
 use hexpop_router::{Context, DiskState, NewSession, OriginState, Problem, PutBody, SessionOrigin};
-use hexpop_shard::{Condition, RecordVersion, SessionLimits};
+use hexpop_shard::{Condition, ERASURE_RETENTION_MS, Op, RecordVersion, SessionLimits, SessionOp};
 use serde_json::value::RawValue;
 
 use crate::{
-    mesh::{Fault, Mesh, TestRouter},
+    mesh::{Fault, Mesh, TestRouter, op_of},
     origin::{TestOrigin, port, respond},
 };
 
@@ -256,4 +256,47 @@ async fn an_erasure_that_nobody_can_keep_in_mind_is_no_success() {
     mesh.stop(3);
     let error = routers[0].erase_user("u1", &context()).await.unwrap_err();
     assert_eq!(error.status, 503);
+}
+
+/// The shards that were asked to erase something since the last call.
+fn erased_in(mesh: &Mesh) -> Vec<ShardId> {
+    let requests = mesh.take_requests().into_iter();
+    let erasures = requests.filter(|(_, request)| {
+        matches!(op_of(request), Some(Op::Session(SessionOp::EraseUser { .. })))
+    });
+    erasures.map(|(_, request)| request.shard).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_erasure_never_takes_what_was_made_after_a_shard_confirmed_it() {
+    let mesh = Mesh::new(3, &[]);
+    let origin = TestOrigin::unreachable();
+    let routers: Vec<_> = (1..=3).map(|node| mesh.router(node, port(&origin))).collect();
+    let pending = routers[0].erase_user("u1", &context()).await.unwrap();
+    assert!(pending.is_complete() && pending.origin == OriginState::Pending);
+    assert!(!erased_in(&mesh).is_empty());
+    let followed: Vec<_> = routers.iter().map(|router| router.follow_erasures()).collect();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(erased_in(&mesh), []);
+    // By now the shards have forgotten what they did.
+    mesh.wall_ms.fetch_add(ERASURE_RETENTION_MS, Ordering::Relaxed);
+    let later = routers[0].session_create(new("1", None), &context()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    routers[1].session_get(later.head.id.as_str(), &context()).await.unwrap();
+    drop(followed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_origin_that_refuses_an_erasure_is_not_asked_again() {
+    let mesh = Mesh::new(3, &[]);
+    let origin = TestOrigin::new(|_| respond(422, &[], ""));
+    let routers: Vec<_> = (1..=3).map(|node| mesh.router(node, port(&origin))).collect();
+    let followed: Vec<_> = routers.iter().map(|router| router.follow_erasures()).collect();
+    let erased = routers[0].erase_user("u1", &context()).await.unwrap();
+    assert!(erased.is_complete() && erased.origin == OriginState::Refused);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let receipt = routers[1].erasure("u1", &erased.erasure_id.to_string(), &context()).await;
+    assert_eq!(receipt.unwrap().origin, OriginState::Refused);
+    assert_eq!(origin.got.lock().len(), 1);
+    drop(followed);
 }

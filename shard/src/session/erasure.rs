@@ -7,13 +7,14 @@ use std::{
     str::FromStr,
 };
 
-use hexpop_edge_config::RaftId;
+use hexpop_edge_config::{RaftId, ShardId};
 use serde::{Deserialize, Serialize};
 
 use super::{Sealed, WrappedKey};
 use crate::refusal::Refusal;
 
-/// How long a shard can tell of an erasure: 30 days.
+/// How long a shard can tell of an erasure: 30 days. One that was begun longer ago is not carried out
+/// any more, since the shard can no longer know that it has not been.
 pub const ERASURE_RETENTION_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
 /// The most erasures a shard tells of; beyond it the oldest go early.
@@ -25,7 +26,10 @@ const OPEN_MAX: usize = 10_000;
 /// The most replicas whose disks are kept account of.
 const REPLICAS_MAX: usize = 256;
 
-/// The most bytes of a note.
+/// The most shards that a note names.
+const NOTE_SHARDS_MAX: usize = 10_000;
+
+/// The most bytes of a note's sealed text.
 const NOTE_BYTES_MAX: usize = 16 << 10;
 
 /// Names one erasure of one user: random, so that a repeat is told from a second erasure, and that
@@ -55,6 +59,20 @@ impl FromStr for ErasureId {
 #[error("an erasure's id is 32 hexadecimal digits in lower case")]
 pub struct ParseErasureIdError;
 
+/// What the origin said of an erasure. Later ones in this order replace earlier ones.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum OriginAnswer {
+    /// Nothing yet that could be relied on.
+    #[default]
+    Pending,
+    /// It does not take this erasure, and would not if it were told again.
+    Refused,
+    /// It knows.
+    Told,
+}
+
 /// What goes on elsewhere: whoever leads the shard that holds the note carries it out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErasureNote {
@@ -62,8 +80,13 @@ pub struct ErasureNote {
     pub sealed: Sealed,
     /// Its key.
     pub key: WrappedKey,
-    /// Whether the origin knows.
-    pub told: bool,
+    /// When the erasure was begun, as in [`SessionOp::EraseUser`](super::SessionOp::EraseUser).
+    pub begun_ms: u64,
+    /// The shards that have confirmed: they are not asked again, for what the user has there now was
+    /// made later.
+    pub erased: BTreeSet<ShardId>,
+    /// What the origin said.
+    pub origin: OriginAnswer,
 }
 
 impl ErasureNote {
@@ -72,6 +95,12 @@ impl ErasureNote {
         if found > max {
             let what = "the note of an erasure".into();
             return Err(Refusal::TooLarge { what, found: found as u64, max: max as u64 });
+        }
+        if self.erased.len() > NOTE_SHARDS_MAX {
+            return Err(Refusal::Invalid(format!(
+                "the note of an erasure names at most {NOTE_SHARDS_MAX} shards, not {}",
+                self.erased.len()
+            )));
         }
         self.key.check()
     }
@@ -84,7 +113,7 @@ pub struct ErasedHere {
     pub index: u64,
     /// How many sessions it removed.
     pub sessions: u32,
-    /// When, in group time.
+    /// When, in group time; not before the time at which it was begun.
     pub at_ms: u64,
 }
 
@@ -95,15 +124,16 @@ pub struct ErasureView {
     pub erased: Option<ErasedHere>,
     /// Up to which index of the log each replica has rid its disk of what was erased.
     pub compacted: Vec<(RaftId, u64)>,
-    /// Whether the origin knows, if this shard holds the note of what is still to be done.
-    pub open: Option<bool>,
+    /// What the origin said, if this shard holds the note of what is still to be done.
+    pub open: Option<OriginAnswer>,
 }
 
 /// One unit of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ErasureItem {
-    /// The newest entry that destroyed something, and how far each replica's disk is rid of it.
-    Base { last: u64, compacted: Vec<(RaftId, u64)> },
+    /// The newest entry that destroyed something, how far each replica's disk is rid of it, and up to
+    /// when erasures were forgotten before their time.
+    Base { last: u64, compacted: Vec<(RaftId, u64)>, forgotten_ms: Option<u64> },
     /// An erasure.
     Done(ErasureId, ErasedHere),
     /// A note.
@@ -119,6 +149,8 @@ pub(super) struct Erasures {
     /// The newest entry behind which nothing of what was erased may stay on a disk; 0 = none.
     last: u64,
     compacted: BTreeMap<RaftId, u64>,
+    /// The latest time of an erasure that had to make room for newer ones.
+    forgotten_ms: Option<u64>,
 }
 
 impl Erasures {
@@ -126,11 +158,27 @@ impl Erasures {
         self.done.get(&id).copied()
     }
 
+    /// Whether an erasure begun at `begun_ms` that is not among those done may be carried out: not if
+    /// it may have been and was forgotten since, because it would take what was made after it.
+    ///
+    /// # Errors
+    /// When nobody can tell any more.
+    pub(super) fn may_begin(&self, begun_ms: u64, now_ms: u64) -> Result<(), Refusal> {
+        let is_over = begun_ms.saturating_add(ERASURE_RETENTION_MS) <= now_ms;
+        if is_over || self.forgotten_ms.is_some_and(|forgotten| begun_ms <= forgotten) {
+            let text = "the erasure was begun so long ago that it may have been carried out and \
+                        forgotten; ask for a new one";
+            return Err(Refusal::Invalid(text.into()));
+        }
+        Ok(())
+    }
+
+    /// Notes an erasure as done, `erased.at_ms` not before it was begun.
     pub(super) fn record(&mut self, id: ErasureId, erased: ErasedHere) {
         self.done.insert(id, erased);
         self.by_time.insert((erased.at_ms, id));
         while self.done.len() > ERASURES_MAX {
-            self.forget_oldest();
+            self.forgotten_ms = self.forgotten_ms.max(self.forget_oldest());
         }
     }
 
@@ -139,13 +187,22 @@ impl Erasures {
         self.last = self.last.max(index);
     }
 
+    /// Keeps a note; what an earlier one of the same erasure knew stays known.
+    ///
     /// # Errors
     /// When too much is open.
     pub(super) fn keep(&mut self, id: ErasureId, note: &ErasureNote) -> Result<(), Refusal> {
         if self.open.len() >= OPEN_MAX && !self.open.contains_key(&id) {
             return Err(Refusal::Limit(format!("{OPEN_MAX} erasures are open")));
         }
-        self.open.insert(id, note.clone());
+        let mut note = note.clone();
+        if let Some(known) = self.open.get(&id) {
+            note.begun_ms = note.begun_ms.min(known.begun_ms);
+            note.erased.extend(&known.erased);
+            note.origin = note.origin.max(known.origin);
+        }
+        note.check()?;
+        self.open.insert(id, note);
         Ok(())
     }
 
@@ -175,7 +232,7 @@ impl Erasures {
         ErasureView {
             erased: self.get(id),
             compacted: self.compacted.iter().map(|(raft, upto)| (*raft, *upto)).collect(),
-            open: self.open.get(&id).map(|note| note.told),
+            open: self.open.get(&id).map(|note| note.origin),
         }
     }
 
@@ -195,7 +252,8 @@ impl Erasures {
 
     pub(super) fn items(&self) -> impl Iterator<Item = ErasureItem> + '_ {
         let compacted = self.compacted.iter().map(|(raft, upto)| (*raft, *upto)).collect();
-        let base = ErasureItem::Base { last: self.last, compacted };
+        let forgotten_ms = self.forgotten_ms;
+        let base = ErasureItem::Base { last: self.last, compacted, forgotten_ms };
         let is_empty = *self == Self::default();
         let done = self.done.iter().map(|(id, erased)| ErasureItem::Done(*id, *erased));
         let open = self.open.iter().map(|(id, note)| ErasureItem::Open(*id, note.clone()));
@@ -204,7 +262,8 @@ impl Erasures {
 
     pub(super) fn restore(&mut self, item: ErasureItem) {
         match item {
-            ErasureItem::Base { last, compacted } => {
+            ErasureItem::Base { last, compacted, forgotten_ms } => {
+                self.forgotten_ms = forgotten_ms;
                 self.last = last;
                 self.compacted = compacted.into_iter().collect();
             }
@@ -215,10 +274,11 @@ impl Erasures {
         }
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some((_, id)) = self.by_time.pop_first() {
-            self.done.remove(&id);
-        }
+    /// Answers when it was carried out.
+    fn forget_oldest(&mut self) -> Option<u64> {
+        let (at_ms, id) = self.by_time.pop_first()?;
+        self.done.remove(&id);
+        Some(at_ms)
     }
 }
 
@@ -259,5 +319,38 @@ mod tests {
         assert_eq!(erasures.get(ErasureId([1; 16])), Some(erased));
         erasures.expire_due(1_000 + ERASURE_RETENTION_MS);
         assert_eq!(erasures, Erasures::default());
+    }
+
+    #[test]
+    fn what_was_forgotten_early_is_not_begun_again() {
+        let mut erasures = Erasures::default();
+        for number in 0..=ERASURES_MAX as u64 {
+            let id = ErasureId(u128::from(number).to_be_bytes());
+            assert_eq!(erasures.may_begin(number, number), Ok(()));
+            erasures.record(id, ErasedHere { index: number, sessions: 0, at_ms: number });
+        }
+        assert_eq!(erasures.get(ErasureId([0; 16])), None);
+        assert!(erasures.may_begin(0, ERASURES_MAX as u64).is_err());
+        assert_eq!(erasures.may_begin(1, ERASURES_MAX as u64), Ok(()));
+        let mut again = Erasures::default();
+        erasures.items().for_each(|item| again.restore(item));
+        assert_eq!(again, erasures);
+    }
+
+    #[test]
+    fn a_later_note_takes_nothing_back() {
+        let (mut erasures, id) = (Erasures::default(), ErasureId([1; 16]));
+        let note = |begun_ms, shard, origin| ErasureNote {
+            sealed: Sealed { key_id: 1, bytes: Vec::new() },
+            key: WrappedKey { id: 1, by: "k".into(), bytes: vec![1] },
+            begun_ms,
+            erased: [ShardId(shard)].into(),
+            origin,
+        };
+        erasures.keep(id, &note(5, 1, OriginAnswer::Told)).unwrap();
+        erasures.keep(id, &note(9, 2, OriginAnswer::Pending)).unwrap();
+        let (_, kept) = erasures.open().next().unwrap();
+        assert_eq!(kept.erased, [ShardId(1), ShardId(2)].into());
+        assert_eq!((kept.begun_ms, kept.origin), (5, OriginAnswer::Told));
     }
 }

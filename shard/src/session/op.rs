@@ -131,21 +131,23 @@ pub enum SessionOp {
         touches: Vec<SessionTouch>,
     },
     /// Removes everything the shard holds of a user, keys included. A repeat of the same erasure
-    /// removes nothing more.
+    /// removes nothing more: it is refused once the shard may have forgotten the first.
     EraseUser {
         /// The user.
         user: String,
         /// Which erasure it is part of.
         erasure: ErasureId,
+        /// When the erasure was begun, in milliseconds since the Unix epoch: the same in all repeats.
+        begun_ms: u64,
     },
-    /// Keeps in mind that an erasure is not complete elsewhere; replaces an earlier note of it.
+    /// Keeps in mind that an erasure is not complete elsewhere; adds to an earlier note of it.
     KeepErasure {
         /// The erasure.
         erasure: ErasureId,
         /// What is to be done.
         note: ErasureNote,
     },
-    /// The erasure is complete everywhere; its note goes.
+    /// The erasure is complete everywhere, or too old to be carried on; its note goes.
     CloseErasure {
         /// The erasure.
         erasure: ErasureId,

@@ -106,8 +106,8 @@ impl SessionState {
                 })
             }
             SessionOp::Touch { touches } => Ok(self.touch(touches, now_ms)),
-            SessionOp::EraseUser { user, erasure } => {
-                Ok(self.erase_user(user, *erasure, version.index, now_ms))
+            SessionOp::EraseUser { user, erasure, begun_ms } => {
+                self.erase_user(user, *erasure, *begun_ms, version.index, now_ms)
             }
             SessionOp::KeepErasure { erasure, note } => {
                 self.erasures.keep(*erasure, note).map(|()| SessionOutcome::Noted)
@@ -390,14 +390,16 @@ impl SessionState {
         &mut self,
         user: &str,
         erasure: ErasureId,
+        begun_ms: u64,
         index: u64,
         now_ms: u64,
-    ) -> SessionOutcome {
+    ) -> Result<SessionOutcome, Refusal> {
         if let Some(ErasedHere { index: first, sessions, .. }) = self.erasures.get(erasure) {
             // The repeat names the user too.
             self.erasures.note(index);
-            return SessionOutcome::Erased { sessions, index: first };
+            return Ok(SessionOutcome::Erased { sessions, index: first });
         }
+        self.erasures.may_begin(begun_ms, now_ms)?;
         let (ids, keys) = self.users.get(user).map_or_else(Default::default, |of_user| {
             (of_user.sessions.clone(), of_user.keys.clone())
         });
@@ -420,8 +422,11 @@ impl SessionState {
         // Also when there was nothing: what ended before may still be on the disks.
         self.erasures.note(index);
         let sessions = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-        self.erasures.record(erasure, ErasedHere { index, sessions, at_ms: now_ms });
-        SessionOutcome::Erased { sessions, index }
+        // On a clock ahead of the group's it may be begun later than now; it is remembered for as long
+        // as it may be begun.
+        let at_ms = now_ms.max(begun_ms);
+        self.erasures.record(erasure, ErasedHere { index, sessions, at_ms });
+        Ok(SessionOutcome::Erased { sessions, index })
     }
 
     /// Ends a session: it goes, and the memory of its creation gets an end. Answers whether it was.

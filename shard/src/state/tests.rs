@@ -46,7 +46,7 @@ fn put(token: u8, value: &[u8], condition: Option<Condition>) -> Op {
 
 fn erase(number: u8) -> Op {
     let erasure = ErasureId([number; 16]);
-    Op::Session(SessionOp::EraseUser { user: "u1".into(), erasure })
+    Op::Session(SessionOp::EraseUser { user: "u1".into(), erasure, begun_ms: 10 })
 }
 
 #[test]

@@ -4,7 +4,10 @@ use hexpop_edge_config::ShardId;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Condition, ERASURE_RETENTION_MS, IdempotencyKey, LogPosition, Sealed, SessionLimits};
+use crate::{
+    Condition, ERASURE_RETENTION_MS, IdempotencyKey, LogPosition, OriginAnswer, Sealed,
+    SessionLimits,
+};
 
 const HOUR: u64 = 3_600_000;
 
@@ -27,7 +30,11 @@ fn sealed(user: &str) -> Sealed {
 }
 
 fn erase(user: &str, number: u8) -> SessionOp {
-    SessionOp::EraseUser { user: user.into(), erasure: ErasureId([number; 16]) }
+    SessionOp::EraseUser { user: user.into(), erasure: ErasureId([number; 16]), begun_ms: 0 }
+}
+
+fn erase_begun_at(begun_ms: u64, user: &str, number: u8) -> SessionOp {
+    SessionOp::EraseUser { user: user.into(), erasure: ErasureId([number; 16]), begun_ms }
 }
 
 fn put(token: &str, ttl_ms: u64, condition: Option<Condition>) -> SessionOp {
@@ -146,6 +153,24 @@ fn a_repeated_erasure_takes_nothing_that_came_after_the_first() {
 }
 
 #[test]
+fn an_erasure_that_may_have_been_forgotten_is_not_carried_out_again() {
+    let mut state = SessionState::default();
+    // Begun on a clock that is ahead of the group's.
+    let (begun, first) = (1_000, erase_begun_at(1_000, "u1", 1));
+    state.apply(&first, version(1), 900).unwrap();
+    state.apply(&put("a", 60 * 24 * HOUR / 2, None), version(2), 1_000).unwrap();
+    let over = begun + ERASURE_RETENTION_MS;
+    let repeat = state.apply(&first, version(3), over - 1);
+    assert_eq!(repeat, Ok(SessionOutcome::Erased { sessions: 0, index: 1 }));
+    state.apply(&put("a", HOUR, None), version(4), over - 1).unwrap();
+    assert!(matches!(state.apply(&first, version(5), over), Err(Refusal::Invalid(_))));
+    assert!(state.get(&id("a")).is_some());
+    // Another one is.
+    let second = state.apply(&erase_begun_at(over, "u1", 2), version(6), over);
+    assert_eq!(second, Ok(SessionOutcome::Erased { sessions: 1, index: 6 }));
+}
+
+#[test]
 fn disks_are_due_until_they_say_they_are_past_the_erasure() {
     let (mut state, raft) = (SessionState::default(), RaftId(7));
     let compacted = |upto| SessionOp::Compacted { raft, upto };
@@ -160,10 +185,16 @@ fn disks_are_due_until_they_say_they_are_past_the_erasure() {
     assert_eq!(view.erased.map(|erased| (erased.index, erased.sessions)), Some((5, 0)));
     assert_eq!((view.compacted, view.open), (vec![(raft, 5)], None));
     // A note of what is open elsewhere is itself rid of when it is closed.
-    let note = ErasureNote { sealed: sealed(""), key: key_of(""), told: true };
+    let note = ErasureNote {
+        sealed: sealed(""),
+        key: key_of(""),
+        begun_ms: 0,
+        erased: [ShardId(17)].into(),
+        origin: OriginAnswer::Told,
+    };
     let (erasure, missing) = (ErasureId([1; 16]), ErasureId([9; 16]));
     state.apply(&SessionOp::KeepErasure { erasure, note }, version(8), 0).unwrap();
-    assert_eq!(state.erasure(erasure).open, Some(true));
+    assert_eq!(state.erasure(erasure).open, Some(OriginAnswer::Told));
     assert_eq!(state.erasure_due_at(raft), None);
     state.apply(&SessionOp::CloseErasure { erasure: missing }, version(9), 0).unwrap();
     assert_eq!(state.erasure_due_at(raft), None);
@@ -363,7 +394,7 @@ proptest! {
             let op = match what {
                 0 | 1 => create(&token, &user, Some((key, 1))),
                 2 => SessionOp::Delete { id: id(&token), condition: None },
-                _ => erase(&user, u8::try_from(index).unwrap()),
+                _ => erase_begun_at(now, &user, u8::try_from(index).unwrap()),
             };
             let applied = state.apply(&op, version(index), now);
             let fits = matches!(applied, Ok(_) | Err(Refusal::UserQuota { .. }));

@@ -22,7 +22,7 @@ use crate::{
     meta::MetaState,
     refusal::Refusal,
     requests::{Remembered, RequestMemory},
-    session::{SessionOp, SessionOutcome, SessionState},
+    session::{SessionOp, SessionState},
 };
 
 pub use self::{
@@ -129,7 +129,7 @@ impl ShardState {
         self.group_time_ms = self.group_time_ms.max(command.at_ms);
         self.requests.forget_due(self.group_time_ms);
         if let Some(reply) = self.remembered(command) {
-            self.note_erased_repeat(position, &reply);
+            self.note_idle_entry(position, command, &reply);
             self.expire_due();
             return reply;
         }
@@ -142,6 +142,7 @@ impl ShardState {
         }
         self.expire_due();
         let reply = reply.unwrap_or_else(Reply::Refused);
+        self.note_idle_entry(position, command, &reply);
         // A stale proposal may come again under the same id with the right epoch.
         let stale = matches!(&reply, Reply::Refused(refusal) if refusal.is_stale());
         if let Some(id) = command.request.filter(|_| !stale) {
@@ -297,12 +298,11 @@ impl ShardState {
         command.request.and_then(|id| self.requests.get(&id)).cloned()
     }
 
-    /// A repeat of what was erased may have brought back to the log what the erasure took from it.
-    fn note_erased_repeat(&mut self, position: LogPosition, reply: &Reply) {
-        if let (Body::Sessions(state), Reply::Session(SessionOutcome::UserErased)) =
-            (&mut self.body, reply)
-        {
-            state.note_erased_repeat(position.index);
+    /// An entry that stored nothing may be a late repeat, and bring back to the log what an erasure
+    /// took from it.
+    fn note_idle_entry(&mut self, position: LogPosition, command: &Command, reply: &Reply) {
+        if let (Body::Sessions(state), Op::Session(op)) = (&mut self.body, &command.op) {
+            state.note_idle_entry(position.index, op, reply);
         }
     }
 

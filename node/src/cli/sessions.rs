@@ -160,13 +160,25 @@ pub(super) async fn run(args: SessionsArgs) -> CliResult {
 async fn wait_for_erasure(client: &Client, path: &str, timeout: std::time::Duration) -> CliResult {
     let until = tokio::time::Instant::now() + timeout;
     loop {
-        let erasure = client.get::<Value>(path).await?;
+        let asked = client.get::<Value>(path).await;
+        let is_over = tokio::time::Instant::now() >= until;
+        let erasure = match asked {
+            Ok(erasure) => erasure,
+            // Leaders change while the disks are rid of what was erased: that is no end of the wait.
+            Err(_) if !is_over => {
+                tokio::time::sleep(WAIT_PAUSE).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let disk_is_rid = erasure.get("disk").is_some_and(|disk| disk == "compacted");
-        let origin_knows = erasure.get("origin").is_some_and(|origin| origin == "told");
-        if disk_is_rid && origin_knows {
+        // Refused is final: the mesh will not tell it again.
+        let origin_answered =
+            erasure.get("origin").is_some_and(|origin| origin == "told" || origin == "refused");
+        if disk_is_rid && origin_answered {
             return print_json(&erasure);
         }
-        if tokio::time::Instant::now() >= until {
+        if is_over {
             print_json(&erasure)?;
             return Err(CliError::failed("the erasure is not complete yet")
                 .help("the mesh goes on; the receipt above says which replicas are missing"));

@@ -10,7 +10,11 @@ use std::{
     sync::Arc,
 };
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, join},
+    stream,
+};
 use hexpop_edge_config::{NodeId, RaftId, RequestId, ShardId};
 use hexpop_shard::{
     ErasureId, ErasureNote, ErasureView, Op, OriginAnswer, ReadAnswer, ReadOp, Reply, Sealed,
@@ -227,8 +231,9 @@ impl<R: AsyncRuntime> Router<R> {
         wanted.op().check().map_err(|refusal| refused(&refusal))?;
         let call = self.call(context, self.options.write_timeout);
         let mut parts = self.parts()?;
-        self.erase_in(&mut parts, wanted, &call).await;
-        let origin = self.tell_origin(user, &call).await;
+        // At the same time: a shard that does not answer takes no time from the origin.
+        let (_everywhere, origin) =
+            join(self.erase_in(&mut parts, wanted, &call), self.tell_origin(user, &call)).await;
         let erasure = report(id, user, &parts, origin);
         if !(origin == OriginAnswer::Told && erasure.is_complete()) {
             self.keep_note(&parts, wanted, origin, context).await?;
@@ -260,8 +265,10 @@ impl<R: AsyncRuntime> Router<R> {
             let unavailable = || RouteError::new(Problem::ShardUnavailable, detail);
             return Err(if all_said_so { unknown() } else { unavailable() });
         }
-        // Without a note nothing was left to do.
-        let origin = open.into_iter().max().unwrap_or(OriginAnswer::Told);
+        // Without a note nothing was left to do; but it may be where nobody answers.
+        let all_answered = parts.iter().all(|part| part.view.is_some());
+        let without = if all_answered { OriginAnswer::Told } else { OriginAnswer::Pending };
+        let origin = open.into_iter().max().unwrap_or(without);
         Ok(report(id, user, &parts, origin))
     }
 

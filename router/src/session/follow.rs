@@ -2,7 +2,7 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use futures::future::{Either, select};
+use futures::future::{Either, join, select};
 use hexpop_shard::{
     ERASURE_RETENTION_MS, ErasureId, ErasureNote, OriginAnswer, ReadAnswer, ReadOp, SessionOp,
     ShardDescriptor,
@@ -90,20 +90,25 @@ impl<R: AsyncRuntime> Router<R> {
                 return Ok(());
             }
         };
-        let call = Call::own(self.options.write_timeout);
+        // Every step has a deadline of its own: what one shard takes is not taken from the rest.
+        let call = || Call::own(self.options.write_timeout);
         // Where it is confirmed it is over: what the user has there now was made later.
         let mut left = self.parts()?;
         left.retain(|part| !note.erased.contains(&part.shard.id));
         // Whatever replica says that it is done there, it is.
-        self.look_in(&mut left, id, Level::Eventual, &call).await;
+        self.look_in(&mut left, id, Level::Eventual, &call()).await;
         let wanted = Wanted { user: &user, id, begun_ms: note.begun_ms };
-        let everywhere = self.erase_in(&mut left, wanted, &call).await;
-        let origin = match note.origin {
-            OriginAnswer::Pending => self.tell_origin(&user, &call).await,
-            answer @ (OriginAnswer::Told | OriginAnswer::Refused) => answer,
+        let (to_shards, to_origin) = (call(), call());
+        let telling = async {
+            match note.origin {
+                OriginAnswer::Pending => self.tell_origin(&user, &to_origin).await,
+                answer @ (OriginAnswer::Told | OriginAnswer::Refused) => answer,
+            }
         };
+        let (everywhere, origin) =
+            join(self.erase_in(&mut left, wanted, &to_shards), telling).await;
         if origin == OriginAnswer::Told && everywhere {
-            return self.write_note(shard, SessionOp::CloseErasure { erasure }, &call).await;
+            return self.write_note(shard, SessionOp::CloseErasure { erasure }, &call()).await;
         }
         let mut erased = note.erased.clone();
         let confirmed = left.iter().filter(|part| part.erased().is_some());
@@ -112,7 +117,7 @@ impl<R: AsyncRuntime> Router<R> {
         if (origin, &erased) != (note.origin, &note.erased) {
             let note = ErasureNote { origin, erased, ..note.clone() };
             let op = SessionOp::KeepErasure { erasure, note };
-            return self.write_note(shard, op, &call).await;
+            return self.write_note(shard, op, &call()).await;
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use super::{
     SessionOp, SessionOutcome, SessionRecord, SessionTouch, UserKey, WrappedKey, erasure::Erasures,
     idempotency::FirstAnswer, key::KeyTable,
 };
-use crate::{RecordVersion, refusal::Refusal};
+use crate::{RecordVersion, Reply, refusal::Refusal};
 
 /// Digest of an idempotency key.
 type Key = [u8; 32];
@@ -194,10 +194,19 @@ impl SessionState {
         self.erasures.due_at(raft)
     }
 
-    /// Notes that the entry of `index` repeats something of a user who was erased: it may carry what
-    /// was destroyed, and must leave the disks too.
-    pub(crate) fn note_erased_repeat(&mut self, index: u64) {
-        self.erasures.note(index);
+    /// Notes the entry of `index`, which was answered by `reply`, if it names a user who was erased, or
+    /// carries what was destroyed, although it stored nothing: it must leave the disks too.
+    ///
+    /// A late repeat of a write that is refused for another reason is not known for what it is; it
+    /// leaves the log with the next snapshot.
+    pub(crate) fn note_idle_entry(&mut self, index: u64, op: &SessionOp, reply: &Reply) {
+        let of_erased = matches!(
+            reply,
+            Reply::Session(SessionOutcome::UserErased | SessionOutcome::IdempotencyErased)
+        );
+        if of_erased || matches!(op, SessionOp::EraseUser { .. }) {
+            self.erasures.note(index);
+        }
     }
 
     /// The sessions of `user` behind `after`, until their values exceed `max_bytes`; at least one.

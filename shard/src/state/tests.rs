@@ -64,6 +64,9 @@ fn an_erasure_leaves_nothing_in_the_memory_of_requests_and_a_repeat_brings_nothi
     let repeat = apply(&mut state, 7, 1, put(1, b"v", None));
     assert_eq!(repeat, Reply::Session(SessionOutcome::UserErased));
     assert_eq!((state.stats().keys, due(&state)), (0, Some(7)));
+    // So does that of the erasure, which names the user.
+    apply(&mut state, 8, 2, erase(1));
+    assert_eq!(due(&state), Some(8));
 }
 
 fn listing(id: u8, region: &str, version: u64, title: &str) -> Listing {

@@ -93,8 +93,7 @@ impl DataPort {
         let status = if erasure.is_complete() { StatusCode::OK } else { StatusCode::ACCEPTED };
         let mut response = json(status, &erasure)?;
         // Where one learns how far shards and disks are.
-        let user = exchange.path.trim_end_matches("/data");
-        let location = format!("{user}/erasures/{}", erasure.erasure_id);
+        let location = receipt_path(&exchange.path, &erasure.erasure_id.to_string());
         set(response.headers_mut(), "location", &location);
         no_store(response)
     }
@@ -129,6 +128,13 @@ impl DataPort {
         let body = read_bounded(exchange.body, options.body_bytes_max, options.body_idle).await?;
         parse(&body, with_territory, options.session_limits)
     }
+}
+
+/// Where the receipt of an erasure is that was asked for at `path`, which ends in `/data`: once, since
+/// a user may have that name too.
+fn receipt_path(path: &str, erasure: &str) -> String {
+    let user = path.strip_suffix("/data").unwrap_or(path);
+    format!("{user}/erasures/{erasure}")
 }
 
 fn parse(
@@ -317,6 +323,12 @@ fn no_content(token: &str) -> Response<crate::http::body::Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_receipt_of_a_user_named_data_is_that_users() {
+        assert_eq!(receipt_path("/api/v1/users/u1/data", "0a"), "/api/v1/users/u1/erasures/0a");
+        assert_eq!(receipt_path("/api/v1/users/data/data", "0a"), "/api/v1/users/data/erasures/0a");
+    }
 
     fn places(body: &str, with_territory: bool) -> Vec<String> {
         let problem = parse(body.as_bytes(), with_territory, SessionLimits::default()).unwrap_err();

@@ -139,6 +139,18 @@ fn erasing_a_user_leaves_nothing_of_the_user_and_still_no_second_session() {
 }
 
 #[test]
+fn a_repeat_of_a_create_whose_user_was_erased_leaves_the_disks_however_late() {
+    let (mut state, raft) = (SessionState::default(), RaftId(7));
+    state.apply(&create("a", "u1", Some((1, 1))), version(1), 0).unwrap();
+    state.apply(&erase("u1", 1), version(2), 0).unwrap();
+    let repeat = create("a", "u1", Some((1, 1)));
+    let erased = Reply::Session(state.apply(&repeat, version(3), HOUR).unwrap());
+    assert_eq!(erased, Reply::Session(SessionOutcome::IdempotencyErased));
+    state.note_idle_entry(3, &repeat, &erased);
+    assert_eq!(state.erasure_due_at(raft), Some(3));
+}
+
+#[test]
 fn a_repeated_erasure_takes_nothing_that_came_after_the_first() {
     let mut state = SessionState::default();
     state.apply(&create("a", "u1", None), version(1), 0).unwrap();

@@ -112,7 +112,8 @@ impl Options {
             allow_log_reversion: Some(false),
             enable_elect: may_elect,
             snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: 256,
+            // The supervisor purges.
+            max_in_snapshot_log_to_keep: u64::MAX,
             snapshot_max_chunk_size: u64::try_from(self.snapshot_chunk_bytes).unwrap_or(1 << 20),
             install_snapshot_timeout: 60_000,
             ..openraft::Config::default()

@@ -21,6 +21,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How many groups are started at a time, so that they share flushes.
 const STARTED_AT_ONCE: usize = 32;
 
+/// How many entries of the log are kept that the last snapshot holds.
+const LOG_KEPT: u64 = 256;
+
 /// How many documents are fetched from another replica at a time.
 pub(crate) const FETCHED_AT_ONCE: usize = 128;
 
@@ -50,12 +53,13 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     }
     for group in inner.running() {
         snapshot_if_due(&inner, &group).await;
+        purge_if_due(&group).await;
         heal_documents(&inner, &group).await;
     }
     PAUSE
 }
 
-/// Has a snapshot written when enough log has gathered; the log before it is purged then.
+/// Has a snapshot written when enough log has gathered; the log before it is purged later.
 async fn snapshot_if_due<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>) {
     let log_bytes = group.replica.log_bytes();
     let limit = inner.options.log_bytes_before_snapshot;
@@ -65,6 +69,21 @@ async fn snapshot_if_due<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>) {
     }
     if let Err(error) = group.raft.trigger().snapshot().await {
         tracing::debug!(group = %group.id, %error, "no snapshot of a stopped replica");
+    }
+}
+
+/// Purges the log that the last snapshot holds, but for its end: a follower that is a little late gets
+/// entries then, and no snapshot.
+///
+/// Not openraft's own policy: where a purge up to a later entry waits for replication, as after an
+/// erasure, that sets its goal back, which is against its own assertion.
+async fn purge_if_due<R: AsyncRuntime>(group: &Group<R>) {
+    let (snapshot, purged) = group.with_metrics(|metrics| (metrics.snapshot, metrics.purged));
+    let Some(upto) = snapshot.and_then(|last| last.index.checked_sub(LOG_KEPT)) else { return };
+    if purged.is_none_or(|purged| purged.index < upto)
+        && let Err(error) = group.raft.trigger().purge_log(upto).await
+    {
+        tracing::debug!(group = %group.id, %error, "no purge of a stopped replica");
     }
 }
 

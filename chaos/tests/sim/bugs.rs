@@ -65,12 +65,12 @@ fn writes_of_a_log_in_another_order_are_found() {
 
 #[test]
 fn a_race_in_the_directory_is_found() {
-    assert_found(Bug::DirectoryRace, 1, PLACES);
+    assert_found(Bug::DirectoryRace, 2, PLACES);
 }
 
 #[test]
 fn a_duplicate_proposal_is_found() {
-    assert_found(Bug::DuplicateProposal, 3, HISTORY);
+    assert_found(Bug::DuplicateProposal, 4, HISTORY);
 }
 
 #[test]

@@ -83,10 +83,12 @@ fn a_node_follows_its_file_on_sighup_and_by_itself() {
     let whole = subject.mesh.node(1).get(&listing).expect(200);
     assert_eq!(whole.json()["title"], active["title"]);
     assert!(!active["title"].is_null(), "{active}");
-    subject.write(
-        "\n[limits]\nbody_bytes = \"4KiB\"\nsession_bytes = \"4KiB\"\n\
-         [data]\ndrop_fields = [\"title\"]\n[cache]\nbytes = \"32MiB\"\n",
-    );
+    let limits = "\n[limits]\nbody_bytes = \"4KiB\"\nsession_bytes = \"4KiB\"\n";
+    let more = format!("{limits}[cache]\nbytes = \"32MiB\"\n");
+    // The configuration of a demo has the section already.
+    let dropping = subject.text.replace("[data]\n", "[data]\ndrop_fields = [\"title\"]\n");
+    assert_ne!(dropping, subject.text);
+    fs::write(subject.config(), format!("{dropping}{more}")).unwrap();
     subject.hang_up();
     until_true("bodies are bounded anew", PATIENCE, || subject.status_of_body(5_000) == 413);
     assert_eq!(subject.status_of_body(100), 200);

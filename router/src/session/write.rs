@@ -300,10 +300,11 @@ fn precondition(current: Option<RecordVersion>) -> RouteError {
     }
 }
 
-/// The write was applied, and what it wrote was erased before the answer came through.
+/// The write was applied, and what it wrote was erased before the answer came through. No 4xx: others
+/// may have read it meanwhile.
 fn erased_since() -> RouteError {
     let detail = "the session was written, and its user was erased since";
-    RouteError::new(Problem::IdempotencyConflict, detail)
+    RouteError::new(Problem::ShardUnavailable, detail).with_outcome(WriteOutcome::Unknown)
 }
 
 fn unexpected() -> RouteError {

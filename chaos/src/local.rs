@@ -97,6 +97,10 @@ impl<R: AsyncRuntime> LocalShard for HostShards<R> {
     fn hears(&self, node: NodeId) -> bool {
         self.0.hears(node)
     }
+
+    fn lost(&self, node: NodeId) -> BoxFuture<'static, ()> {
+        self.0.lost(node)
+    }
 }
 
 fn read_error(error: ReadError) -> ShardError {

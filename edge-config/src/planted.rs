@@ -35,11 +35,16 @@ pub enum Bug {
     WipedKeepsId,
     /// A replica ends sessions by its own clock instead of the log's time.
     LocalExpiry,
+    /// A replica votes although it promised the leader of a parked group not to, and says that it
+    /// kept its promise.
+    VoteWhileParked,
+    /// A leader stamps what it closed with now, not with when a quorum last confirmed it.
+    ClosedIsNow,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::AckBeforeFlush,
         Self::ForgetVote,
         Self::ApplyTwice,
@@ -53,6 +58,8 @@ impl Bug {
         Self::VoteAfterRestart,
         Self::WipedKeepsId,
         Self::LocalExpiry,
+        Self::VoteWhileParked,
+        Self::ClosedIsNow,
     ];
 
     /// Its name on the command line.
@@ -72,6 +79,8 @@ impl Bug {
             Self::VoteAfterRestart => "vote-after-restart",
             Self::WipedKeepsId => "wiped-keeps-id",
             Self::LocalExpiry => "local-expiry",
+            Self::VoteWhileParked => "vote-while-parked",
+            Self::ClosedIsNow => "closed-is-now",
         }
     }
 

@@ -1,16 +1,21 @@
 //! One running replica of a group: its Raft instance, its state, and what is under way.
 
+mod sleep;
+
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures::StreamExt;
-use hexpop_edge_config::{GroupId, NodeId, RaftId, codec};
+use hexpop_edge_config::{
+    GroupId, NodeId, RaftId, codec,
+    planted::{self, Bug},
+};
 use hexpop_shard::{Command, LogPosition, Reply};
 use openraft::{
     AsyncRuntime, Instant as _, Raft, ServerState,
@@ -21,6 +26,7 @@ use openraft::{
     raft::{AppendEntriesRequest, AppendEntriesResponse},
 };
 use parking_lot::Mutex;
+use prometheus::IntCounter;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
@@ -29,10 +35,13 @@ use crate::{
     host::Birth,
     machine::{Machine, Replica},
     metrics::Metrics,
+    observe::Observed,
     rpc::Refused,
     snapshot::Incoming,
     types::{LogId, Proposal, TypeConfig},
 };
+
+pub(crate) use sleep::ParkedOf;
 
 /// How many appends of a group may wait for its Raft instance.
 const APPENDS_WAITING: usize = 1024;
@@ -87,6 +96,36 @@ pub(crate) struct Group<R: AsyncRuntime> {
     heard_leader: Mutex<R::Instant>,
     /// Whether a change of the group is being carried out.
     pub(crate) busy: AtomicBool,
+    /// What is parked on this node, this group among it perhaps.
+    parked: ParkedOf<R>,
+    /// Whether its timer is off.
+    asleep: AtomicBool,
+    /// What is under way that the group must be awake for.
+    uses: AtomicUsize,
+    /// Whether there was something to do lately.
+    active: AtomicBool,
+    /// When it was woken last; at first, when it started.
+    woken: Mutex<R::Instant>,
+    wakes: IntCounter,
+    observed: Observed,
+    proposals_max: usize,
+}
+
+/// What a group is made with.
+pub(crate) struct Start<R: AsyncRuntime> {
+    pub(crate) id: GroupId,
+    pub(crate) raft: RaftOf<R>,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) birth: Birth,
+    /// How many proposals may be under way.
+    pub(crate) proposals_max: usize,
+    /// For how long no vote is given; `None` for a replica that never gave one.
+    pub(crate) grace: Option<Duration>,
+    /// What is parked on the node.
+    pub(crate) parked: ParkedOf<R>,
+    /// Counts the times that a parked group woke.
+    pub(crate) wakes: IntCounter,
+    pub(crate) observed: Observed,
 }
 
 impl<R: AsyncRuntime> std::fmt::Debug for Group<R> {
@@ -97,14 +136,9 @@ impl<R: AsyncRuntime> std::fmt::Debug for Group<R> {
 
 impl<R: AsyncRuntime> Group<R> {
     /// Wraps a Raft instance that was just started, and starts what belongs to it.
-    pub(crate) fn new(
-        id: GroupId,
-        raft: RaftOf<R>,
-        replica: Arc<Replica>,
-        birth: Birth,
-        proposals_max: usize,
-        grace: Option<Duration>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(start: Start<R>) -> Arc<Self> {
+        let Start { id, raft, replica, birth, proposals_max, grace, parked, wakes, observed } =
+            start;
         let (appends, queue) = mpsc::channel(APPENDS_WAITING);
         let metrics = raft.metrics();
         let now = R::Instant::now();
@@ -122,6 +156,14 @@ impl<R: AsyncRuntime> Group<R> {
             leader_seen: AtomicU64::new(0),
             heard_leader: Mutex::new(now),
             busy: AtomicBool::new(false),
+            parked,
+            asleep: AtomicBool::new(false),
+            uses: AtomicUsize::new(0),
+            active: AtomicBool::new(true),
+            woken: Mutex::new(now),
+            wakes,
+            observed,
+            proposals_max,
             raft: raft.clone(),
         });
         drop(R::spawn(feed_appends::<R>(raft, queue)));
@@ -220,7 +262,7 @@ impl<R: AsyncRuntime> Group<R> {
     /// that time is. `None` unless this is a leader that committed something in its term: before
     /// that, entries of earlier terms may be acknowledged and not known here to be committed.
     pub(crate) fn closed_as_leader(&self) -> Option<(LogId, Duration)> {
-        self.with_metrics(|metrics| {
+        let closed = self.with_metrics(|metrics| {
             if metrics.state != ServerState::Leader {
                 return None;
             }
@@ -231,12 +273,20 @@ impl<R: AsyncRuntime> Group<R> {
             let mut voters = metrics.membership_config.membership().voter_ids();
             let alone = voters.next() == Some(metrics.id) && voters.next().is_none();
             let age = match &metrics.last_quorum_acked {
-                _ if alone => Duration::ZERO,
+                _ if alone || planted::has(Bug::ClosedIsNow) => Duration::ZERO,
                 Some(acked) => acked.elapsed(),
+                None if self.sleeps() => Duration::MAX,
                 None => return None,
             };
             Some((committed, age))
-        })
+        });
+        if !self.sleeps() {
+            return closed;
+        }
+        // Nobody answers heartbeats there, but promises are confirmed.
+        let (committed, age) = closed?;
+        let asleep = self.closed_asleep(committed);
+        Some(asleep.filter(|(_, asleep)| *asleep < age).unwrap_or((committed, age)))
     }
 
     /// Takes over what a leader closed, `age` before it was asked at `asked` or later.
@@ -255,7 +305,8 @@ impl<R: AsyncRuntime> Group<R> {
             return (applied >= committed.index).then_some(age);
         }
         let closed = *self.closed.lock();
-        closed.filter(|closed| applied >= closed.index).map(|closed| closed.staleness())
+        let told = closed.filter(|closed| applied >= closed.index).map(|closed| closed.staleness());
+        told.into_iter().chain(self.staleness_asleep(applied)).min()
     }
 
     /// Proposes a command and waits until it is applied here.
@@ -357,6 +408,8 @@ impl<R: AsyncRuntime> Group<R> {
             }
             target => target?,
         };
+        let _use = self.begin_use();
+        self.wake();
         let unavailable =
             |error: Fatal<TypeConfig<R>>| ControlError::Unavailable(error.to_string());
         self.raft.trigger().transfer_leader(target).await.map_err(unavailable)?;

@@ -28,6 +28,7 @@
 //!   that replica, and no other.
 
 mod api;
+mod check_quorum;
 mod disk;
 mod documents;
 mod error;

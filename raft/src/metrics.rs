@@ -13,6 +13,8 @@ pub struct Metrics {
     pub(crate) leader_changes: IntCounter,
     pub(crate) pairs_lost: IntCounter,
     pub(crate) takeovers: IntCounter,
+    pub(crate) parked: IntGaugeVec,
+    pub(crate) wakes: IntCounter,
     pub(crate) proposals: IntCounterVec,
     pub(crate) commit_seconds: Histogram,
     pub(crate) reads: IntCounterVec,
@@ -88,6 +90,15 @@ impl Metrics {
             takeovers: make.counter(
                 "hexpop_raft_takeovers_total",
                 "Elections that this node asked for because a leader's node was not heard any more.",
+            )?,
+            parked: make.gauges(
+                "hexpop_raft_parked_groups",
+                "Groups without heartbeats because nothing happens in them, by this node's role.",
+                "role",
+            )?,
+            wakes: make.counter(
+                "hexpop_raft_wakes_total",
+                "Times that a parked group was woken by its leader here.",
             )?,
             proposals: make.counters(
                 "hexpop_raft_proposals_total",

@@ -1,6 +1,12 @@
 //! openraft's network over the peer transport.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
@@ -35,14 +41,25 @@ const CHUNKS_IN_FLIGHT: usize = 4;
 /// resumes at what is missing).
 const CHUNK_ATTEMPTS: u32 = 3;
 
+/// Whether the group's leader may send appends now.
+pub(crate) type MaySpeak = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// Makes the clients of one group.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Network {
     pub(crate) group: GroupId,
+    /// Set once the group runs; until then nothing forbids it.
+    pub(crate) speaks: Arc<OnceLock<MaySpeak>>,
     pub(crate) wire: Arc<Wire>,
     /// How long an append, a vote or a transfer may take.
     pub(crate) deadline: Duration,
     pub(crate) metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network").field("group", &self.group).finish_non_exhaustive()
+    }
 }
 
 /// The way of one group to one replica.
@@ -103,8 +120,12 @@ impl Client {
     ) -> impl Future<Output = Result<AppendEntriesResponse<TypeConfig<R>>, RPCError<TypeConfig<R>>>>
     + Send
     + use<R> {
-        let request = Request::Append { group: self.network.group, rpc };
-        let answer = self.call::<R>(Lane::Raft, request, self.network.deadline);
+        let answer = if self.network.speaks.get().is_none_or(|may_speak| may_speak()) {
+            let request = Request::Append { group: self.network.group, rpc };
+            self.call::<R>(Lane::Raft, request, self.network.deadline)
+        } else {
+            Box::pin(futures::future::ready(Err(WireError::Silent)))
+        };
         let client = Self { network: self.network.clone(), to: self.to, node: self.node };
         async move {
             match answer.await {

@@ -26,6 +26,9 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
 
     /// A replica is about to answer whether it grants its vote of `term` to `candidate`.
     fn voted(&self, raft: RaftId, group: GroupId, term: u64, candidate: RaftId, granted: bool);
+
+    /// A replica's group was parked; it leads the group, or promised its leader to vote for nobody.
+    fn slept(&self, raft: RaftId, group: GroupId, leads: bool);
 }
 
 /// Who looks at one replica, if anybody does.

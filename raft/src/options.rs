@@ -28,6 +28,8 @@ pub struct Options {
     pub election_min: Duration,
     /// The most; also the lease, and the grace after a start. Default 1 s.
     pub election_max: Duration,
+    /// After so long without anything to do a group is parked: no heartbeats, no timers. Default 2 s.
+    pub park_after: Duration,
     /// How many bytes of log a group gathers before it writes a snapshot, or half of its state if
     /// that is more. Default 64 MiB.
     pub log_bytes_before_snapshot: u64,
@@ -67,6 +69,7 @@ impl Options {
             heartbeat: Duration::from_millis(250),
             election_min: Duration::from_millis(800),
             election_max: Duration::from_millis(1000),
+            park_after: Duration::from_secs(2),
             log_bytes_before_snapshot: 64 << 20,
             snapshot_chunk_bytes: 1 << 20,
             append_bytes_max: 1 << 20,
@@ -87,9 +90,8 @@ impl Options {
     /// openraft's view of these options.
     ///
     /// - Pre-vote is on, so that a node which was cut off does not depose a leader on its return.
-    /// - A leader without a quorum falls silent in phases (`quorum_loss_probe_interval`): else one
-    ///   that still reaches a single voter renews that voter's lease for ever, and a connected
-    ///   majority elects nobody.
+    /// - A leader without a quorum falls silent in phases ([`check_quorum`](crate::check_quorum)), which
+    ///   openraft's own way of doing so cannot tell from a group that was parked.
     /// - A restarted leader stands for election again (`enable_leader_restore` off). It may have
     ///   sent an entry to others before its own disk had it; restored into the same term it could
     ///   give another entry the same term and index.
@@ -106,7 +108,7 @@ impl Options {
             heartbeat_min_interval: Some(millis(self.heartbeat)),
             election_timeout_min: millis(self.election_min),
             election_timeout_max: millis(self.election_max),
-            quorum_loss_probe_interval: Some(millis(self.election_max).saturating_mul(2)),
+            quorum_loss_probe_interval: None,
             enable_pre_vote: Some(true),
             enable_leader_restore: Some(false),
             allow_log_reversion: Some(false),

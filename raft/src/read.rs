@@ -179,6 +179,8 @@ pub(crate) async fn read_index_as_leader<R: AsyncRuntime>(
     {
         return Ok(committed);
     }
+    let _use = group.begin_use();
+    group.wake();
     let option = LinearizerOption::new(Some(Duration::ZERO), true).with_wait_timeout(wait);
     let reading = group.raft.get_read_linearizer(option);
     match R::timeout(wait, reading).await {

@@ -70,10 +70,16 @@ pub(crate) enum Request<R: AsyncRuntime> {
     ProposeMeta { op: MetaOp },
     /// To a replica: documents that another one lost.
     FetchDocuments { group: GroupId, wanted: Vec<DocRef> },
-    /// The sender lives; do you?
+    /// The sender lives; do you? Sent by nodes that cannot park.
     Beat,
     /// To a leader: the disk of this replica is rid of what was erased up to an entry.
     Compacted { group: GroupId, raft: RaftId, upto: u64 },
+    /// The sender lives, in its life `start`; the digest is of what is parked under it at the
+    /// addressee. Do you live, and agree?
+    PairBeat { start: u64, digest: u64 },
+    /// From a leader: promise to vote for nobody in these groups while you hear me. `all`: what was
+    /// promised before and is not among them need not be kept.
+    Park { start: u64, all: bool, groups: Vec<ParkOffer> },
 }
 
 impl<R: AsyncRuntime> Request<R> {
@@ -126,6 +132,22 @@ pub(crate) enum Response<R: AsyncRuntime> {
     Beat,
     /// To `Compacted`: whether the shard knows now.
     Compacted { noted: bool },
+    /// To `PairBeat`: in which life, whether the digest is right, the digest of what is parked under
+    /// the answering node at the one that asked, and how long ago nobody else led any of that.
+    PairBeat { start: u64, agrees: bool, digest: u64, closed_age_ms: Option<u64> },
+    /// To `Park`: the groups that nothing is promised about.
+    Park { refused: Vec<GroupId> },
+}
+
+/// A group to be parked, as its leader has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ParkOffer {
+    /// The group.
+    pub(crate) group: GroupId,
+    /// The leader's term.
+    pub(crate) term: u64,
+    /// The last entry of its log.
+    pub(crate) index: u64,
 }
 
 /// Why a request was not handled. Nothing changed.
@@ -167,6 +189,9 @@ pub(crate) enum Refused {
     /// It could not be done.
     #[error("{0}")]
     Failed(String),
+    /// The replica promised to vote for nobody while it hears the group's leader.
+    #[error("the group is parked under a leader that is heard")]
+    Parked,
 }
 
 /// What a leader had committed, at a time when a quorum still followed it.

@@ -22,6 +22,9 @@ pub(crate) enum WireError {
     /// The other side refused.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// It was not sent: no quorum answers this leader, and others may elect one.
+    #[error("no quorum answers; silent for a while")]
+    Silent,
     /// The request or its answer is not understood.
     #[error("{0}")]
     Codec(String),

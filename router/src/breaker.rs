@@ -160,6 +160,12 @@ impl Breaker {
         }
     }
 
+    /// The request was given up because the target took so long that others answered, or is not heard
+    /// any more.
+    pub fn outrun(&mut self, now: Duration) {
+        self.failed(Pass { changes: self.changes }, now);
+    }
+
     /// The request was given up before it could tell: a probe's turn goes to the next caller.
     pub const fn abandoned(&mut self, pass: Pass, now: Duration) {
         if matches!(self.state, BreakerState::HalfOpen) && pass.changes == self.changes {

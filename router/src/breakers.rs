@@ -104,6 +104,12 @@ impl Breakers {
         self.breakers.lock().get(&(target, class)).is_none_or(|breaker| breaker.would_admit(now))
     }
 
+    /// A request that was let through is given up: others answered before, or the target is not heard
+    /// any more.
+    pub(crate) fn outrun(&self, target: Target, class: Class, now: Duration) {
+        self.update(target, class, now, |breaker| breaker.outrun(now));
+    }
+
     /// All breakers; `wall_ms` is the wall clock at `now`.
     pub(crate) fn list(&self, now: Duration, wall_ms: u64) -> Vec<BreakerStatus> {
         let breakers = self.breakers.lock();

@@ -46,6 +46,10 @@ pub trait LocalShard: Send + Sync + 'static {
     /// Whether a node that shares a group with this one is still heard; true of any other. It tells of
     /// a dead node within a few heartbeats, long before membership suspects it.
     fn hears(&self, node: NodeId) -> bool;
+
+    /// Resolves once a node that is heard now is heard no more: whoever waits for its answer need not
+    /// wait any longer. Never for one that is not heard to begin with.
+    fn lost(&self, node: NodeId) -> BoxFuture<'static, ()>;
 }
 
 /// Why a request to another node has no answer.

@@ -160,6 +160,17 @@ fn now_us() -> u64 {
     current().map_or(0, |executor| executor.now().saturating_sub(BEGIN) / 1_000)
 }
 
+/// Now and then nobody asks for anything, so that groups are parked: for the last so many of every so
+/// many microseconds.
+const QUIET_US: u64 = 1_500_000;
+const QUIET_EVERY_US: u64 = 9_000_000;
+
+/// How long it is quiet yet.
+const fn quiet_us(now_us: u64) -> u64 {
+    let into = now_us % QUIET_EVERY_US;
+    if into < QUIET_EVERY_US - QUIET_US { 0 } else { QUIET_EVERY_US - into }
+}
+
 /// One client: asks one thing after the other until the world is over.
 pub(super) async fn run(number: u64, clients: Arc<Clients>, mut random: Random) {
     let name = format!("c{number}");
@@ -168,6 +179,7 @@ pub(super) async fn run(number: u64, clients: Arc<Clients>, mut random: Random) 
     let is_reader = number % 4 == 3;
     while !clients.is_over.load(std::sync::atomic::Ordering::Relaxed) {
         SimRuntime::sleep(Duration::from_micros(random.between(1_000, 160_000))).await;
+        SimRuntime::sleep(Duration::from_micros(quiet_us(now_us()))).await;
         let doors: Vec<Door> = clients.doors.lock().values().cloned().collect();
         // As a rule clients keep to the node that is near them.
         let near = usize::try_from(number).unwrap_or(0) % doors.len().max(1);
@@ -181,7 +193,7 @@ pub(super) async fn run(number: u64, clients: Arc<Clients>, mut random: Random) 
         let start_us = now_us();
         let sent_token = asked.context.token.map(|token| token.encode());
         if cut_off.is_some() {
-            clients.trace.count("strong-reads-at-cut-leaders", 1);
+            clients.trace.count("reads-at-cut-leaders", 1);
         }
         let (sender, receiver) = oneshot::channel();
         if let Some(executor) = current() {

@@ -23,7 +23,7 @@ pub const FAULTS: [&str; 18] = [
 ];
 
 /// What happens now and then only.
-pub const RARE: [&str; 20] = [
+pub const RARE: [&str; 22] = [
     // Links.
     "message-cut",
     "message-late",
@@ -39,13 +39,15 @@ pub const RARE: [&str; 20] = [
     "torn-tail-cut",
     // Consensus.
     "election",
+    "groups-parked",
     "log-truncations",
     "membership-changes",
+    "promises-to-leaders",
     "reports-of-old-epochs",
     "requests-proposed-again",
     "snapshots-failed",
     "snapshots-received",
     "snapshots-written",
     // Clients.
-    "strong-reads-at-cut-leaders",
+    "reads-at-cut-leaders",
 ];

@@ -220,6 +220,7 @@ fn host_options(node: NodeId, nodes: u32) -> Options {
     let bootstrap: Vec<NodeId> = (1..=nodes.min(3)).map(NodeId).collect();
     let mut options = Options::new(CLUSTER, node, bootstrap, policy());
     options.expect_nodes = nodes;
+    options.park_after = Duration::from_millis(400);
     options.log_bytes_before_snapshot = 4 << 10;
     options.snapshot_chunk_bytes = 4 << 10;
     options

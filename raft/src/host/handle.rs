@@ -9,12 +9,13 @@ use hexpop_edge_config::{
     planted::{self, Bug},
 };
 use hexpop_shard::{DocRef, LogPosition, MetaOp};
-use openraft::{AsyncRuntime, Instant as _, raft::AppendEntriesRequest};
+use openraft::{AsyncRuntime, raft::AppendEntriesRequest};
 
 use super::{Birth, Inner};
 use crate::{
     error::ProposeError,
     group::Group,
+    pairs,
     read::read_index_as_leader,
     rpc::{ClosedPosition, Frame, Hello, PulledMap, Refused, Request, Response, millis_up},
     snapshot::{
@@ -73,6 +74,7 @@ const fn reason(refused: &Refused) -> &'static str {
         Refused::Busy => "busy",
         Refused::NotLeader { .. } => "not_leader",
         Refused::Failed(_) => "failed",
+        Refused::Parked => "parked",
     }
 }
 
@@ -108,7 +110,7 @@ fn consensus<R: AsyncRuntime>(
         Request::Append { group, rpc } => append(inner, from, group, rpc),
         Request::Vote { group, rpc } => {
             check_sender(from, &rpc.vote)?;
-            let group = may_vote(inner, group)?;
+            let group = may_vote(inner, group, rpc.leadership_transfer)?;
             let observed = inner.observed.clone();
             Ok(Box::pin(async move {
                 let (term, candidate) =
@@ -122,12 +124,13 @@ fn consensus<R: AsyncRuntime>(
         }
         Request::PreVote { group, rpc } => {
             check_sender(from, &rpc.vote)?;
-            let group = may_vote(inner, group)?;
+            let group = may_vote(inner, group, false)?;
             Ok(Box::pin(async move { vote_answer(group.raft.pre_vote(rpc).await) }))
         }
         Request::Transfer { group, rpc } => {
             check_sender(from, rpc.from_leader())?;
-            let group = may_vote(inner, group)?;
+            let group = may_vote(inner, group, true)?;
+            group.rouse();
             Ok(Box::pin(async move {
                 match group.raft.handle_transfer_leader(rpc).await {
                     Ok(answer) => Response::Transfer(answer),
@@ -163,7 +166,9 @@ fn append<R: AsyncRuntime>(
     // A leader may only speak for itself: its vote carries its data directory.
     check_sender(from, &rpc.vote)?;
     let last = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
-    let receiver = find(inner, group, true)?.append(rpc)?;
+    let replica = find(inner, group, true)?;
+    replica.rouse();
+    let receiver = replica.append(rpc)?;
     let observed = inner.observed.clone();
     Ok(Box::pin(async move {
         match receiver.await {
@@ -206,8 +211,15 @@ fn question<R: AsyncRuntime>(
             Ok(ready(Response::Documents(documents(&group, &wanted))))
         }
         Request::Beat => {
-            inner.pairs.lock().heard(from, R::Instant::now());
+            pairs::heard(inner, from, None);
             Ok(ready(Response::Beat))
+        }
+        Request::PairBeat { start, digest } => {
+            Ok(ready(pairs::answer_beat(inner, from, start, digest)))
+        }
+        Request::Park { start, all, groups } => {
+            let refused = pairs::park::promise(inner, from, start, all, &groups);
+            Ok(ready(Response::Park { refused }))
         }
         Request::Hello => Ok(ready(Response::Hello(hello(inner)))),
         Request::PullMap { known } => Ok(ready(Response::Map(pulled_map(inner, known)))),
@@ -268,15 +280,19 @@ fn find<R: AsyncRuntime>(
     Err(Refused::NotYet)
 }
 
-/// A replica that may vote: it exists, and it started long enough ago. Before that it may have
-/// promised a leader of its earlier life not to.
+/// A replica that may vote: it exists, it started long enough ago (before that it may have promised a
+/// leader of its earlier life not to), and the group is not parked. `transfer`: the leader itself wants
+/// the election.
 fn may_vote<R: AsyncRuntime>(
     inner: &Arc<Inner<R>>,
     group: GroupId,
+    transfer: bool,
 ) -> Result<Arc<Group<R>>, Refused> {
     let group = find(inner, group, false)?;
     if group.in_grace() && !planted::has(Bug::VoteAfterRestart) {
         Err(Refused::Grace)
+    } else if !transfer && group.is_promised() && !planted::has(Bug::VoteWhileParked) {
+        Err(Refused::Parked)
     } else {
         Ok(group)
     }

@@ -12,8 +12,9 @@ use std::{
 
 use hexpop_edge_config::{Epoch, GroupId, NodeId, RaftId, RequestId, ShardId};
 use hexpop_shard::{ClusterSecret, Command, LogPosition, Op, ReadOp, ShardDescriptor, ShardMap};
-use openraft::{AsyncRuntime, Instant as _};
+use openraft::{AsyncRuntime, Instant as _, async_runtime::watch::WatchReceiver as _};
 use parking_lot::{Mutex, RwLock};
+use rand::Rng as _;
 use tokio::sync::{Notify, watch};
 
 use super::Parts;
@@ -21,7 +22,7 @@ use crate::{
     api::{Proposed, ReadLevel, ReadResult, ReplicaState, ReplicaStatus},
     documents::Documents,
     error::{OpenError, ProposeError, ReadError},
-    group::Group,
+    group::{Group, ParkedOf},
     metrics::Metrics,
     observe::Observed,
     options::Options,
@@ -60,6 +61,12 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(super) known: RwLock<Known>,
     /// Which other nodes live.
     pub(crate) pairs: Mutex<Pairs<R::Instant>>,
+    /// Tells this life of the node from its others.
+    pub(crate) start: u64,
+    /// What is parked, here or under other nodes.
+    pub(crate) parked: ParkedOf<R>,
+    /// Counts the pairs that were lost, for those who wait for one.
+    pub(crate) losses: watch::Sender<u64>,
     /// The newest map version anybody mentioned, and who did.
     pub(crate) hint: Mutex<Option<(u64, NodeId)>>,
     /// Wakes the supervisor's loops.
@@ -116,6 +123,9 @@ impl<R: AsyncRuntime> Inner<R> {
             groups: RwLock::new(BTreeMap::new()),
             known: RwLock::new(Known::default()),
             pairs: Mutex::default(),
+            start: R::thread_rng().next_u64(),
+            parked: Arc::default(),
+            losses: watch::channel(0).0,
             hint: Mutex::new(None),
             wake_map: Notify::new(),
             wake_replicas: Notify::new(),
@@ -299,6 +309,9 @@ impl<R: AsyncRuntime> Inner<R> {
         deadline: Duration,
     ) -> Result<Proposed, ProposeError> {
         let group = self.group(shard).ok_or(ProposeError::NotHere)?;
+        let asked = R::Instant::now();
+        self.leader_known(&group, deadline).await;
+        let deadline = deadline.saturating_sub(asked.elapsed());
         if self.is_closing() {
             return Err(ProposeError::Unavailable("shutting down".to_owned()));
         }
@@ -310,9 +323,35 @@ impl<R: AsyncRuntime> Inner<R> {
             let descriptor = Box::new(self.descriptor(&group));
             return Err(ProposeError::StaleEpoch { descriptor });
         }
+        // Said before it is looked at whether the group is parked: see `park`.
+        let _use = group.begin_use();
+        if group.leads() {
+            group.wake();
+        }
         let command = Command { request, epoch, at_ms: self.clock.wall_ms(), op };
         let bytes_max = self.options.command_bytes_max;
         group.propose(&command, bytes_max, deadline, &self.metrics).await
+    }
+
+    /// Waits until the group has a leader whose node is heard, at most as long as an election takes:
+    /// sooner than whoever asks could find out by asking around.
+    async fn leader_known(&self, group: &Group<R>, deadline: Duration) {
+        let is_known = || {
+            group.leads()
+                || group.fault().is_some()
+                || group.leader_node().is_some_and(|node| self.pairs.lock().hears(node))
+        };
+        if is_known() {
+            return;
+        }
+        let until = R::Instant::now() + deadline.min(self.options.election_max * 2);
+        let mut seen = group.watch_metrics();
+        while !is_known() {
+            let changed = R::timeout_at(until, seen.changed()).await;
+            if !matches!(changed, Ok(Ok(()))) {
+                return;
+            }
+        }
     }
 
     pub(super) async fn read(
@@ -330,6 +369,9 @@ impl<R: AsyncRuntime> Inner<R> {
                 .then(|| ReadError::StaleEpoch { descriptor: Box::new(self.descriptor(&group)) })
         };
         let until = R::Instant::now() + deadline;
+        if level == ReadLevel::Strong {
+            self.leader_known(&group, deadline).await;
+        }
         let read = Read { group: &group, wire: &self.wire, until };
         let result = read.run(level, min, op).await?;
         // The epoch of the state that answered, not of a moment before.

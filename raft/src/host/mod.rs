@@ -10,7 +10,7 @@ mod tests;
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture};
 use hexpop_edge_config::{Epoch, NodeId, RaftId, RequestId, ShardId};
 use hexpop_shard::{ClusterSecret, LogPosition, MetaOp, MetaOutcome, Op, ReadOp, Reply, ShardMap};
 use openraft::AsyncRuntime;
@@ -197,6 +197,25 @@ impl<R: AsyncRuntime> Host<R> {
         self.inner.pairs.lock().hears(node)
     }
 
+    /// Resolves once a node that is [heard](Self::hears) now is heard no more; never for one that is
+    /// not heard to begin with, nor after the host closed.
+    #[must_use]
+    pub fn lost(&self, node: NodeId) -> BoxFuture<'static, ()> {
+        let mut losses = self.inner.losses.subscribe();
+        if !self.hears(node) {
+            return Box::pin(future::pending());
+        }
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            while losses.changed().await.is_ok() {
+                if !inner.pairs.lock().hears(node) {
+                    return;
+                }
+            }
+            future::pending().await
+        })
+    }
+
     /// Somebody has a shard map of this version; it is pulled if it is newer.
     pub fn on_map_hint(&self, version: u64, from: NodeId) {
         self.inner.on_map_hint(version, from);
@@ -244,7 +263,7 @@ impl<R: AsyncRuntime> Host<R> {
     pub async fn shutdown(&self) {
         self.inner.closing.send_replace(true);
         let stopping: Vec<_> = self.inner.running();
-        let stopped = futures::future::join_all(stopping.iter().map(|group| group.stop()));
+        let stopped = future::join_all(stopping.iter().map(|group| group.stop()));
         if R::timeout(Duration::from_secs(10), stopped).await.is_err() {
             tracing::warn!("some groups did not stop in time");
         }

@@ -1,6 +1,9 @@
 //! Starting groups: those of the data directory, those that the map asks for, and the meta group.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use hexpop_edge_config::{Epoch, GroupId, codec};
 use hexpop_shard::{KeyRange, ShardDescriptor, ShardState, Space};
@@ -13,10 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use super::inner::{Inner, Slot};
 use crate::{
-    group::Group,
+    group::{Group, Start},
     log_store::LogStore,
     machine::{Machine, Replica},
-    network::Network,
+    network::{MaySpeak, Network},
     types::{ReplicaNode, TypeConfig, raft_node_id},
     wal::{GroupLog, NewGroup},
 };
@@ -108,8 +111,10 @@ impl<R: AsyncRuntime> Inner<R> {
         let state = birth.state();
         let documents = self.documents.group(id);
         let replica = Replica::new(id, state, documents.clone());
+        let speaks = Arc::new(OnceLock::new());
         let network = Network {
             group: id,
+            speaks: Arc::clone(&speaks),
             wire: Arc::clone(&self.wire),
             deadline: self.options.election_min,
             metrics: Arc::clone(&self.metrics),
@@ -128,7 +133,22 @@ impl<R: AsyncRuntime> Inner<R> {
                 .await
                 .map_err(|error| replica.fault().unwrap_or_else(|| say(&error)))?;
         let grace = (!fresh).then_some(self.options.election_max);
-        Ok(Group::new(id, raft, replica, birth, self.options.proposals_max, grace))
+        let group = Group::new(Start {
+            id,
+            raft,
+            replica,
+            birth,
+            proposals_max: self.options.proposals_max,
+            grace,
+            parked: Arc::clone(&self.parked),
+            wakes: self.metrics.wakes.clone(),
+            observed: self.observed.clone(),
+        });
+        let (weak, lease) = (Arc::downgrade(&group), self.options.election_max);
+        let may_speak = move || weak.upgrade().is_none_or(|group| group.may_speak(lease));
+        // It is set once, here.
+        drop(speaks.set(Box::new(may_speak) as MaySpeak));
+        Ok(group)
     }
 
     /// Follows a replica's Raft instance: counts leaders, tells the supervisor.

@@ -38,7 +38,7 @@ impl PeerTransport for Alone {
         _frame: Bytes,
         _deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
-        Box::pin(futures::future::ready(Err(TransportError::Unreachable("alone".to_owned()))))
+        Box::pin(future::ready(Err(TransportError::Unreachable("alone".to_owned()))))
     }
 }
 

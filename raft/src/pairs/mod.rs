@@ -1,35 +1,31 @@
-//! Pair liveness: whether another node lives, found out once for all groups that two nodes share, and
-//! who takes over the groups that a dead one led.
+//! Pairs of nodes: whether another node lives, found out once for all groups that two nodes share, and
+//! what is parked between them.
 //!
 //! Every node sends a beat to every node that it shares a group with; what comes from there, a beat or
 //! the answer to one, says that it lives (the idea is `CockroachDB`'s store liveness). A peer that was
-//! silent for three beats is lost. A follower alone would notice a dead leader as soon, but stand for
-//! election only after the lease *and* a random wait; here the voters of a group take turns from the
-//! moment on that its leader's lease ends, in an order that all of them come to by themselves. A node's
-//! death costs its groups the lease and one election.
-//!
-//! **It decides nothing**: a turn is a pre-vote that anybody who still hears the leader refuses. If a
-//! pair is lost without a fault, nothing happens. If none of the turns succeeds, the followers' own
-//! timers are still there.
+//! silent for three beats is lost: then others take over what it led ([`takeover`]). Beats also hold
+//! together the groups that have nothing to do ([`park`]).
 
+pub(crate) mod park;
+mod parked;
 mod table;
+mod takeover;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hexpop_edge_config::{NodeId, RaftId};
 use openraft::{AsyncRuntime, Instant as _, async_runtime::Select2};
 
-pub(crate) use table::Pairs;
+pub(crate) use {
+    parked::{Led, Parked},
+    table::Pairs,
+};
 
 use crate::{
-    group::Group,
     host::Inner,
     port::Lane,
-    rpc::{Request, Response},
+    rpc::{Request, Response, millis_up},
+    wire::WireError,
 };
 
 /// Beats between two looks at who is a peer.
@@ -38,26 +34,23 @@ const PEERS_EVERY: u32 = 8;
 /// Silent beats after which a peer is lost.
 const LOST_AFTER: u32 = 3;
 
-/// How many turns a voter takes to get a group a leader; behind them are the followers' own timers.
-const TURNS: u32 = 6;
-
 /// Starts the beats; they end when the host closes.
 pub(crate) fn spawn<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     let inner = Arc::clone(inner);
     drop(R::spawn(async move {
         let pause = inner.options.heartbeat;
+        let mut idle = park::Idle::new();
         let mut beats = 0_u32;
         loop {
             if beats.is_multiple_of(PEERS_EVERY) {
                 let peers = peers(&inner);
                 inner.pairs.lock().keep(&peers, R::Instant::now());
+                park::gauges(&inner);
             }
             beats = beats.wrapping_add(1);
             beat(&inner);
-            let lost = inner.pairs.lock().lose(R::Instant::now(), pause * LOST_AFTER);
-            for dead in lost {
-                lose(&inner, dead);
-            }
+            look(&inner, pause * LOST_AFTER);
+            park::park_idle(&inner, &mut idle);
             let waited = R::select2(inner.closed(), R::sleep(pause)).await;
             if matches!(waited, Select2::First(())) {
                 return;
@@ -83,80 +76,70 @@ fn beat<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     let deadline = inner.options.election_min;
     let peers = inner.pairs.lock().peers();
     for (raft, node) in peers {
-        let answer = inner.wire.call(node, Some(raft), Lane::Raft, Request::<R>::Beat, deadline);
+        let sent = R::Instant::now();
+        let digest = inner.parked.lock().digest_for(raft);
+        let request = Request::<R>::PairBeat { start: inner.start, digest };
+        let answer = inner.wire.call(node, Some(raft), Lane::Raft, request, deadline);
         let inner = Arc::clone(inner);
         drop(R::spawn(async move {
-            if matches!(answer.await, Ok(Response::Beat)) {
-                inner.pairs.lock().heard(raft, R::Instant::now());
+            match answer.await {
+                Ok(Response::PairBeat { start, agrees, digest, closed_age_ms }) => {
+                    heard(&inner, raft, Some(start));
+                    let mut parked = inner.parked.lock();
+                    let misses = parked.confirm(raft, sent, agrees);
+                    if let Some(age) = closed_age_ms
+                        && parked.agrees(raft, start, digest)
+                    {
+                        parked.note_closed(raft, sent, Duration::from_millis(age));
+                    }
+                    drop(parked);
+                    park::mend(&inner, raft, node, misses);
+                }
+                // A node of the previous version, say: it lives.
+                Err(WireError::Refused(_)) => heard(&inner, raft, None),
+                _ => {}
             }
         }));
     }
 }
 
-fn lose<R: AsyncRuntime>(inner: &Arc<Inner<R>>, dead: RaftId) {
-    inner.metrics.pairs_lost.inc();
-    tracing::info!(%dead, "a node is not heard any more");
-    let inner = Arc::clone(inner);
-    drop(R::spawn(async move {
-        R::select2(inner.closed(), take_over(&inner, dead)).await;
-    }));
-}
-
-/// A voter's next turn to get a group a leader.
-struct Turn<R: AsyncRuntime> {
-    at: R::Instant,
-    group: Arc<Group<R>>,
-    left: u32,
-    /// From one turn of this voter to its next.
-    round: Duration,
-}
-
-/// Gets the groups that a lost peer led other leaders.
-async fn take_over<R: AsyncRuntime>(inner: &Inner<R>, dead: RaftId) {
-    let mut turns: Vec<Turn<R>> =
-        inner.running().into_iter().filter_map(|group| first_turn(inner, &group, dead)).collect();
-    turns.sort_by_key(|turn| turn.at);
-    let mut turns = VecDeque::from(turns);
-    while let Some(turn) = turns.pop_front() {
-        R::sleep_until(turn.at).await;
-        if !inner.pairs.lock().is_lost(dead) {
-            return;
-        }
-        let led = turn.group.leader().is_some_and(|(raft, _)| raft != dead);
-        if led || turn.group.fault().is_some() {
-            continue;
-        }
-        inner.metrics.takeovers.inc();
-        if turn.group.raft.trigger().elect(true).await.is_ok() && turn.left > 1 {
-            let next = Turn { at: turn.at + turn.round, left: turn.left - 1, ..turn };
-            let behind = turns.partition_point(|other| other.at <= next.at);
-            turns.insert(behind, next);
-        }
+/// Answers a beat.
+pub(crate) fn answer_beat<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    from: RaftId,
+    start: u64,
+    digest: u64,
+) -> Response<R> {
+    heard(inner, from, Some(start));
+    let agrees = park::keeps_promises(inner, from, start, digest);
+    let parked = inner.parked.lock();
+    Response::PairBeat {
+        start: inner.start,
+        agrees,
+        digest: parked.digest_for(from),
+        closed_age_ms: parked.closed_age(R::Instant::now()).map(millis_up),
     }
 }
 
-/// This voter's first turn, unless somebody else leads the group, or it may not vote.
-fn first_turn<R: AsyncRuntime>(
-    inner: &Inner<R>,
-    group: &Arc<Group<R>>,
-    dead: RaftId,
-) -> Option<Turn<R>> {
-    if group.leader().is_none_or(|(raft, _)| raft != dead) || group.in_grace() {
-        return None;
+/// A peer said something; `start` tells its lives apart.
+pub(crate) fn heard<R: AsyncRuntime>(inner: &Arc<Inner<R>>, raft: RaftId, start: Option<u64>) {
+    let restarted = inner.pairs.lock().heard(raft, start, R::Instant::now());
+    if let Some(gone) = restarted {
+        tracing::info!(dead = %raft, "a node started again");
+        takeover::begin(inner, gone);
     }
-    let voters: BTreeSet<RaftId> = group.with_metrics(|metrics| {
-        metrics.membership_config.membership().voter_ids().map(RaftId).collect()
-    });
-    let able: Vec<RaftId> = {
-        let pairs = inner.pairs.lock();
-        voters.into_iter().filter(|raft| !pairs.is_lost(*raft)).collect()
-    };
-    let (place, of) = table::rank(inner.raft, group.id, &able)?;
-    // A beat is long enough for an election where the timers fit the way between the voters.
-    let wave = inner.options.heartbeat;
-    let lease = group.heard_leader() + inner.options.election_max;
-    let from = lease.max(R::Instant::now());
-    // The others heard the leader at about the same time, not at the same.
-    let at = from + wave / 8 + wave * place;
-    Some(Turn { at, group: Arc::clone(group), left: TURNS, round: wave * of.max(2) })
+}
+
+/// Looks after peers that are not heard any more, or again.
+fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>, after: Duration) {
+    let now = R::Instant::now();
+    let lost = inner.pairs.lock().lose(now, after);
+    for gone in lost {
+        inner.metrics.pairs_lost.inc();
+        inner.losses.send_modify(|losses| *losses = losses.wrapping_add(1));
+        tracing::info!(dead = %gone.raft, "a node is not heard any more");
+        takeover::begin(inner, gone);
+    }
+    // A beat more: its confirmation was sent before it was heard last.
+    park::look(inner, now, after + inner.options.heartbeat);
 }

@@ -18,6 +18,15 @@ struct Peer<I> {
     node: NodeId,
     heard: I,
     is_lost: bool,
+    /// Which of its lives was heard last, if it says so.
+    start: Option<u64>,
+}
+
+/// A life of a peer that ended, or seems to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gone {
+    pub(super) raft: RaftId,
+    start: Option<u64>,
 }
 
 impl<I> Default for Pairs<I> {
@@ -31,7 +40,7 @@ impl<I: Instant> Pairs<I> {
     pub(super) fn keep(&mut self, peers: &BTreeMap<RaftId, NodeId>, now: I) {
         self.peers.retain(|raft, _| peers.contains_key(raft));
         for (raft, node) in peers {
-            let peer = Peer { node: *node, heard: now, is_lost: false };
+            let peer = Peer { node: *node, heard: now, is_lost: false, start: None };
             self.peers.entry(*raft).or_insert(peer).node = *node;
         }
     }
@@ -41,12 +50,30 @@ impl<I: Instant> Pairs<I> {
         self.peers.iter().map(|(raft, peer)| (*raft, peer.node)).collect()
     }
 
-    /// A peer said something, `now` or since.
-    pub(crate) fn heard(&mut self, raft: RaftId, now: I) {
-        if let Some(peer) = self.peers.get_mut(&raft) {
-            peer.heard = peer.heard.max(now);
-            peer.is_lost = false;
-        }
+    /// A peer said something, `now` or since, in its life `start` if it says so. Answers its life
+    /// before, if this is another.
+    pub(super) fn heard(&mut self, raft: RaftId, start: Option<u64>, now: I) -> Option<Gone> {
+        let peer = self.peers.get_mut(&raft)?;
+        peer.heard = peer.heard.max(now);
+        peer.is_lost = false;
+        let before = peer.start;
+        peer.start = start.or(before);
+        (before.is_some() && before != peer.start).then_some(Gone { raft, start: before })
+    }
+
+    /// Whether a life of a peer that seemed to be over is.
+    pub(super) fn is_gone(&self, gone: Gone) -> bool {
+        self.peers.get(&gone.raft).is_none_or(|peer| peer.is_lost || peer.start != gone.start)
+    }
+
+    /// The peers that are heard.
+    pub(super) fn live(&self) -> Vec<RaftId> {
+        self.peers.iter().filter(|(_, peer)| !peer.is_lost).map(|(raft, _)| *raft).collect()
+    }
+
+    /// Whether a peer is heard, and known to tell its lives apart.
+    pub(super) fn can_promise(&self, raft: RaftId) -> bool {
+        self.peers.get(&raft).is_some_and(|peer| !peer.is_lost && peer.start.is_some())
     }
 
     /// Whether nothing was heard of a peer for too long. Others are not.
@@ -64,7 +91,7 @@ impl<I: Instant> Pairs<I> {
     ///
     /// If this was not asked for that long either, it was this node that stood still: everybody gets a
     /// fresh start.
-    pub(super) fn lose(&mut self, now: I, after: Duration) -> Vec<RaftId> {
+    pub(super) fn lose(&mut self, now: I, after: Duration) -> Vec<Gone> {
         let stood_still = self.looked.is_some_and(|looked| now > looked + after);
         self.looked = Some(now);
         let mut lost = Vec::new();
@@ -73,7 +100,7 @@ impl<I: Instant> Pairs<I> {
                 peer.heard = peer.heard.max(now);
             } else if !peer.is_lost && now > peer.heard + after {
                 peer.is_lost = true;
-                lost.push(*raft);
+                lost.push(Gone { raft: *raft, start: peer.start });
             }
         }
         lost
@@ -91,7 +118,7 @@ pub(super) fn rank(own: RaftId, group: GroupId, able: &[RaftId]) -> Option<(u32,
 }
 
 /// The finaliser of `SplitMix64` (Steele, Lea, Flood 2014): neighbouring numbers come apart.
-const fn mix(number: u64) -> u64 {
+pub(super) const fn mix(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
@@ -123,17 +150,33 @@ mod tests {
         let mut lost = Vec::new();
         for beat in 0..10 {
             let now = start + BEAT * beat;
-            pairs.heard(RaftId(22), now);
+            pairs.heard(RaftId(22), Some(1), now);
             lost.extend(pairs.lose(now, AFTER));
         }
-        assert_eq!(lost, [RaftId(11)]);
+        assert_eq!(lost, [Gone { raft: RaftId(11), start: None }]);
+        assert!(pairs.is_gone(lost[0]) && pairs.live() == [RaftId(22)]);
         assert!(pairs.is_lost(RaftId(11)) && !pairs.is_lost(RaftId(22)));
         assert!(!pairs.hears(NodeId(1)) && pairs.hears(NodeId(2)) && pairs.hears(NodeId(3)));
-        pairs.heard(RaftId(11), start + BEAT * 10);
-        assert!(!pairs.is_lost(RaftId(11)));
+        assert!(pairs.heard(RaftId(11), None, start + BEAT * 10).is_none());
+        assert!(!pairs.is_lost(RaftId(11)) && !pairs.is_gone(lost[0]));
         // A stranger is nobody's peer.
-        pairs.heard(RaftId(33), start);
+        assert!(pairs.heard(RaftId(33), Some(1), start).is_none());
         assert_eq!(pairs.peers().len(), 2);
+    }
+
+    #[test]
+    fn a_peer_that_started_again_is_another_life() {
+        let start = TokioInstant::now();
+        let mut pairs = pairs(start);
+        assert!(!pairs.can_promise(RaftId(11)));
+        assert!(pairs.heard(RaftId(11), Some(7), start).is_none());
+        assert!(pairs.can_promise(RaftId(11)));
+        // An answer that does not say so changes nothing.
+        assert!(pairs.heard(RaftId(11), None, start).is_none());
+        let gone = pairs.heard(RaftId(11), Some(8), start + BEAT).unwrap();
+        assert_eq!(gone, Gone { raft: RaftId(11), start: Some(7) });
+        assert!(pairs.is_gone(gone) && !pairs.is_lost(RaftId(11)));
+        assert!(pairs.heard(RaftId(11), Some(8), start + BEAT).is_none());
     }
 
     #[test]
@@ -144,7 +187,8 @@ mod tests {
         assert!(pairs.lose(start + Duration::from_secs(5), AFTER).is_empty());
         let silent = start + Duration::from_secs(5) + AFTER;
         assert!(pairs.lose(silent, AFTER).is_empty());
-        assert_eq!(pairs.lose(silent + BEAT, AFTER), [RaftId(11), RaftId(22)]);
+        let lost = pairs.lose(silent + BEAT, AFTER).into_iter().map(|gone| gone.raft);
+        assert_eq!(lost.collect::<Vec<_>>(), [RaftId(11), RaftId(22)]);
     }
 
     #[test]

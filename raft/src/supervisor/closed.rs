@@ -22,7 +22,8 @@ const ASKED_AT_ONCE: usize = 16;
 
 pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     let mut leaders: BTreeMap<(NodeId, RaftId), Vec<GroupId>> = BTreeMap::new();
-    for group in inner.running() {
+    // Of what is parked, beats tell.
+    for group in inner.running().into_iter().filter(|group| !group.sleeps()) {
         if let Some((raft, node)) = group.leader()
             && raft != inner.raft
         {

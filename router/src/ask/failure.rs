@@ -22,6 +22,8 @@ pub(super) enum Attempt {
     Shard(ShardError),
     /// No answer in the time of the attempt.
     TimedOut,
+    /// It fell silent while it was asked.
+    Lost,
 }
 
 impl Attempt {
@@ -31,7 +33,7 @@ impl Attempt {
             Self::Refused => true,
             Self::Peer(error) => error.is_not_executed(),
             Self::Shard(error) => error.is_not_applied(),
-            Self::TimedOut => false,
+            Self::TimedOut | Self::Lost => false,
         }
     }
 
@@ -40,6 +42,7 @@ impl Attempt {
             Self::Refused => "breaker_open",
             Self::Peer(_) => "unreachable",
             Self::TimedOut => "timeout",
+            Self::Lost => "lost",
             Self::Shard(error) => match error {
                 ShardError::StaleEpoch { .. } => "stale_epoch",
                 ShardError::NotLeader { .. } => "not_leader",
@@ -59,6 +62,7 @@ impl Attempt {
             Self::Peer(error) => error.to_string(),
             Self::Shard(error) => error.to_string(),
             Self::TimedOut => "it did not answer in time".to_owned(),
+            Self::Lost => "its node fell silent".to_owned(),
         }
     }
 }

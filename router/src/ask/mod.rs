@@ -166,6 +166,8 @@ impl<R: AsyncRuntime> Asker<R> {
     ) -> Result<(ShardAnswer, NodeId), Failure> {
         let mut order = for_read(self.candidates(shard, Class::Read)).into_iter();
         let mut running = FuturesUnordered::new();
+        // The nodes that were asked, in that order, unless they failed.
+        let mut waiting: Vec<NodeId> = Vec::new();
         let (mut last, mut asked) = (None, 0_u32);
         let mut ask_next = true;
         loop {
@@ -177,6 +179,7 @@ impl<R: AsyncRuntime> Asker<R> {
                     self.attempt(node, shard, terms, op, call, call.deadline, Class::Read);
                 let number = asked;
                 asked += 1;
+                waiting.push(node);
                 running.push(async move { (node, number, attempt.await) });
             }
             if running.is_empty() {
@@ -199,12 +202,18 @@ impl<R: AsyncRuntime> Asker<R> {
                     if !running.is_empty() {
                         self.metrics.hedged(number > 0);
                     }
+                    // Those who were asked before and still owe an answer: one that always does,
+                    // because it is dead, say, is not asked first for ever.
+                    for slow in waiting.into_iter().take_while(|slow| *slow != node) {
+                        self.outrun(slow, Class::Read);
+                    }
                     return Ok((answer, node));
                 }
                 Some((_node, _number, Err(Attempt::Shard(ShardError::StaleEpoch { newer })))) => {
                     return Err(Failure::Stale(newer));
                 }
-                Some((_node, _number, Err(attempt))) => {
+                Some((node, _number, Err(attempt))) => {
+                    waiting.retain(|waiting| *waiting != node);
                     // What is certain about the shard outweighs what is about one connection.
                     let keeps = matches!(last, Some(Attempt::Shard(_)))
                         && !matches!(attempt, Attempt::Shard(_));
@@ -252,14 +261,14 @@ impl<R: AsyncRuntime> Asker<R> {
             let within = call
                 .deadline
                 .at_most(call.attempt_timeout.unwrap_or(self.options.write_attempt_timeout));
-            let attempt =
-                match self.attempt(node, shard, terms, op.clone(), call, within, class).await {
-                    Ok(answer) => {
-                        self.leaders.lock().insert(shard.id, node);
-                        return Ok((answer, node));
-                    }
-                    Err(attempt) => attempt,
-                };
+            let attempt = self.attempt(node, shard, terms, op.clone(), call, within, class);
+            let attempt = match self.unless_lost(node, class, attempt).await {
+                Ok(answer) => {
+                    self.leaders.lock().insert(shard.id, node);
+                    return Ok((answer, node));
+                }
+                Err(attempt) => attempt,
+            };
             unknown |= is_write && !attempt.is_not_applied();
             if unknown
                 && planted::has(Bug::DuplicateProposal)
@@ -273,7 +282,8 @@ impl<R: AsyncRuntime> Asker<R> {
                 }
                 Attempt::Shard(ShardError::NotLeader { leader }) => {
                     self.note_leader(shard.id, leader);
-                    let other = leader.filter(|leader| *leader != node);
+                    let heard = |leader: &NodeId| *leader != node && self.local.hears(*leader);
+                    let other = leader.filter(heard);
                     if let Some(leader) = other
                         && shard.replica_on(leader).is_some()
                     {
@@ -354,6 +364,34 @@ impl<R: AsyncRuntime> Asker<R> {
             metrics.shard_request(is_write, false, label);
             result
         })
+    }
+
+    /// An attempt that ends when its node falls silent: a dead leader costs no more than it takes to
+    /// notice, not the whole time of an attempt.
+    async fn unless_lost(
+        &self,
+        node: NodeId,
+        class: Class,
+        attempt: BoxFuture<'static, Result<ShardAnswer, Attempt>>,
+    ) -> Result<ShardAnswer, Attempt> {
+        if node == self.options.node {
+            return attempt.await;
+        }
+        match select(attempt, self.local.lost(node)).await {
+            Either::Left((answer, _lost)) => answer,
+            Either::Right(((), _attempt)) => {
+                self.outrun(node, class);
+                self.metrics.shard_request(class == Class::Write, false, Attempt::Lost.label());
+                Err(Attempt::Lost)
+            }
+        }
+    }
+
+    /// Tells its breaker that a node owes an answer that is not waited for any longer.
+    fn outrun(&self, node: NodeId, class: Class) {
+        if node != self.options.node {
+            self.breakers.outrun(Target::Node(node), class, self.uptime.now());
+        }
     }
 
     fn candidates(&self, shard: &ShardDescriptor, class: Class) -> Vec<Candidate> {

@@ -1,4 +1,7 @@
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use hexpop_router::{Context, Fallback, Level, Routed, full};
 use hexpop_shard::Op;
@@ -140,6 +143,52 @@ async fn a_leader_that_is_not_heard_is_not_asked_first() {
         .map(|(node, _)| node.0)
         .collect();
     assert!(!asked.contains(&old) && asked.last() == Some(&new), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_falls_silent_is_waited_for_no_longer() {
+    const ATTEMPT: Duration = Duration::from_millis(1500);
+    let mesh = Mesh::new(3, &["IT:lazio"]);
+    let router = mesh.router_with(1, port(&TestOrigin::unreachable()), |options| {
+        options.write_attempt_timeout = ATTEMPT;
+    });
+    let shard = mesh.shard_of("IT:lazio");
+    let old = 2 + mesh.leader(shard) % 2;
+    mesh.lead(shard, old);
+    ingest(&router, listing("a", "IT:lazio", 1, 1)).await;
+    mesh.hang(old);
+    mesh.take_requests();
+    let writing = {
+        let router = Arc::clone(&router);
+        tokio::spawn(async move { ingest(&router, listing("a", "IT:lazio", 2, 2)).await })
+    };
+    let started = tokio::time::Instant::now();
+    while !mesh.take_requests().iter().any(|(node, _)| node.0 == old) {
+        tokio::task::yield_now().await;
+    }
+    mesh.lead(shard, 5 - old);
+    mesh.silence(old);
+    writing.await.unwrap();
+    // The clock is the test's: what was waited for is exact, and no attempt ran to its end.
+    assert!(started.elapsed() < ATTEMPT, "{:?}", started.elapsed());
+    assert!(json(&router, "a", None).await.unwrap().contains("\"version\":2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_others_always_outrun_is_not_asked_first_for_ever() {
+    let mesh = Mesh::new(3, &["IT:lazio"]);
+    ingest(&mesh.router(1, port(&TestOrigin::unreachable())), listing("a", "IT:lazio", 1, 1)).await;
+    // No replica of its own; node 1 is of its PoP.
+    let router = mesh.router(4, port(&TestOrigin::unreachable()));
+    mesh.hang(1);
+    let mut slow = 0;
+    for _ in 0..20 {
+        let started = tokio::time::Instant::now();
+        json(&router, "a", None).await.unwrap();
+        slow += u32::from(!started.elapsed().is_zero());
+    }
+    // As many as open a breaker, of the directory and of the listing; then a probe now and then.
+    assert!(slow > 0 && slow <= 8, "{slow} of 20 waited");
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,6 +22,7 @@ use hexpop_shard::{
 use openraft_rt_tokio::TokioRuntime;
 use parking_lot::Mutex;
 use prometheus::Registry;
+use tokio::sync::watch;
 
 /// Lines of ingests, as the configuration's default has them.
 pub(crate) const LINE_BYTES_MAX: usize = 1 << 20;
@@ -53,6 +54,8 @@ struct Inner {
     down: BTreeSet<NodeId>,
     /// Nodes that are not heard any more, whether they are down or not.
     silent: BTreeSet<NodeId>,
+    /// Nodes that take requests and never answer.
+    hung: BTreeSet<NodeId>,
     plan: Option<FaultPlan>,
     writes: u64,
     requests: Vec<(NodeId, ShardRequest)>,
@@ -67,6 +70,8 @@ pub(crate) struct Mesh {
     inner: Mutex<Inner>,
     map: Mutex<Arc<ShardMap>>,
     pub(crate) wall_ms: AtomicU64,
+    /// Counts the nodes that fell silent.
+    losses: watch::Sender<u64>,
 }
 
 /// 2026-11-21 00:00:00 UTC.
@@ -124,6 +129,7 @@ impl Mesh {
             inner: Mutex::new(Inner { groups, ..Inner::default() }),
             map: Mutex::new(Arc::new(ShardMap::create(descriptors).unwrap())),
             wall_ms: AtomicU64::new(START_MS),
+            losses: watch::channel(0).0,
         })
     }
 
@@ -175,6 +181,11 @@ impl Mesh {
 
     pub(crate) fn silence(&self, node: u32) {
         self.inner.lock().silent.insert(NodeId(node));
+        self.losses.send_modify(|losses| *losses += 1);
+    }
+
+    pub(crate) fn hang(&self, node: u32) {
+        self.inner.lock().hung.insert(NodeId(node));
     }
 
     pub(crate) fn lead(&self, shard: ShardId, node: u32) {
@@ -343,6 +354,7 @@ impl LocalShard for Local {
     fn replica(&self, shard: ShardId) -> Option<LocalReplica> {
         let inner = self.mesh.inner.lock();
         let group = inner.groups.get(&shard)?;
+        self.mesh.map().get(shard)?.replica_on(self.node)?;
         Some(LocalReplica {
             epoch: group.state.epoch(),
             leader: None,
@@ -357,6 +369,20 @@ impl LocalShard for Local {
 
     fn hears(&self, node: NodeId) -> bool {
         !self.mesh.inner.lock().silent.contains(&node)
+    }
+
+    fn lost(&self, node: NodeId) -> BoxFuture<'static, ()> {
+        let mesh = Arc::clone(&self.mesh);
+        let mut losses = mesh.losses.subscribe();
+        let is_silent = move || mesh.inner.lock().silent.contains(&node);
+        if is_silent() {
+            return Box::pin(std::future::pending());
+        }
+        Box::pin(async move {
+            while !is_silent() {
+                losses.changed().await.unwrap();
+            }
+        })
     }
 }
 
@@ -375,6 +401,10 @@ impl PeerClient for Others {
             mesh.give_way().await;
             if mesh.inner.lock().down.contains(&to) {
                 return Err(PeerError::NotSent { node: to, detail: "it is down".to_owned() });
+            }
+            if mesh.inner.lock().hung.contains(&to) {
+                mesh.inner.lock().requests.push((to, request));
+                return std::future::pending().await;
             }
             Ok(mesh.execute(to, &request))
         })

@@ -42,7 +42,8 @@ pub(super) struct Asked {
     pub(super) context: Context,
 }
 
-/// What a client asks for; a read only if it is strong, if it says so.
+/// What a client asks for; a read only if it is one that a leader without a quorum must refuse sooner or
+/// later, if it says so.
 pub(super) fn ask(
     clients: &Clients,
     kind: Kind,
@@ -96,7 +97,10 @@ pub(super) fn ask(
         }
         Kind::Erase => (What::Erase(user.clone()), Some(Action::EraseUser { user: user.clone() })),
         Kind::Read => {
-            let level = if is_strong { Level::Strong } else { draw_level(random) };
+            let level = match draw_level(random) {
+                Level::Eventual if is_strong => Level::Strong,
+                level => level,
+            };
             context.level = Some(route_level(level));
             context.token = token.filter(|_| level != Level::Strong && random.chance(500));
             (What::Read(key.clone()), Some(Action::Read { key, level }))

@@ -187,4 +187,8 @@ impl Observer for Checks {
         let voted = self.state.lock().votes.granted(raft, group, term, candidate, now_ms());
         self.take("votes are given once, and not right after a start", voted);
     }
+
+    fn slept(&self, _raft: RaftId, _group: GroupId, leads: bool) {
+        self.trace.count(if leads { "groups-parked" } else { "promises-to-leaders" }, 1);
+    }
 }

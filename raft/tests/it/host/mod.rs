@@ -4,5 +4,6 @@ mod cluster;
 mod documents;
 mod failures;
 mod founding;
+mod parking;
 mod replacement;
 mod snapshots;

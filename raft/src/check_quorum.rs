@@ -1,0 +1,34 @@
+//! When a leader that no quorum answers falls silent.
+//!
+//! A leader that still reaches some voters renews their leases with everything it sends; were it to go
+//! on for ever, they would vote for nobody else, and a connected majority could elect no one. So it is
+//! silent in phases, each long enough for an election: raft's check-quorum (Ongaro's dissertation,
+//! section 6.2), for a leader that cannot step down.
+//!
+//! openraft has the same for heartbeats (`quorum_loss_probe_interval`), but would take the time for
+//! which a group was parked for the absence of a quorum.
+
+use std::time::Duration;
+
+/// Whether a leader may send appends, `age` after a quorum last answered it (or it began to ask).
+/// `lease` is that of the voters.
+pub(crate) fn may_speak(age: Duration, lease: Duration) -> bool {
+    let Some(over) = age.checked_sub(lease) else { return true };
+    let phase = lease.saturating_mul(2).as_nanos().max(1);
+    // First silent, then asking again.
+    (over.as_nanos() / phase) % 2 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_long_enough_for_a_lease_and_an_election_and_ends() {
+        let lease = Duration::from_millis(1000);
+        let at = |ms| may_speak(Duration::from_millis(ms), lease);
+        assert!(at(0) && at(999));
+        assert!(!at(1000) && !at(2999));
+        assert!(at(3000) && at(4999) && !at(5000));
+    }
+}

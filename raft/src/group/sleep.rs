@@ -1,0 +1,149 @@
+//! How a replica falls asleep when its group is parked, and wakes up.
+//!
+//! The state and its record in [`Parked`](crate::pairs::Parked) change together, under the lock of the
+//! latter; the flag lets the hot paths pass without it.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use hexpop_edge_config::RaftId;
+use openraft::{AsyncRuntime, Instant as _, ServerState};
+
+use super::Group;
+use crate::{check_quorum, pairs::Led, rpc::ParkOffer, types::LogId};
+
+/// Something is under way at a leader for as long as this lives.
+pub(crate) struct Use<'a, R: AsyncRuntime>(&'a Group<R>);
+
+impl<R: AsyncRuntime> Drop for Use<'_, R> {
+    fn drop(&mut self) {
+        self.0.uses.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl<R: AsyncRuntime> Group<R> {
+    /// Whether the replica's timer is off.
+    pub(crate) fn sleeps(&self) -> bool {
+        self.asleep.load(Ordering::SeqCst)
+    }
+
+    /// Something begins that the group must be awake for. Whoever parks a group looks for this *after*
+    /// it is asleep, and whoever uses it looks whether it is asleep after this: one of them sees the
+    /// other.
+    pub(crate) fn begin_use(&self) -> Use<'_, R> {
+        self.uses.fetch_add(1, Ordering::SeqCst);
+        self.active.store(true, Ordering::Relaxed);
+        Use(self)
+    }
+
+    /// Whether something is under way.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.uses.load(Ordering::SeqCst) > 0
+            || self.busy.load(Ordering::SeqCst)
+            || self.permits.available_permits() < self.proposals_max
+    }
+
+    /// Whether there was something to do since this was asked last.
+    pub(crate) fn take_active(&self) -> bool {
+        self.active.swap(false, Ordering::Relaxed)
+    }
+
+    /// Parks the group, which is led here.
+    pub(crate) fn park(&self, led: Led, sent: R::Instant) {
+        let mut parked = self.parked.lock();
+        parked.park(self.id, led, sent);
+        self.stop_timer(true);
+    }
+
+    /// Promises `leader`, in its life `start`, to vote for nobody while its node is heard.
+    pub(crate) fn sleep_under(&self, leader: RaftId, start: u64, offer: ParkOffer) {
+        let mut parked = self.parked.lock();
+        parked.sleep(self.id, leader, start, offer.term, offer.index);
+        self.stop_timer(false);
+    }
+
+    /// The timer runs again, whatever was promised or parked.
+    pub(crate) fn rouse(&self) {
+        if !self.sleeps() {
+            return;
+        }
+        let mut parked = self.parked.lock();
+        parked.rouse(self.id);
+        parked.wake_led(self.id);
+        self.start_timer();
+    }
+
+    /// The leader goes to work again: everybody hears of it at once.
+    pub(crate) fn wake(&self) {
+        if !self.sleeps() {
+            return;
+        }
+        {
+            let mut parked = self.parked.lock();
+            if !parked.wake_led(self.id) {
+                return;
+            }
+            *self.woken.lock() = R::Instant::now();
+            self.start_timer();
+        }
+        self.wakes.inc();
+        let raft = self.raft.clone();
+        drop(R::spawn(async move {
+            if let Err(error) = raft.trigger().heartbeat().await {
+                tracing::debug!(%error, "no heartbeat of a stopped replica");
+            }
+        }));
+    }
+
+    fn stop_timer(&self, leads: bool) {
+        if let Some((observer, raft)) = &self.observed.0 {
+            observer.slept(*raft, self.id, leads);
+        }
+        self.asleep.store(true, Ordering::SeqCst);
+        self.raft.runtime_config().tick(false);
+    }
+
+    fn start_timer(&self) {
+        self.asleep.store(false, Ordering::SeqCst);
+        self.raft.runtime_config().tick(true);
+    }
+
+    /// Whether this replica must vote for nobody because the group is parked.
+    pub(crate) fn is_promised(&self) -> bool {
+        self.sleeps() && self.parked.lock().forbids_vote(self.id)
+    }
+
+    /// Whether a leader may send appends: one that no quorum answers is silent in phases. `lease` is
+    /// that of the voters.
+    pub(crate) fn may_speak(&self, lease: Duration) -> bool {
+        let answered = self.with_metrics(|metrics| {
+            if metrics.state != ServerState::Leader {
+                return None;
+            }
+            let mut voters = metrics.membership_config.membership().voter_ids();
+            let alone = voters.next() == Some(metrics.id) && voters.next().is_none();
+            (!alone).then(|| metrics.last_quorum_acked.as_ref().map(|acked| acked.elapsed()))
+        });
+        // Not (yet) seen to lead, or nobody's answer is needed.
+        let Some(answered) = answered else { return true };
+        let asking = self.leader_age().min(self.woken.lock().elapsed());
+        check_quorum::may_speak(answered.map_or(asking, |age| age.min(asking)), lease)
+    }
+
+    /// What is closed of a group that is parked here: see [`closed_as_leader`](Self::closed_as_leader).
+    pub(super) fn closed_asleep(&self, committed: LogId) -> Option<(LogId, Duration)> {
+        let (index, age) = self.parked.lock().closed_as_leader(self.id, R::Instant::now())?;
+        (committed.index == index).then_some((committed, age))
+    }
+
+    /// How old a replica that sleeps under another node is at most, if it has applied `applied`.
+    pub(super) fn staleness_asleep(&self, applied: u64) -> Option<Duration> {
+        if self.sleeps() { self.parked.lock().staleness(self.id, applied) } else { None }
+    }
+}
+
+/// The record of what is parked on a node.
+pub(crate) type ParkedOf<R> =
+    Arc<parking_lot::Mutex<crate::pairs::Parked<<R as AsyncRuntime>::Instant>>>;

@@ -1,0 +1,303 @@
+//! Parking groups that have nothing to do, and waking them.
+//!
+//! A leader parks a group when nothing happened in it for a while and every replica that can be reached
+//! has applied all of it: it stops its own timer, and asks the others for the promise that
+//! [`Parked`](super::Parked) describes. Whoever does not promise wakes the group. From then on:
+//!
+//! - a proposal, a read index, a transfer or a change of members wakes the group at its leader, whose
+//!   appends wake the followers;
+//! - beats carry digests of what is parked; where two nodes disagree, the leader repeats all of it;
+//! - a follower that hears its leader's node no longer, or in another life, takes the group over;
+//! - a leader that hears a follower no longer does without it where the others are a quorum; it wakes
+//!   what is not held any more, what a peer that it hears does not confirm, and what was parked without
+//!   a peer when that is heard again.
+//!
+//! (`TiKV` hibernates regions, and `CockroachDB` quiesces ranges, for the same reason.)
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use hexpop_edge_config::{
+    GroupId, NodeId, RaftId,
+    planted::{self, Bug},
+};
+use openraft::{AsyncRuntime, Instant as _, ServerState};
+
+use super::parked::Led;
+use crate::{
+    group::{Group, MetricsOf},
+    host::Inner,
+    port::Lane,
+    rpc::{ParkOffer, Request, Response},
+};
+
+/// Beats that a peer may answer with another digest before all promises are asked for anew: the first
+/// may have crossed a change.
+const MISSES_MAX: u32 = 2;
+
+/// The most groups of one request; the rest is parked at a later beat.
+const OFFERED_MAX: usize = 4096;
+
+/// Since when the groups that are led here have had nothing to do, and where their logs ended then.
+#[derive(Debug)]
+pub(super) struct Idle<I>(BTreeMap<GroupId, (I, Option<u64>)>);
+
+impl<I: openraft::Instant> Idle<I> {
+    pub(super) const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// Looks at a group whose log ends at `last`; answers for how long it has had nothing to do.
+    fn look(&mut self, group: GroupId, last: Option<u64>, active: bool, now: I) -> Duration {
+        let quiet = self.0.entry(group).or_insert((now, last));
+        if active || quiet.1 != last {
+            *quiet = (now, last);
+        }
+        now.saturating_duration_since(quiet.0)
+    }
+}
+
+/// Parks what this node leads and has had nothing to do.
+pub(super) fn park_idle<R: AsyncRuntime>(inner: &Arc<Inner<R>>, idle: &mut Idle<R::Instant>) {
+    let running = inner.running();
+    idle.0.retain(|id, _| running.binary_search_by_key(id, |group| group.id).is_ok());
+    let sent = R::Instant::now();
+    let mut offers: BTreeMap<(RaftId, NodeId), Vec<ParkOffer>> = BTreeMap::new();
+    for group in running.iter().filter(|group| !group.sleeps() && group.leads()).take(OFFERED_MAX) {
+        let last = group.with_metrics(|metrics| metrics.last_log_index);
+        if idle.look(group.id, last, group.take_active(), sent) < inner.options.park_after {
+            continue;
+        }
+        let Some((led, nodes)) = parkable(inner, group) else { continue };
+        idle.0.remove(&group.id);
+        group.park(led.clone(), sent);
+        // Whoever proposed meanwhile either saw that, or is seen here.
+        if parkable(inner, group).is_none_or(|(again, _)| again != led) {
+            group.wake();
+            continue;
+        }
+        let offer = ParkOffer { group: group.id, term: led.term, index: led.index };
+        for peer in nodes {
+            offers.entry(peer).or_default().push(offer);
+        }
+    }
+    for ((raft, node), offers) in offers {
+        ask(inner, raft, node, false, offers);
+    }
+}
+
+/// What a group would be parked with, and where its replicas are that would sleep, if nothing speaks
+/// against it.
+fn parkable<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    group: &Group<R>,
+) -> Option<(Led, Vec<(RaftId, NodeId)>)> {
+    if group.is_in_use() || group.fault().is_some() {
+        return None;
+    }
+    let (others, voters): (Vec<(RaftId, NodeId)>, _) = group.with_metrics(|metrics| {
+        let membership = metrics.membership_config.membership();
+        let nodes = membership.nodes().map(|(raft, node)| (RaftId(*raft), node.id()));
+        let others = nodes.filter(|(raft, _)| *raft != inner.raft).collect();
+        (others, membership.voter_ids().map(RaftId).collect())
+    });
+    let asleep: Vec<(RaftId, NodeId)> = {
+        let pairs = inner.pairs.lock();
+        // A live peer that cannot promise, because it is of an earlier version, keeps its groups awake.
+        if others.iter().any(|(raft, _)| !pairs.is_lost(*raft) && !pairs.can_promise(*raft)) {
+            return None;
+        }
+        others.iter().filter(|(raft, _)| pairs.can_promise(*raft)).copied().collect()
+    };
+    let led = Led {
+        term: 0,
+        index: 0,
+        asleep: asleep.iter().map(|(raft, _)| *raft).collect(),
+        others: others.iter().map(|(raft, _)| *raft).collect(),
+        voters,
+    };
+    let (term, index) = group.with_metrics(|metrics| settled(metrics, inner.raft, &led))?;
+    (group.replica.applied().index == index).then_some((Led { term, index, ..led }, asleep))
+}
+
+/// The term and the end of the log of a leader whose group has nothing left to do: everything is
+/// committed, whoever shall sleep has all of it, they are a quorum, and no change is under way.
+fn settled<R: AsyncRuntime>(metrics: &MetricsOf<R>, own: RaftId, led: &Led) -> Option<(u64, u64)> {
+    let (last, committed) = (metrics.last_log_index?, metrics.cluster_committed?);
+    let term = metrics.current_term;
+    let effective = &metrics.membership_config;
+    let membership = effective.membership();
+    let is_settled = metrics.state == ServerState::Leader
+        && committed.index == last
+        && committed.leader_id.term == term
+        && metrics.committed_membership_config.log_id() == effective.log_id()
+        && membership.get_joint_config().len() == 1;
+    let matching = |raft: &RaftId| {
+        let replication = metrics.replication.as_ref()?;
+        Some(replication.get(&raft.0)?.as_ref()?.index)
+    };
+    let is_held = led.voters.contains(&own) && led.is_held();
+    let have_all = led.asleep.iter().all(|raft| matching(raft) == Some(last));
+    (is_settled && is_held && have_all).then_some((term, last))
+}
+
+/// Asks a peer for promises; wakes the groups that it does not give one for. `all`: whatever else it
+/// promised, it need not keep.
+fn ask<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    raft: RaftId,
+    node: NodeId,
+    all: bool,
+    offers: Vec<ParkOffer>,
+) {
+    // Soon enough for a heartbeat to reach the others before they would miss it.
+    let deadline = inner.options.heartbeat;
+    let request = Request::<R>::Park { start: inner.start, all, groups: offers.clone() };
+    let answer = inner.wire.call(node, Some(raft), Lane::Raft, request, deadline);
+    let inner = Arc::clone(inner);
+    drop(R::spawn(async move {
+        let refused = match answer.await {
+            Ok(Response::Park { refused }) => refused,
+            _ => offers.iter().map(|offer| offer.group).collect(),
+        };
+        for offer in offers.iter().filter(|offer| refused.contains(&offer.group)) {
+            let is_same = inner.parked.lock().led(offer.group).is_some_and(|led| {
+                led.term == offer.term && led.index == offer.index && led.asleep.contains(&raft)
+            });
+            if is_same && let Some(group) = inner.group(offer.group) {
+                group.wake();
+            }
+        }
+    }));
+}
+
+/// A leader asks for promises: answers the groups for which there are none.
+pub(crate) fn promise<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    from: RaftId,
+    start: u64,
+    all: bool,
+    offers: &[ParkOffer],
+) -> Vec<GroupId> {
+    super::heard(inner, from, Some(start));
+    if all {
+        let until = R::Instant::now() + inner.options.election_max;
+        let mut parked = inner.parked.lock();
+        for (group, _) in parked.sleeping_under(from) {
+            if !offers.iter().any(|offer| offer.group == group) {
+                parked.expect_heartbeat(group, until);
+            }
+        }
+    }
+    let (offers, beyond) = offers.split_at(offers.len().min(OFFERED_MAX));
+    let mut refused: Vec<GroupId> = beyond.iter().map(|offer| offer.group).collect();
+    for offer in offers {
+        let group = inner.group(offer.group).filter(|group| follows(group, from, *offer));
+        let Some(group) = group else {
+            refused.push(offer.group);
+            continue;
+        };
+        group.sleep_under(from, start, *offer);
+    }
+    refused
+}
+
+/// Whether a replica follows `from` in the term of an offer, and has applied all that there is.
+fn follows<R: AsyncRuntime>(group: &Group<R>, from: RaftId, offer: ParkOffer) -> bool {
+    group.fault().is_none()
+        && group.replica.applied().index == offer.index
+        && group.with_metrics(|metrics| {
+            metrics.state != ServerState::Leader
+                && metrics.current_term == offer.term
+                && metrics.current_leader == Some(from.0)
+                && metrics.last_log_index == Some(offer.index)
+        })
+}
+
+/// Whether this node keeps the promises that the digest of a leader's beat is about.
+///
+/// Each is looked at: a replica may have voted while its promise was on the way.
+pub(super) fn keeps_promises<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    leader: RaftId,
+    start: u64,
+    digest: u64,
+) -> bool {
+    let promised = {
+        let parked = inner.parked.lock();
+        if !parked.agrees(leader, start, digest) {
+            return false;
+        }
+        parked.sleeping_under(leader)
+    };
+    let mut keeps = true;
+    for (id, term) in promised {
+        let group = inner.group(id);
+        let kept = group.as_ref().is_some_and(|group| {
+            group.fault().is_none() && group.with_metrics(|metrics| metrics.current_term == term)
+        });
+        if !kept {
+            keeps = false;
+            match group {
+                Some(group) => group.rouse(),
+                None => drop(inner.parked.lock().rouse(id)),
+            }
+        }
+    }
+    keeps || planted::has(Bug::VoteWhileParked)
+}
+
+/// Asks a peer that disagrees for all promises anew.
+pub(super) fn mend<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    raft: RaftId,
+    node: NodeId,
+    misses: u32,
+) {
+    if misses == 0 || !misses.is_multiple_of(MISSES_MAX) {
+        return;
+    }
+    let led = inner.parked.lock().led_with(raft);
+    let offers =
+        led.into_iter().map(|(group, led)| ParkOffer { group, term: led.term, index: led.index });
+    ask(inner, raft, node, true, offers.collect());
+}
+
+/// Wakes what cannot stay parked: groups whose promises are not confirmed, those that were parked
+/// without a peer that is heard by now, and those whose leader woke them and said no more.
+pub(super) fn look<R: AsyncRuntime>(inner: &Inner<R>, now: R::Instant, after: Duration) {
+    let live = inner.pairs.lock().live();
+    let (woken, overdue) = {
+        let mut parked = inner.parked.lock();
+        let mut woken: Vec<GroupId> = Vec::new();
+        for peer in parked.unconfirmed(now, after) {
+            if live.contains(&peer) {
+                woken.extend(parked.led_with(peer).into_iter().map(|(group, _)| group));
+            } else {
+                woken.extend(parked.do_without(peer));
+            }
+        }
+        for peer in live {
+            woken.extend(parked.led_without(peer));
+        }
+        (woken, parked.overdue(now))
+    };
+    for id in woken {
+        if let Some(group) = inner.group(id) {
+            group.wake();
+        }
+    }
+    for id in overdue {
+        if let Some(group) = inner.group(id) {
+            group.rouse();
+        }
+    }
+}
+
+/// Sets what is counted by looking.
+pub(super) fn gauges<R: AsyncRuntime>(inner: &Inner<R>) {
+    let (led, under) = inner.parked.lock().counts();
+    for (role, count) in [("leader", led), ("follower", under)] {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        inner.metrics.parked.with_label_values(&[role]).set(count);
+    }
+}

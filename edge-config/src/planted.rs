@@ -35,11 +35,19 @@ pub enum Bug {
     WipedKeepsId,
     /// A replica ends sessions by its own clock instead of the log's time.
     LocalExpiry,
+    /// A replica says that its disk is rid of what was erased before the files of its log are.
+    ConfirmBeforeScrub,
+    /// Snapshots leave out which erasures were carried out.
+    ForgetErasure,
+    /// A touch renews a session that is over.
+    TouchRevives,
+    /// The repeat of a create that reaches a later leader makes a second session.
+    SecondSession,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::AckBeforeFlush,
         Self::ForgetVote,
         Self::ApplyTwice,
@@ -53,6 +61,10 @@ impl Bug {
         Self::VoteAfterRestart,
         Self::WipedKeepsId,
         Self::LocalExpiry,
+        Self::ConfirmBeforeScrub,
+        Self::ForgetErasure,
+        Self::TouchRevives,
+        Self::SecondSession,
     ];
 
     /// Its name on the command line.
@@ -72,6 +84,10 @@ impl Bug {
             Self::VoteAfterRestart => "vote-after-restart",
             Self::WipedKeepsId => "wiped-keeps-id",
             Self::LocalExpiry => "local-expiry",
+            Self::ConfirmBeforeScrub => "confirm-before-scrub",
+            Self::ForgetErasure => "forget-erasure",
+            Self::TouchRevives => "touch-revives",
+            Self::SecondSession => "second-session",
         }
     }
 

@@ -66,8 +66,16 @@ pub enum ReadOp {
         /// The erasure.
         id: ErasureId,
     },
-    /// Sessions: the erasures that are not complete elsewhere.
-    OpenErasures,
+    /// Sessions: the erasures that are not complete elsewhere, page by page in the order of ids.
+    OpenErasures {
+        /// The erasure behind which to begin.
+        after: Option<ErasureId>,
+    },
+    /// Sessions: whether the shard has anything of a user, or its replicas' logs or snapshots may.
+    MayHoldUser {
+        /// The user.
+        user: String,
+    },
 }
 
 /// What a shard answers, all of it from one point of its log.
@@ -103,8 +111,10 @@ pub enum ReadAnswer {
     Feeds(Vec<FeedCursor>),
     /// What became of the erasure.
     Erasure(ErasureView),
-    /// The erasures that are not complete.
+    /// Erasures that are not complete; none = there are no more.
     OpenErasures(Vec<(ErasureId, ErasureNote)>),
+    /// Whether there may be something of the user.
+    MayHoldUser(bool),
 }
 
 /// A listing with its document.

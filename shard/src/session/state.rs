@@ -8,13 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use hexpop_edge_config::RaftId;
+use hexpop_edge_config::{
+    NodeId, RaftId,
+    planted::{self, Bug},
+};
 
 use super::{
     CreateSession, ErasedHere, ErasureId, ErasureItem, ErasureNote, ErasureView,
-    IDEMPOTENCY_RETENTION_MS, IdempotencyRecord, PutSession, Sealed, SessionHead, SessionId,
-    SessionOp, SessionOutcome, SessionRecord, SessionTouch, UserKey, WrappedKey, erasure::Erasures,
-    idempotency::FirstAnswer, key::KeyTable,
+    IDEMPOTENCY_RETENTION_MS, IdempotencyRecord, LeftReplica, PutSession, Sealed, SessionHead,
+    SessionId, SessionOp, SessionOutcome, SessionRecord, SessionTouch, UserKey, WrappedKey,
+    erasure::Erasures, idempotency::FirstAnswer, key::KeyTable,
 };
 use crate::{RecordVersion, Reply, refusal::Refusal};
 
@@ -109,6 +112,9 @@ impl SessionState {
             SessionOp::EraseUser { user, erasure, begun_ms } => {
                 self.erase_user(user, *erasure, *begun_ms, version.index, now_ms)
             }
+            SessionOp::EraseNothing { erasure, begun_ms } => {
+                self.erase_nothing(*erasure, *begun_ms, now_ms)
+            }
             SessionOp::KeepErasure { erasure, note } => {
                 self.erasures.keep(*erasure, note).map(|()| SessionOutcome::Noted)
             }
@@ -121,6 +127,10 @@ impl SessionState {
             }
             SessionOp::Compacted { raft, upto } => {
                 self.erasures.compacted(*raft, *upto);
+                Ok(SessionOutcome::Noted)
+            }
+            SessionOp::Destroyed { raft, left_at } => {
+                self.erasures.destroyed(*raft, *left_at);
                 Ok(SessionOutcome::Noted)
             }
         }
@@ -182,9 +192,38 @@ impl SessionState {
         self.erasures.view(id)
     }
 
-    /// The erasures that are not complete elsewhere.
-    pub fn open_erasures(&self) -> impl Iterator<Item = (ErasureId, &ErasureNote)> {
-        self.erasures.open()
+    /// The erasures behind `after` that are not complete elsewhere, in the order of their ids.
+    pub fn open_erasures(
+        &self,
+        after: Option<ErasureId>,
+    ) -> impl Iterator<Item = (ErasureId, &ErasureNote)> {
+        self.erasures.open(after)
+    }
+
+    /// Whether the shard has anything of a user, or the log or a snapshot of a replica may.
+    #[must_use]
+    pub fn may_hold(&self, user: &str) -> bool {
+        self.users.contains_key(user) || self.erasures.may_name(user)
+    }
+
+    /// The replicas that left the group and have not said that nothing of it is on their disks.
+    pub fn left_replicas(&self) -> impl Iterator<Item = LeftReplica> {
+        self.erasures.left()
+    }
+
+    /// Takes over who the replicas are since the entry of `index`.
+    pub(crate) fn members_are(&mut self, index: u64, members: &BTreeMap<RaftId, NodeId>) {
+        self.erasures.members_are(index, members);
+    }
+
+    /// Notes that log or snapshots hold something of a user from now on.
+    pub(crate) fn name(&mut self, user: &str) {
+        self.erasures.name(user);
+    }
+
+    /// The newest entry behind which nothing of what was erased may stay on a disk; 0 = none.
+    pub(crate) const fn last_demand(&self) -> u64 {
+        self.erasures.last()
     }
 
     /// The index of the newest entry that destroyed something, unless the disk of `raft` is rid of
@@ -297,6 +336,7 @@ impl SessionState {
     ) -> Result<SessionOutcome, Refusal> {
         if let Some(key) = &create.idempotency
             && let Some(known) = self.memory.get(&key.key)
+            && !is_forgotten(known, version)
         {
             return Ok(match &known.answer {
                 None => SessionOutcome::IdempotencyErased,
@@ -304,7 +344,9 @@ impl SessionState {
                 Some(answer) => SessionOutcome::Repeated(answer.head.clone()),
             });
         }
-        if let Some(current) = self.version_of(&create.id) {
+        if let Some(current) = self.version_of(&create.id)
+            && !planted::has(Bug::SecondSession)
+        {
             return Ok(SessionOutcome::PreconditionFailed { current: Some(current) });
         }
         let head = SessionHead {
@@ -370,7 +412,7 @@ impl SessionState {
             let Some(record) = self.sessions.get_mut(&touch.id) else { continue };
             let head = &mut record.head;
             // A touch at or behind the end met a session that was over.
-            if at_ms >= head.expires_ms {
+            if at_ms >= head.expires_ms && !planted::has(Bug::TouchRevives) {
                 continue;
             }
             found = found.saturating_add(1);
@@ -436,6 +478,21 @@ impl SessionState {
         let at_ms = now_ms.max(begun_ms);
         self.erasures.record(erasure, ErasedHere { index, sessions, at_ms });
         Ok(SessionOutcome::Erased { sessions, index })
+    }
+
+    fn erase_nothing(
+        &mut self,
+        erasure: ErasureId,
+        begun_ms: u64,
+        now_ms: u64,
+    ) -> Result<SessionOutcome, Refusal> {
+        if let Some(ErasedHere { index, sessions, .. }) = self.erasures.get(erasure) {
+            return Ok(SessionOutcome::Erased { sessions, index });
+        }
+        self.erasures.may_begin(begun_ms, now_ms)?;
+        let at_ms = now_ms.max(begun_ms);
+        self.erasures.record(erasure, ErasedHere { index: 0, sessions: 0, at_ms });
+        Ok(SessionOutcome::Erased { sessions: 0, index: 0 })
     }
 
     /// Ends a session: it goes, and the memory of its creation gets an end. Answers whether it was.
@@ -510,13 +567,20 @@ impl SessionState {
         Some(record)
     }
 
-    /// Changes what a user has, and drops the user who has nothing left.
+    /// Changes what a user has, and drops the user who has nothing left; snapshots hold it still.
     fn change_user(&mut self, user: &str, change: impl FnOnce(&mut OfUser)) {
         if let Some(of_user) = self.users.get_mut(user) {
             change(of_user);
             if of_user.sessions.is_empty() && of_user.keys.is_empty() {
                 self.users.remove(user);
+                self.erasures.name(user);
             }
         }
     }
+}
+
+/// Never, but for a planted bug: what a leader of an earlier term was told.
+fn is_forgotten(known: &IdempotencyRecord, version: RecordVersion) -> bool {
+    let first = known.answer.as_ref().map(|answer| answer.head.version);
+    planted::has(Bug::SecondSession) && first.is_some_and(|first| first.term != version.term)
 }

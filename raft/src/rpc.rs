@@ -72,8 +72,12 @@ pub(crate) enum Request<R: AsyncRuntime> {
     FetchDocuments { group: GroupId, wanted: Vec<DocRef> },
     /// The sender lives; do you?
     Beat,
-    /// To a leader: the disk of this replica is rid of what was erased up to an entry.
+    /// To a leader: the disk of this replica, the sender's own, is rid of what was erased up to an entry.
     Compacted { group: GroupId, raft: RaftId, upto: u64 },
+    /// To a leader: is the sender's data directory a replica of this group?
+    Standing { group: GroupId },
+    /// To a data directory that left this group: may anything of it be there still?
+    Holds { group: GroupId },
 }
 
 impl<R: AsyncRuntime> Request<R> {
@@ -126,6 +130,10 @@ pub(crate) enum Response<R: AsyncRuntime> {
     Beat,
     /// To `Compacted`: whether the shard knows now.
     Compacted { noted: bool },
+    /// To `Standing`.
+    Standing(Standing),
+    /// To `Holds`.
+    Holds(bool),
 }
 
 /// Why a request was not handled. Nothing changed.
@@ -178,6 +186,15 @@ pub(crate) struct ClosedPosition {
     pub(crate) committed: LogId,
     /// How long before the answer that time was.
     pub(crate) age_ms: u64,
+}
+
+/// What a data directory is to a group, by its leader, which a quorum confirmed meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    /// Whether it is a replica, voter or learner.
+    pub(crate) is_member: bool,
+    /// How often the members have changed: [`Epoch::conf`](hexpop_edge_config::Epoch).
+    pub(crate) conf: u64,
 }
 
 /// Who a node is.

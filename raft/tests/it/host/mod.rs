@@ -4,5 +4,6 @@ mod cluster;
 mod documents;
 mod failures;
 mod founding;
+mod leaving;
 mod replacement;
 mod snapshots;

@@ -23,7 +23,7 @@ pub const FAULTS: [&str; 18] = [
 ];
 
 /// What happens now and then only.
-pub const RARE: [&str; 20] = [
+pub const RARE: [&str; 27] = [
     // Links.
     "message-cut",
     "message-late",
@@ -46,6 +46,14 @@ pub const RARE: [&str; 20] = [
     "snapshots-failed",
     "snapshots-received",
     "snapshots-written",
+    // Erasures.
+    "erasures-completed",
+    "erasures-left-open",
+    "forced-compactions",
+    "keys-destroyed",
+    "log-records-moved",
     // Clients.
+    "creates-repeated",
+    "sessions-renewed",
     "strong-reads-at-cut-leaders",
 ];

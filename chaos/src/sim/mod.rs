@@ -30,6 +30,7 @@
 mod campaign;
 mod clients;
 mod coverage;
+mod erasures;
 mod executor;
 mod health;
 mod invariant;
@@ -38,6 +39,7 @@ mod node;
 mod plan;
 mod random;
 mod runtime;
+mod seal;
 mod shrink;
 mod strike;
 mod trace;

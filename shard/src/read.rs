@@ -1,5 +1,6 @@
 //! What can be read of a shard's state, and what it answers. Both cross the mesh.
 
+use hexpop_edge_config::{NodeId, RaftId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -114,7 +115,12 @@ pub enum ReadAnswer {
     /// Erasures that are not complete; none = there are no more.
     OpenErasures(Vec<(ErasureId, ErasureNote)>),
     /// Whether there may be something of the user.
-    MayHoldUser(bool),
+    MayHoldUser {
+        /// In the shard, or on the disk of a replica.
+        may_hold: bool,
+        /// Replicas that left the shard, of whose disks nobody knows.
+        left: Vec<(RaftId, NodeId)>,
+    },
 }
 
 /// A listing with its document.

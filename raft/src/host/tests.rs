@@ -6,7 +6,7 @@ use hexpop_edge_config::{ClusterId, GroupId, Territory};
 use hexpop_shard::SessionLimits;
 use hexpop_shard::{
     Member, PlacementPolicy, Policy, PutSession, ReadAnswer, Sealed, SessionId, SessionOp,
-    WrappedKey,
+    ShardDescriptor, WrappedKey,
 };
 use openraft::raft::VoteRequest;
 use openraft_rt_tokio::TokioRuntime;
@@ -289,6 +289,41 @@ async fn a_replica_that_left_a_shard_of_sessions_is_told_of_until_it_says_that_i
     let epoch = group.replica.state().epoch();
     host.propose(sessions.id, epoch, None, op, Duration::from_secs(10)).await.unwrap();
     assert_eq!(left(), []);
+}
+
+#[tokio::test]
+async fn a_replica_that_was_here_before_does_not_begin_anew_by_a_map_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _wal) = open(dir.path(), vec![NODE]).await;
+    until(&host, leads_all).await;
+    let shard = host.shard_map().shards().next().unwrap().clone();
+    let never_here = ShardDescriptor { id: ShardId(999), ..shard.clone() };
+    let birth = supervisor::birth(&host.inner, never_here).await.unwrap();
+    assert_eq!(birth.votes_from_conf, 0);
+    assert!(host.inner.stop_to_leave(shard.id).await.is_some());
+    host.inner.destroy(shard.id).await;
+    // The map lists it still; no leader says that it is a member again.
+    assert!(supervisor::birth(&host.inner, shard.clone()).await.is_none());
+    assert!(host.inner.is_gone(shard.id) && host.inner.wal.vote(shard.id).is_some());
+}
+
+#[tokio::test]
+async fn a_replica_that_comes_back_votes_only_with_the_entry_that_made_it_a_member_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _wal) = open(dir.path(), vec![NODE]).await;
+    until(&host, leads_all).await;
+    let shard = host.shard_map().shards().next().unwrap().clone();
+    let here = Some(host.raft_id());
+    for (id, votes_from_conf) in [(ShardId(998), 1), (ShardId(999), 2)] {
+        let shard = ShardDescriptor { id, ..shard.clone() };
+        host.inner.start(id, Birth { shard: Some(shard), votes_from_conf }).await;
+        let frame = Frame { cluster: CLUSTER, from: OTHER, to: here, request: vote(id) };
+        let answer = host.handle(NodeId(2), frame.encode().unwrap()).await;
+        let is_refused =
+            matches!(Response::<R>::decode(&answer).unwrap(), Response::Refused(Refused::Grace));
+        // Both have an empty log, in which nobody was added yet: the members of the first epoch vote.
+        assert_eq!(is_refused, votes_from_conf > 1, "{votes_from_conf}");
+    }
 }
 
 #[tokio::test]

@@ -130,7 +130,7 @@ async fn standing<R: AsyncRuntime>(inner: &Inner<R>, shard: &ShardDescriptor) ->
 
 /// With what a replica begins that the map places here. `None` when it was here before and no leader
 /// says that it is a member again: the map may be from before it left.
-pub(super) async fn birth<R: AsyncRuntime>(
+pub(crate) async fn birth<R: AsyncRuntime>(
     inner: &Inner<R>,
     shard: ShardDescriptor,
 ) -> Option<Birth> {
@@ -237,5 +237,32 @@ async fn note_destroyed<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>, lef
     let op = Op::Session(SessionOp::Destroyed { raft, left_at });
     if let Err(error) = inner.propose(group.id, epoch, None, op, NOTE).await {
         tracing::debug!(group = %group.id, %raft, %error, "not noted that a replica has nothing");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hexpop_edge_config::{Epoch, ShardId};
+    use hexpop_shard::{KeyRange, Replica, ReplicaRole, Space};
+
+    use super::*;
+
+    #[test]
+    fn only_a_shard_that_the_map_has_without_this_directory_is_a_reason_to_ask() {
+        let replica =
+            |raft| Replica { raft: RaftId(raft), node: NodeId(1), role: ReplicaRole::Learner };
+        let shards = [Space::Listings, Space::Directory, Space::Sessions];
+        let descriptors = (1..).zip(shards).map(|(id, space)| ShardDescriptor {
+            id: ShardId(id),
+            range: KeyRange::space(space),
+            epoch: Epoch::FIRST,
+            replicas: vec![replica(11), replica(22)],
+        });
+        let map = ShardMap::create(descriptors.collect()).unwrap();
+        let found = |id, own| not_listed(&map, ShardId(id), RaftId(own)).is_some();
+        assert!(found(1, 33));
+        assert!(!found(1, 22));
+        assert!(!found(9, 33), "of a shard that is not in the map nobody can be asked");
+        assert!(not_listed(&ShardMap::default(), GroupId::META, RaftId(33)).is_none());
     }
 }

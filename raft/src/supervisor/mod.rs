@@ -45,7 +45,7 @@ use crate::{
 
 pub(crate) use compact::{Erased, Ridding, note_compacted};
 pub(crate) use lead::hand_over_leaders;
-pub(crate) use leave::{LeftGroups, holds};
+pub(crate) use leave::{LeftGroups, birth, holds};
 pub(crate) use meta::{propose_meta, propose_meta_here};
 pub(crate) use replicas::FETCHED_AT_ONCE;
 

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use hexpop_shard::DocumentStore;
 use openraft::AsyncRuntime;
 
-use super::{ASK, decide, leave};
+use super::{ASK, birth, decide};
 use crate::{
     group::Group,
     host::{Inner, first_voters},
@@ -43,7 +43,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
             let inner = Arc::clone(&inner);
             async move {
                 let id = shard.id;
-                if let Some(birth) = leave::birth(&inner, shard).await {
+                if let Some(birth) = birth(&inner, shard).await {
                     inner.start(id, birth).await;
                 }
             }

@@ -10,6 +10,19 @@ use std::{
     sync::Arc,
 };
 
+use crate::{
+    ask::{Call, Place, ReadTerms, refused},
+    breakers::Class,
+    cache::full,
+    consistency::Level,
+    error::{Problem, RouteError, WriteOutcome},
+    port::{SealAt, SealError},
+    router::{Context, Router},
+    session::{
+        receipt::{DiskState, ErasedReplica, ErasedShard, ErasedTerritory, Erasure, ErasureState},
+        write::framed,
+    },
+};
 use futures::{
     FutureExt, StreamExt,
     future::{BoxFuture, join},
@@ -23,140 +36,9 @@ use hexpop_shard::{
 use http::{HeaderValue, Method, Request, header};
 use openraft_rt::AsyncRuntime;
 use rand::Rng;
-use serde::{Serialize, Serializer};
-
-use crate::{
-    ask::{Call, Place, ReadTerms, refused},
-    breakers::Class,
-    cache::full,
-    consistency::Level,
-    error::{Problem, RouteError, WriteOutcome},
-    port::{SealAt, SealError},
-    router::{Context, Router},
-    session::write::framed,
-};
 
 /// What stands for the shards that hold more than one territory.
 const ELSEWHERE: &str = "*";
-
-/// What became of the sessions of a territory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ErasureState {
-    /// Nothing is left in the state of its shards, durably.
-    Erased,
-    /// It could not be reached; it is tried again.
-    Pending,
-}
-
-/// Whether disks still hold what was erased. Of several the last in this order is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DiskState {
-    /// Neither log nor snapshot hold it any more.
-    Compacted,
-    /// The disk's replica has left the shard, and has not said that nothing of it is there. It will when
-    /// its node runs; never, if the disk was lost or put away.
-    Unconfirmed,
-    /// They may, or nobody can say.
-    Pending,
-}
-
-impl DiskState {
-    fn all(states: impl IntoIterator<Item = Self>) -> Self {
-        states.into_iter().max().unwrap_or(Self::Compacted)
-    }
-}
-
-/// Whether the origin knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OriginState {
-    /// It was told.
-    Told,
-    /// It could not be told; it is tried again.
-    Pending,
-    /// It does not take the erasure; what it holds of the user has to be looked into there.
-    Refused,
-}
-
-impl From<OriginAnswer> for OriginState {
-    fn from(answer: OriginAnswer) -> Self {
-        match answer {
-            OriginAnswer::Told => Self::Told,
-            OriginAnswer::Pending => Self::Pending,
-            OriginAnswer::Refused => Self::Refused,
-        }
-    }
-}
-
-/// One replica's disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct ErasedReplica {
-    /// The node it is on.
-    pub node: NodeId,
-    /// How far its disk is.
-    pub disk: DiskState,
-}
-
-/// One shard of an erasure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ErasedShard {
-    /// The shard.
-    #[serde(rename = "id")]
-    pub shard: ShardId,
-    /// How far it is.
-    pub state: ErasureState,
-    /// Its replicas, and those that were and may hold it still.
-    pub replicas: Vec<ErasedReplica>,
-}
-
-/// One territory of an erasure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ErasedTerritory {
-    /// The territory, or `*` for all those that have no shard of their own.
-    pub territory: String,
-    /// How far it is.
-    pub state: ErasureState,
-    /// Sessions removed.
-    pub sessions: u64,
-    /// How far the disks are.
-    pub disk: DiskState,
-    /// Its shards.
-    pub shards: Vec<ErasedShard>,
-}
-
-/// What became of a user's data.
-///
-/// It tells of the replicas that the shard map lists now, and of those that have left their shards and
-/// have not said that nothing of it is on their disks any more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Erasure {
-    /// Names this erasure, to ask for it again.
-    #[serde(serialize_with = "as_text")]
-    pub erasure_id: ErasureId,
-    /// The user.
-    pub user_id: String,
-    /// By territory.
-    pub territories: Vec<ErasedTerritory>,
-    /// Whether the origin knows.
-    pub origin: OriginState,
-    /// Whether the disk of any replica still holds what was erased.
-    pub disk: DiskState,
-}
-
-fn as_text<S: Serializer>(id: &ErasureId, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(id)
-}
-
-impl Erasure {
-    /// Whether every shard has confirmed: 200, else 202.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.territories.iter().all(|territory| territory.state == ErasureState::Erased)
-    }
-}
 
 /// What is to be erased: the same in every shard and repeat.
 #[derive(Debug, Clone, Copy)]
@@ -218,10 +100,9 @@ impl Part {
         ErasedShard { shard: self.shard.id, state, replicas }
     }
 
-    /// Replicas that left the shard, where disks had something to be rid of.
+    /// Replicas that left the shard and have not said that nothing of it is on their disks.
     fn left(&self) -> impl Iterator<Item = ErasedReplica> + '_ {
-        let had_something = self.erased().is_some_and(|(index, _)| index > 0);
-        let view = self.view.as_ref().filter(|_view| had_something);
+        let view = self.view.as_ref().filter(|_view| self.erased().is_some());
         let left = view.into_iter().flat_map(|view| &view.left);
         // The map may know less than the shard.
         let is_listed = |raft| self.shard.replicas.iter().any(|replica| replica.raft == raft);
@@ -381,7 +262,7 @@ impl<R: AsyncRuntime> Router<R> {
     ) -> Option<ErasureView> {
         // Asked first, so that no log gets to name a user of whom nothing is there, and no disk has to be
         // rid of that. What is written between the two came after the erasure.
-        let may_hold = self.may_hold(&place, wanted.user, call).await?;
+        let (may_hold, left) = self.may_hold(&place, wanted.user, call).await?;
         let op = Op::Session(wanted.op(may_hold));
         let answered = self.asker.write(&place, Some(request), op, call).await.ok()?;
         let Reply::Session(SessionOutcome::Erased { sessions, index }) = answered.body else {
@@ -389,15 +270,21 @@ impl<R: AsyncRuntime> Router<R> {
         };
         let at_ms = self.ports.clock.wall_ms();
         let erased = Some(hexpop_shard::ErasedHere { index, sessions, at_ms });
-        Some(ErasureView { erased, ..ErasureView::default() })
+        Some(ErasureView { erased, left, ..ErasureView::default() })
     }
 
-    /// Whether a shard has anything of a user, or disks of its replicas may; `None` = it does not say.
-    async fn may_hold(&self, place: &Place, user: &str, call: &Call<R>) -> Option<bool> {
+    /// Whether a shard has anything of a user, or disks of its replicas may, and which replicas left it;
+    /// `None` = it does not say.
+    async fn may_hold(
+        &self,
+        place: &Place,
+        user: &str,
+        call: &Call<R>,
+    ) -> Option<(bool, Vec<(RaftId, NodeId)>)> {
         let op = ReadOp::MayHoldUser { user: user.to_owned() };
         let answered = self.asker.read(place, ReadTerms::at(Level::Strong), op, call).await.ok()?;
         match answered.body {
-            ReadAnswer::MayHoldUser(may_hold) => Some(may_hold),
+            ReadAnswer::MayHoldUser { may_hold, left } => Some((may_hold, left)),
             _ => None,
         }
     }

@@ -63,7 +63,8 @@ impl ShardState {
                 Ok(ReadAnswer::OpenErasures(open.map(|(id, note)| (id, note.clone())).collect()))
             }
             (ReadOp::MayHoldUser { user }, Body::Sessions(sessions)) => {
-                Ok(ReadAnswer::MayHoldUser(sessions.may_hold(user)))
+                let left = sessions.left_replicas().map(|left| (left.raft, left.node)).collect();
+                Ok(ReadAnswer::MayHoldUser { may_hold: sessions.may_hold(user), left })
             }
             (
                 ReadOp::Listing { .. }

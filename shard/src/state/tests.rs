@@ -177,7 +177,8 @@ fn whoever_the_log_named_may_be_on_disks_until_these_are_rid_of_it() {
     state.founded(at(1), &[(raft, NodeId(1))].into());
     let may_hold = |state: &ShardState, user: &str| {
         let read = ReadOp::MayHoldUser { user: user.into() };
-        state.read(&read, &MemoryDocuments::default()) == ReadAnswer::MayHoldUser(true)
+        let answer = state.read(&read, &MemoryDocuments::default());
+        matches!(answer, ReadAnswer::MayHoldUser { may_hold: true, .. })
     };
     let mut index = 1;
     let mut apply = |state: &mut ShardState, op| {
@@ -255,7 +256,7 @@ fn the_meta_group_keeps_the_map_through_a_snapshot() {
         .into(),
     };
     let member = crate::Member {
-        node: hexpop_edge_config::NodeId(1),
+        node: NodeId(1),
         raft: RaftId(1),
         pop: "mil".parse().unwrap(),
         labels: Default::default(),

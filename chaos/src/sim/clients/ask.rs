@@ -74,13 +74,7 @@ pub(super) fn ask(
             if random.chance(250)
                 && let Ok(territory) = TERRITORY.parse() =>
         {
-            // Half of them under a key that others use too.
-            if random.chance(500) {
-                let (key, body) = keyed(random.below(KEYS));
-                (What::Create(territory, body, Some(key)), None)
-            } else {
-                (What::Create(territory, body(), None), None)
-            }
+            (create(territory, body(), random), None)
         }
         Kind::Create => (
             What::Put(key.clone(), body(), Some(ShardCondition::IfAbsent)),
@@ -127,6 +121,16 @@ pub(super) fn ask(
         }
     };
     Asked { what, action, context }
+}
+
+/// A create under an id that the mesh chooses; half of them under a key that others use too.
+fn create(territory: Territory, body: PutBody, random: &mut Random) -> What {
+    if random.chance(500) {
+        let (key, body) = keyed(random.below(KEYS));
+        What::Create(territory, body, Some(key))
+    } else {
+        What::Create(territory, body, None)
+    }
 }
 
 /// A create that is repeated now and then: the same key, user and body.

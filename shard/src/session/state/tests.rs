@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 
-use hexpop_edge_config::{NodeId, ShardId};
+use hexpop_edge_config::{NodeId, RaftId, ShardId};
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Condition, ERASURE_RETENTION_MS, IdempotencyKey, LogPosition, OriginAnswer, Sealed,
-    SessionLimits,
+    Condition, ERASURE_RETENTION_MS, ErasureId, ErasureNote, IdempotencyKey, LogPosition,
+    OriginAnswer, Reply, Sealed, SessionLimits,
 };
 
 const HOUR: u64 = 3_600_000;

@@ -40,11 +40,19 @@ pub enum Bug {
     VoteWhileParked,
     /// A leader stamps what it closed with now, not with when a quorum last confirmed it.
     ClosedIsNow,
+    /// A replica says that its disk is rid of what was erased before the files of its log are.
+    ConfirmBeforeScrub,
+    /// Snapshots leave out which erasures were carried out.
+    ForgetErasure,
+    /// A touch renews a session that is over.
+    TouchRevives,
+    /// The repeat of a create that reaches a later leader makes a second session.
+    SecondSession,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::AckBeforeFlush,
         Self::ForgetVote,
         Self::ApplyTwice,
@@ -60,6 +68,10 @@ impl Bug {
         Self::LocalExpiry,
         Self::VoteWhileParked,
         Self::ClosedIsNow,
+        Self::ConfirmBeforeScrub,
+        Self::ForgetErasure,
+        Self::TouchRevives,
+        Self::SecondSession,
     ];
 
     /// Its name on the command line.
@@ -81,6 +93,10 @@ impl Bug {
             Self::LocalExpiry => "local-expiry",
             Self::VoteWhileParked => "vote-while-parked",
             Self::ClosedIsNow => "closed-is-now",
+            Self::ConfirmBeforeScrub => "confirm-before-scrub",
+            Self::ForgetErasure => "forget-erasure",
+            Self::TouchRevives => "touch-revives",
+            Self::SecondSession => "second-session",
         }
     }
 

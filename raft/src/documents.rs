@@ -104,6 +104,14 @@ impl Documents {
         GroupDocuments { store: Arc::clone(&self.store), group, missing: Arc::default() }
     }
 
+    /// Removes all documents of a group that was left.
+    pub(crate) fn destroy(&self, group: GroupId) {
+        for key in self.store.cold.keys_of(group) {
+            self.store.hot.invalidate(&key);
+            self.store.cold.remove(&key);
+        }
+    }
+
     /// Writes what sled still holds back, as a courtesy to the next start.
     pub(crate) fn flush(&self) {
         if let Cold::Disk { db, .. } = &self.store.cold
@@ -241,6 +249,21 @@ impl Cold {
                 }
             },
             Self::Memory(map) => read(key, map.read().get(key)?),
+        }
+    }
+
+    /// The keys of a group's documents.
+    fn keys_of(&self, group: GroupId) -> Vec<Key> {
+        let prefix = group.0.to_be_bytes();
+        match self {
+            Self::Disk { tree, .. } => {
+                let keys = tree.scan_prefix(prefix).keys();
+                keys.map_while(Result::ok).map(|key| key.to_vec()).collect()
+            }
+            Self::Memory(map) => {
+                let map = map.read();
+                map.keys().filter(|key| key.starts_with(&prefix)).cloned().collect()
+            }
         }
     }
 

@@ -37,7 +37,7 @@ use crate::{
     metrics::Metrics,
     observe::Observed,
     rpc::Refused,
-    snapshot::Incoming,
+    snapshot::Receiving,
     types::{LogId, Proposal, TypeConfig},
 };
 
@@ -48,6 +48,9 @@ const APPENDS_WAITING: usize = 1024;
 
 /// How many appends of a group are handed to its Raft instance before the first is answered.
 const APPENDS_UNDER_WAY: usize = 64;
+
+/// How often a replica that may not vote before it has caught up looks whether it has.
+const GRACE_AGAIN: Duration = Duration::from_millis(250);
 
 pub(crate) type RaftOf<R> = Raft<TypeConfig<R>, Machine>;
 pub(crate) type MetricsOf<R> = RaftMetrics<TypeConfig<R>>;
@@ -88,7 +91,10 @@ pub(crate) struct Group<R: AsyncRuntime> {
     /// Until then no vote is given; `None` for a replica that never gave one.
     grace_until: Option<R::Instant>,
     closed: Mutex<Option<Closed<R::Instant>>>,
-    pub(crate) incoming: tokio::sync::Mutex<Option<Incoming>>,
+    started: R::Instant,
+    /// Whether the replica has been as new as its leader was at some time since the start.
+    has_caught_up: AtomicBool,
+    pub(crate) receiving: Receiving,
     /// When this replica saw the present leader first.
     leader_since: Mutex<R::Instant>,
     leader_seen: AtomicU64,
@@ -151,7 +157,9 @@ impl<R: AsyncRuntime> Group<R> {
             permits: Arc::new(Semaphore::new(proposals_max)),
             grace_until: grace.map(|grace| now + grace),
             closed: Mutex::new(None),
-            incoming: tokio::sync::Mutex::new(None),
+            started: now,
+            has_caught_up: AtomicBool::new(false),
+            receiving: Receiving::default(),
             leader_since: Mutex::new(now),
             leader_seen: AtomicU64::new(0),
             heard_leader: Mutex::new(now),
@@ -171,6 +179,12 @@ impl<R: AsyncRuntime> Group<R> {
             let group = Arc::clone(&group);
             drop(R::spawn(async move {
                 R::sleep_until(until).await;
+                while group.in_grace() {
+                    R::sleep(GRACE_AGAIN).await;
+                    if group.fault().is_some() {
+                        return;
+                    }
+                }
                 group.raft.runtime_config().elect(true);
             }));
         }
@@ -221,6 +235,18 @@ impl<R: AsyncRuntime> Group<R> {
     /// Whether votes must not be given yet.
     pub(crate) fn in_grace(&self) -> bool {
         self.grace_until.is_some_and(|until| R::Instant::now() < until)
+            || self.replica.state().epoch().conf < self.birth.votes_from_conf
+    }
+
+    /// Whether the replica has been as new as its leader was at some time since the start. Before that,
+    /// what it has may be as old as its last snapshot.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        if self.has_caught_up.load(Ordering::Relaxed) {
+            return true;
+        }
+        let age = self.staleness(self.replica.applied().index);
+        let has = age.is_some_and(|age| age <= self.started.elapsed());
+        self.has_caught_up.fetch_or(has, Ordering::Relaxed) || has
     }
 
     /// Notes who leads; answers whether that changed to another leader.

@@ -24,6 +24,9 @@
 //! - Nobody gets a vote within one election timeout of a start, but of a replica that never gave one.
 //! - A proposal whose outcome is not known is reported as unknown, never as failed.
 //! - A replica says how old its answer is only if it can prove it.
+//! - What is on a disk of a group is destroyed only after a leader, confirmed by a quorum, said of the
+//!   stopped replica that it is no member; should it be one again, it votes for nobody before it has the
+//!   entry that made it one.
 //! - What damages one replica (a command that does not decode, a snapshot that does not load) halts
 //!   that replica, and no other.
 

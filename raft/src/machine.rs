@@ -6,6 +6,7 @@
 //! that is being applied hold them up.
 
 use std::{
+    collections::BTreeMap,
     fmt, io,
     sync::{
         Arc,
@@ -16,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use hexpop_edge_config::{
-    GroupId, codec,
+    GroupId, NodeId, RaftId, codec,
     planted::{self, Bug},
 };
 use hexpop_shard::{Command, LogPosition, ShardState, ShardView, SnapshotError};
@@ -33,7 +34,7 @@ use crate::{
     observe::Observed,
     port::WallClock,
     snapshot::{Snapshot, SnapshotFiles, SnapshotMeta, SnapshotStore},
-    types::{Entry, LogId, ReplyBytes, StoredMembership, TypeConfig},
+    types::{Entry, LogId, Membership, ReplyBytes, StoredMembership, TypeConfig},
 };
 
 /// A state, and where in the log it is.
@@ -96,6 +97,14 @@ impl Replica {
         }
     }
 
+    /// The members as of the last entry applied; `None` before the first, and while they change from
+    /// some to others.
+    pub(crate) fn settled_members(&self) -> Option<BTreeMap<RaftId, NodeId>> {
+        let view = self.view.read();
+        let membership = view.membership.membership();
+        (membership.get_joint_config().len() == 1).then(|| members_of(membership))
+    }
+
     pub(crate) const fn documents(&self) -> &GroupDocuments {
         &self.documents
     }
@@ -150,6 +159,10 @@ impl fmt::Debug for Machine {
     }
 }
 
+fn members_of(membership: &Membership) -> BTreeMap<RaftId, NodeId> {
+    membership.nodes().map(|(raft, node)| (RaftId(*raft), node.id())).collect()
+}
+
 fn position(id: LogId) -> LogPosition {
     LogPosition { term: id.leader_id.term, index: id.index }
 }
@@ -170,11 +183,12 @@ impl Machine {
             }
             EntryPayload::Membership(membership) => {
                 let mut view = self.replica.view.write();
+                let members = members_of(&membership);
                 // The first membership belongs to the first epoch; each later one begins another.
                 if view.membership.log_id().is_none() {
-                    view.state.skip(at);
+                    view.state.founded(at, &members);
                 } else {
-                    view.state.membership_changed(at);
+                    view.state.membership_changed(at, &members);
                 }
                 view.membership = StoredMembership::new(Some(entry.log_id), membership);
                 view.last = Some(entry.log_id);

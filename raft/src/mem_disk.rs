@@ -186,6 +186,31 @@ impl MemDisk {
         self.inner.gate.lock()
     }
 
+    /// Whatever a crash may leave of the files that are or were here, each as it is, as it was flushed
+    /// last, and every write that is not flushed.
+    #[must_use]
+    pub fn remains(&self) -> Vec<Vec<u8>> {
+        let dir = self.inner.dir.lock();
+        let added = dir.changes.iter().filter_map(|change| match change {
+            Change::Add(_, file) => Some(file),
+            Change::Remove(_) | Change::Rename(..) => None,
+        });
+        let mut files: Vec<&Arc<MemFile>> = dir.now.values().chain(dir.durable.values()).collect();
+        files.extend(added);
+        files.sort_by_key(|file| Arc::as_ptr(file));
+        files.dedup_by_key(|file| Arc::as_ptr(file));
+        let mut remains = Vec::new();
+        for file in files {
+            let data = file.data.lock();
+            remains.extend(data.dirty.iter().map(|(_, bytes)| bytes.clone()));
+            if data.durable != data.now {
+                remains.push(data.durable.clone());
+            }
+            remains.push(data.now.clone());
+        }
+        remains
+    }
+
     /// The files as a process sees them now.
     #[must_use]
     pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {

@@ -1,6 +1,7 @@
 //! Reading from a replica, at the level of freshness that is asked for.
 //!
-//! - `eventual`: what the replica has.
+//! - `eventual`: what the replica has; sessions not before it has caught up with its leader once since
+//!   its start, since what it has then may be older than the erasure of a user.
 //! - `bounded`: the replica proves its age. A leader publishes *closed* positions: what it had
 //!   committed when a quorum last confirmed that it leads. A follower asks for them and reckons the
 //!   age from when it *sent* its question, on its own clock, so that no delay on the way makes an
@@ -69,6 +70,9 @@ impl<R: AsyncRuntime> Read<'_, R> {
         if let Some(min) = min {
             self.reach(min.index).await?;
         }
+        if level != ReadLevel::Strong && self.group.birth.holds_sessions() {
+            self.catch_up().await?;
+        }
         match level {
             ReadLevel::Eventual => Ok(self.answer(op, None)),
             ReadLevel::Strong => {
@@ -80,6 +84,16 @@ impl<R: AsyncRuntime> Read<'_, R> {
                 self.bounded(Duration::from_millis(max_staleness_ms), op).await
             }
         }
+    }
+
+    /// Waits until the replica is as new as its leader was at some time since the start.
+    async fn catch_up(&self) -> Result<(), ReadError> {
+        if self.group.has_caught_up() {
+            return Ok(());
+        }
+        let index = self.pull_closed().await?;
+        self.reach(index).await?;
+        if self.group.has_caught_up() { Ok(()) } else { Err(self.unmet()) }
     }
 
     async fn bounded(&self, max: Duration, op: &ReadOp) -> Result<ReadResult, ReadError> {

@@ -72,7 +72,7 @@ pub(crate) enum Request<R: AsyncRuntime> {
     FetchDocuments { group: GroupId, wanted: Vec<DocRef> },
     /// The sender lives; do you? Sent by nodes that cannot park.
     Beat,
-    /// To a leader: the disk of this replica is rid of what was erased up to an entry.
+    /// To a leader: the disk of this replica, the sender's own, is rid of what was erased up to an entry.
     Compacted { group: GroupId, raft: RaftId, upto: u64 },
     /// The sender lives, in its life `start`; the digest is of what is parked under it at the
     /// addressee. Do you live, and agree?
@@ -80,6 +80,10 @@ pub(crate) enum Request<R: AsyncRuntime> {
     /// From a leader: promise to vote for nobody in these groups while you hear me. `all`: what was
     /// promised before and is not among them need not be kept.
     Park { start: u64, all: bool, groups: Vec<ParkOffer> },
+    /// To a leader: is the sender's data directory a replica of this group?
+    Standing { group: GroupId },
+    /// To a data directory that left this group: may anything of it be there still?
+    Holds { group: GroupId },
 }
 
 impl<R: AsyncRuntime> Request<R> {
@@ -137,6 +141,10 @@ pub(crate) enum Response<R: AsyncRuntime> {
     PairBeat { start: u64, agrees: bool, digest: u64, closed_age_ms: Option<u64> },
     /// To `Park`: the groups that nothing is promised about.
     Park { refused: Vec<GroupId> },
+    /// To `Standing`.
+    Standing(Standing),
+    /// To `Holds`.
+    Holds(bool),
 }
 
 /// A group to be parked, as its leader has it.
@@ -203,6 +211,15 @@ pub(crate) struct ClosedPosition {
     pub(crate) committed: LogId,
     /// How long before the answer that time was.
     pub(crate) age_ms: u64,
+}
+
+/// What a data directory is to a group, by its leader, which a quorum confirmed meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    /// Whether it is a replica, voter or learner.
+    pub(crate) is_member: bool,
+    /// How often the members have changed: [`Epoch::conf`](hexpop_edge_config::Epoch).
+    pub(crate) conf: u64,
 }
 
 /// Who a node is.

@@ -82,10 +82,10 @@ pub use read::{ListingPage, ReadAnswer, ReadOp, StoredListing};
 pub use refusal::Refusal;
 pub use session::{
     Condition, CreateSession, ERASURE_RETENTION_MS, ErasedHere, ErasureId, ErasureNote,
-    ErasureView, IDEMPOTENCY_RETENTION_MS, IdempotencyKey, OriginAnswer, ParseErasureIdError,
-    PutSession, SESSION_TTL_MAX_MS, Sealed, SessionHead, SessionId, SessionLimits, SessionOp,
-    SessionOutcome, SessionPage, SessionRecord, SessionState, SessionTouch, StoredSession,
-    USER_ID_MAX_BYTES, WrappedKey,
+    ErasureView, IDEMPOTENCY_RETENTION_MS, IdempotencyKey, LeftReplica, OriginAnswer,
+    ParseErasureIdError, PutSession, SESSION_TTL_MAX_MS, Sealed, SessionHead, SessionId,
+    SessionLimits, SessionOp, SessionOutcome, SessionPage, SessionRecord, SessionState,
+    SessionTouch, StoredSession, USER_ID_MAX_BYTES, WrappedKey,
 };
 pub use state::{ShardState, ShardStats, ShardView, Snapshot, StateRestoreError};
 pub use version::RecordVersion;

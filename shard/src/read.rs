@@ -1,5 +1,6 @@
 //! What can be read of a shard's state, and what it answers. Both cross the mesh.
 
+use hexpop_edge_config::{NodeId, RaftId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -66,8 +67,16 @@ pub enum ReadOp {
         /// The erasure.
         id: ErasureId,
     },
-    /// Sessions: the erasures that are not complete elsewhere.
-    OpenErasures,
+    /// Sessions: the erasures that are not complete elsewhere, page by page in the order of ids.
+    OpenErasures {
+        /// The erasure behind which to begin.
+        after: Option<ErasureId>,
+    },
+    /// Sessions: whether the shard has anything of a user, or its replicas' logs or snapshots may.
+    MayHoldUser {
+        /// The user.
+        user: String,
+    },
 }
 
 /// What a shard answers, all of it from one point of its log.
@@ -103,8 +112,15 @@ pub enum ReadAnswer {
     Feeds(Vec<FeedCursor>),
     /// What became of the erasure.
     Erasure(ErasureView),
-    /// The erasures that are not complete.
+    /// Erasures that are not complete; none = there are no more.
     OpenErasures(Vec<(ErasureId, ErasureNote)>),
+    /// Whether there may be something of the user.
+    MayHoldUser {
+        /// In the shard, or on the disk of a replica.
+        may_hold: bool,
+        /// Replicas that left the shard, of whose disks nobody knows.
+        left: Vec<(RaftId, NodeId)>,
+    },
 }
 
 /// A listing with its document.

@@ -83,6 +83,18 @@ impl RequestMemory {
         }
     }
 
+    /// The users that replies name.
+    pub(crate) fn users(&self) -> impl Iterator<Item = &str> {
+        self.replies.values().filter_map(|reply| match reply {
+            Reply::Session(
+                SessionOutcome::Created(head)
+                | SessionOutcome::Replaced(head)
+                | SessionOutcome::Repeated(head),
+            ) => Some(head.user.as_str()),
+            _ => None,
+        })
+    }
+
     /// All replies, oldest first.
     pub(crate) fn items(&self) -> impl Iterator<Item = Remembered> {
         self.order.iter().filter_map(|(at_ms, id)| {

@@ -8,14 +8,15 @@
 mod erasure;
 mod idempotency;
 mod key;
+mod named;
 mod op;
 mod record;
 mod state;
 
 pub(crate) use erasure::ErasureItem;
 pub use erasure::{
-    ERASURE_RETENTION_MS, ErasedHere, ErasureId, ErasureNote, ErasureView, OriginAnswer,
-    ParseErasureIdError,
+    ERASURE_RETENTION_MS, ErasedHere, ErasureId, ErasureNote, ErasureView, LeftReplica,
+    OriginAnswer, ParseErasureIdError,
 };
 pub(crate) use idempotency::IdempotencyRecord;
 pub use idempotency::{IDEMPOTENCY_RETENTION_MS, IdempotencyKey};

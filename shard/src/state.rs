@@ -6,8 +6,10 @@ mod snapshot;
 mod tests;
 mod view;
 
+use std::collections::BTreeMap;
+
 use hexpop_edge_config::{
-    Epoch, ShardId,
+    Epoch, NodeId, RaftId, ShardId,
     planted::{self, Bug},
 };
 use serde::{Deserialize, Serialize};
@@ -32,8 +34,9 @@ pub use self::{
 
 /// The state of one group: a deterministic function of its log.
 ///
-/// Documents of listings are not in it: they sit behind [`DocumentStore`]. Who its members are is not
-/// in it either, only how often they changed ([`membership_changed`](Self::membership_changed)).
+/// Documents of listings are not in it: they sit behind [`DocumentStore`]. Of its members it has how
+/// often they changed, and a sessions shard who they are, since each has a disk that erasures must reach
+/// ([`membership_changed`](Self::membership_changed)).
 #[derive(Debug)]
 pub struct ShardState {
     shard: ShardId,
@@ -128,6 +131,18 @@ impl ShardState {
         self.applied = position;
         self.group_time_ms = self.group_time_ms.max(command.at_ms);
         self.requests.forget_due(self.group_time_ms);
+        let demand = self.name_user(command);
+        let reply = self.decide(position, command, documents);
+        self.name_remembered(demand);
+        reply
+    }
+
+    fn decide(
+        &mut self,
+        position: LogPosition,
+        command: &Command,
+        documents: &mut dyn DocumentStore,
+    ) -> Reply {
         if let Some(reply) = self.remembered(command) {
             self.note_idle_entry(position, command, &reply);
             self.expire_due();
@@ -159,11 +174,31 @@ impl ShardState {
         }
     }
 
-    /// Takes note of an entry that changes the members: the epoch's `conf` grows.
-    pub fn membership_changed(&mut self, position: LogPosition) {
+    /// Takes note of the entry that gives the group its first members.
+    pub fn founded(&mut self, position: LogPosition, members: &BTreeMap<RaftId, NodeId>) {
+        // It may be the entry of index 0.
+        if position.index >= self.applied.index {
+            self.skip(position);
+            self.members_are(position, members);
+        }
+    }
+
+    /// Takes note of an entry that changes the members to these: the epoch's `conf` grows.
+    pub fn membership_changed(
+        &mut self,
+        position: LogPosition,
+        members: &BTreeMap<RaftId, NodeId>,
+    ) {
         if position.index > self.applied.index {
             self.applied = position;
             self.epoch.conf = self.epoch.conf.saturating_add(1);
+            self.members_are(position, members);
+        }
+    }
+
+    fn members_are(&mut self, position: LogPosition, members: &BTreeMap<RaftId, NodeId>) {
+        if let Body::Sessions(state) = &mut self.body {
+            state.members_are(position.index, members);
         }
     }
 
@@ -296,6 +331,29 @@ impl ShardState {
 
     fn remembered(&self, command: &Command) -> Option<Reply> {
         command.request.and_then(|id| self.requests.get(&id)).cloned()
+    }
+
+    /// Notes whom an entry of the log names, whatever becomes of it. Answers the last demand on disks.
+    fn name_user(&mut self, command: &Command) -> u64 {
+        match (&mut self.body, &command.op) {
+            (Body::Sessions(state), Op::Session(op)) => {
+                if let Some(user) = op.user() {
+                    state.name(user);
+                }
+                state.last_demand()
+            }
+            _ => 0,
+        }
+    }
+
+    /// After a new demand on disks: the snapshots that meet it hold the replies that are remembered, and
+    /// so the users in them.
+    fn name_remembered(&mut self, demand: u64) {
+        if let Body::Sessions(state) = &mut self.body
+            && state.last_demand() > demand
+        {
+            self.requests.users().for_each(|user| state.name(user));
+        }
     }
 
     /// An entry that stored nothing may be a late repeat, and bring back to the log what an erasure

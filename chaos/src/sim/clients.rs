@@ -34,6 +34,8 @@ pub enum Kind {
     Put,
     /// A session, if it still is what was read.
     CompareAndSet,
+    /// A session is renewed.
+    Touch,
     /// A session ends.
     Delete,
     /// All sessions of a user end.
@@ -52,10 +54,11 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Create,
         Self::Put,
         Self::CompareAndSet,
+        Self::Touch,
         Self::Delete,
         Self::Erase,
         Self::Read,
@@ -75,6 +78,7 @@ impl Kind {
             Self::Create => "op-create",
             Self::Put => "op-put",
             Self::CompareAndSet => "op-compare-and-set",
+            Self::Touch => "op-touch",
             Self::Delete => "op-delete",
             Self::Erase => "op-erase",
             Self::Read => "op-read",
@@ -93,6 +97,15 @@ pub(super) struct Door {
     pub(super) router: Arc<Router<SimRuntime>>,
 }
 
+/// An erasure that a node took.
+#[derive(Debug, Clone)]
+pub(super) struct Begun {
+    pub(super) user: String,
+    pub(super) id: String,
+    /// When it was asked for.
+    pub(super) start_us: u64,
+}
+
 /// What all clients share.
 pub(super) struct Clients {
     pub(super) doors: Mutex<BTreeMap<NodeId, Door>>,
@@ -103,6 +116,8 @@ pub(super) struct Clients {
     pub(super) is_over: std::sync::atomic::AtomicBool,
     /// A leader that was cut off: clients that only read go there now and then.
     pub(super) cut_off: Mutex<Option<NodeId>>,
+    /// Every erasure that was taken.
+    pub(super) erasures: Mutex<Vec<Begun>>,
     versions: Mutex<BTreeMap<String, String>>,
     next: Mutex<u64>,
     checks: Arc<Checks>,
@@ -118,6 +133,7 @@ impl Clients {
             wanted,
             is_over: false.into(),
             cut_off: Mutex::default(),
+            erasures: Mutex::default(),
             versions: Mutex::default(),
             next: Mutex::new(0),
             checks,
@@ -243,12 +259,12 @@ fn note(
     let action = match (&asked.action, &asked.what, told.key) {
         (Some(action), _, _) => action.clone(),
         // Under an id that the mesh chose: nobody knows it but from the answer.
-        (None, What::Create(_, body), Some(key)) => Action::Create {
+        (None, What::Create(_, body, None), Some(key)) => Action::Create {
             key,
             write: Write {
                 value: body.data.get().to_owned(),
                 ttl_ms: Some(body.ttl_ms),
-                sliding: false,
+                sliding: body.sliding,
                 user: Some(body.user.clone()),
             },
         },

@@ -23,7 +23,7 @@ pub const FAULTS: [&str; 18] = [
 ];
 
 /// What happens now and then only.
-pub const RARE: [&str; 22] = [
+pub const RARE: [&str; 29] = [
     // Links.
     "message-cut",
     "message-late",
@@ -48,6 +48,14 @@ pub const RARE: [&str; 22] = [
     "snapshots-failed",
     "snapshots-received",
     "snapshots-written",
+    // Erasures.
+    "erasures-completed",
+    "erasures-left-open",
+    "forced-compactions",
+    "keys-destroyed",
+    "log-records-moved",
     // Clients.
     "reads-at-cut-leaders",
+    "creates-repeated",
+    "sessions-renewed",
 ];

@@ -179,6 +179,7 @@ impl World {
 /// What a process counted itself goes into the coverage.
 pub(super) fn collect_metrics(process: &Process, trace: &Trace) {
     trace.count("log-truncations", process.log.stats().truncations);
+    trace.count("log-records-moved", process.log.stats().records_moved);
     let counted = [
         ("hexpop_raft_snapshots_total", "written", "snapshots-written"),
         ("hexpop_raft_snapshots_total", "failed", "snapshots-failed"),

@@ -19,7 +19,11 @@
 //!
 //! **What is not simulated**: the QUIC transport and the HTTP servers, the HTTP cache and change feeds,
 //! the rates of monotonic clocks, latency of the snapshots' disk, and splits and merges (there are none
-//! yet).
+//! yet). No shard of sessions loses a replica whose disk lives on, since placement takes none away.
+//!
+//! **Erasures** are carried on as in production. At the end, without faults, each must come to an end, and
+//! no disk may hold a value that was acknowledged before an erasure of its user was asked for, nor a key
+//! that was for such values only: in no file, nor in anything that a crash could bring back.
 //!
 //! **What shows that it finds bugs**: each [`Bug`] is planted by a switch, and found by the invariant
 //! that should find it; `hexpop chaos sim --bugs --seeds 1..500` prints by which seed and which
@@ -30,6 +34,7 @@
 mod campaign;
 mod clients;
 mod coverage;
+mod erasures;
 mod executor;
 mod health;
 mod invariant;
@@ -38,6 +43,7 @@ mod node;
 mod plan;
 mod random;
 mod runtime;
+mod seal;
 mod shrink;
 mod strike;
 mod trace;

@@ -20,7 +20,7 @@ use hexpop_raft::{
     wal::{self, Wal, WalHandle, Work},
 };
 use hexpop_router::{
-    Body, Clear, Clock, Origin, OriginError, Peer, Peers, Ports, Router, RouterOptions,
+    Body, Clock, ErasureHandle, Origin, OriginError, Peer, Peers, Ports, Router, RouterOptions,
 };
 use hexpop_shard::{Member, PlacementPolicy, Policy};
 use openraft_rt::{AsyncRuntime, Select2};
@@ -33,6 +33,7 @@ use super::{
     net::{Endpoint, Links, Net},
     random::{Random, mix},
     runtime::SimRuntime,
+    seal::SimSealer,
     trace::Trace,
 };
 use crate::HostShards;
@@ -90,6 +91,7 @@ pub(super) struct Process {
     pub(super) members: Arc<Members>,
     pub(super) registry: prometheus::Registry,
     pub(super) log: WalHandle,
+    _erasures: ErasureHandle,
 }
 
 /// What a world gives to its processes.
@@ -215,7 +217,8 @@ pub(super) fn policy() -> PlacementPolicy {
     }
 }
 
-/// As in production, but for snapshots, which are frequent and in small pieces.
+/// As in production, but for snapshots, which are frequent and in small pieces, and disks, which are rid
+/// of what was erased soon.
 fn host_options(node: NodeId, nodes: u32) -> Options {
     let bootstrap: Vec<NodeId> = (1..=nodes.min(3)).map(NodeId).collect();
     let mut options = Options::new(CLUSTER, node, bootstrap, policy());
@@ -223,6 +226,7 @@ fn host_options(node: NodeId, nodes: u32) -> Options {
     options.park_after = Duration::from_millis(400);
     options.log_bytes_before_snapshot = 4 << 10;
     options.snapshot_chunk_bytes = 4 << 10;
+    options.compact_after_erasure = Duration::from_secs(3);
     options
 }
 
@@ -296,12 +300,14 @@ pub(super) async fn start(
         host.clone(),
     )));
     let router_options = RouterOptions::new(node, pop(node)?, raft, start);
-    let ports = ports(&host, links, Arc::clone(&members), &around, clock);
+    let sealer = SimSealer::new(mix(around.seed ^ mix(home)), Arc::clone(&around.checks));
+    let ports = ports(&host, links, Arc::clone(&members), &around, clock, sealer);
     let metrics = hexpop_router::Metrics::register(&registry).map_err(|error| say(&error))?;
     let router = Router::new(router_options, ports, metrics);
+    let erasures = router.follow_erasures();
     around.checks.serves(raft);
     around.net.connect(node, Endpoint { home, host: host.clone(), gossip: inbox });
-    Ok(Process { home, raft, host, router, members, registry, log: handle })
+    Ok(Process { home, raft, host, router, members, registry, log: handle, _erasures: erasures })
 }
 
 fn ports(
@@ -310,6 +316,7 @@ fn ports(
     members: Arc<Members>,
     around: &Surroundings,
     clock: Arc<NodeClock>,
+    sealer: SimSealer,
 ) -> Ports {
     let secret_of = host.clone();
     Ports {
@@ -318,7 +325,7 @@ fn ports(
         peers: members,
         origin: around.origin.clone(),
         clock,
-        sealer: Arc::new(Clear),
+        sealer: Arc::new(sealer),
         mac: Arc::new(move |bytes| digest(&secret_of, bytes)),
     }
 }

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     rc::Rc,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
@@ -38,6 +41,9 @@ const LOOK: Nanos = 25 * MS;
 const FOUNDED_WITHIN: Nanos = 60_000 * MS;
 pub(super) const RECOVERED_WITHIN: Nanos = 60_000 * MS;
 
+/// How long erasures may take to be over everywhere, disks included, once nothing goes wrong any more.
+const ERASED_WITHIN: Nanos = 180_000 * MS;
+
 /// The longest that clients may take to ask enough.
 const FAULTS_AT_MOST: Nanos = 240_000 * MS;
 
@@ -59,6 +65,8 @@ pub(super) struct Slot {
     pub(super) power_cut: bool,
     /// The next start is on empty disks.
     pub(super) wipe: bool,
+    /// A disk of it was lost.
+    pub(super) was_wiped: bool,
     /// Since when a replica of it is halted.
     halted_since: Option<Nanos>,
 }
@@ -79,6 +87,8 @@ pub(super) struct World {
     pub(super) ending: Vec<(Nanos, FaultKind)>,
     /// What waits until the mesh can take it.
     pub(super) deferred: Vec<Fault>,
+    /// How many erasures are not known to be over.
+    pub(super) open_erasures: Arc<AtomicUsize>,
     _entered: Entered,
 }
 
@@ -108,6 +118,7 @@ impl World {
                 start_at: Some(BEGIN),
                 power_cut: false,
                 wipe: false,
+                was_wiped: false,
                 halted_since: None,
             };
             (node, slot)
@@ -124,6 +135,7 @@ impl World {
             next_home: 1,
             ending: Vec::new(),
             deferred: Vec::new(),
+            open_erasures: Arc::default(),
             settings,
             _entered: entered,
         }
@@ -160,6 +172,12 @@ impl World {
         self.go_on(quiet);
         if !self.until(RECOVERED_WITHIN, Self::is_level) {
             self.miss("all replicas reach the same position in the end");
+        }
+        self.follow_receipts();
+        if self.until(ERASED_WITHIN, Self::is_erased) {
+            self.search_disks();
+        } else {
+            self.miss("every erasure is over in time after the last fault");
         }
         self.last_look();
         self.collect();
@@ -282,6 +300,7 @@ impl World {
         machine.collect(&self.trace);
         let capacity_left = 0;
         if wipe {
+            slot.was_wiped = true;
             (machine.log, machine.snapshots) = (MemDisk::new(), MemDisk::new());
         } else if power_cut {
             machine.log = machine.log.after_power_cut(&mut random);

@@ -180,8 +180,14 @@ async fn wait_for_erasure(client: &Client, path: &str, timeout: std::time::Durat
         }
         if is_over {
             print_json(&erasure)?;
-            return Err(CliError::failed("the erasure is not complete yet")
-                .help("the mesh goes on; the receipt above says which replicas are missing"));
+            let is_left = erasure.get("disk").is_some_and(|disk| disk == "unconfirmed");
+            let help = if is_left && origin_answered {
+                "replicas that left their shards have not said that nothing is there: start their \
+                 nodes, or see to it that their disks are destroyed"
+            } else {
+                "the mesh goes on; the receipt above says which replicas are missing"
+            };
+            return Err(CliError::failed("the erasure is not complete yet").help(help));
         }
         tokio::time::sleep(WAIT_PAUSE).await;
     }

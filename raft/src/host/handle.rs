@@ -11,18 +11,20 @@ use hexpop_edge_config::{
 use hexpop_shard::{DocRef, LogPosition, MetaOp};
 use openraft::{AsyncRuntime, raft::AppendEntriesRequest};
 
-use super::{Birth, Inner};
+use super::{
+    Birth, Inner,
+    receive::{begin, chunk, finish},
+};
 use crate::{
     error::ProposeError,
     group::Group,
     pairs,
     read::read_index_as_leader,
-    rpc::{ClosedPosition, Frame, Hello, PulledMap, Refused, Request, Response, millis_up},
-    snapshot::{
-        Incoming, Manifest, ReceiveError, Snapshot, SnapshotFiles, SnapshotId, SnapshotMeta,
+    rpc::{
+        ClosedPosition, Frame, Hello, PulledMap, Refused, Request, Response, Standing, millis_up,
     },
     supervisor,
-    types::{TypeConfig, Vote, log_id},
+    types::{TypeConfig, Vote},
 };
 
 /// The longest that handling a frame may take. Callers have deadlines of their own; this bounds
@@ -31,6 +33,9 @@ const HANDLING_MAX: Duration = Duration::from_secs(180);
 
 /// The longest that a read index may be waited for.
 const READ_INDEX_MAX: Duration = Duration::from_secs(10);
+
+/// How long each of the two steps may take in which a leader finds out who its group's members are.
+const STANDING_MAX: Duration = Duration::from_secs(2);
 
 /// The most groups that one `Closed` asks for.
 const CLOSED_MAX: usize = 4096;
@@ -46,7 +51,7 @@ pub(super) fn handle<R: AsyncRuntime>(
     from: NodeId,
     frame: &Bytes,
 ) -> BoxFuture<'static, Bytes> {
-    let answer = dispatch(inner, frame).unwrap_or_else(|refused| {
+    let answer = dispatch(inner, from, frame).unwrap_or_else(|refused| {
         inner.metrics.refused_frames.with_label_values(&[reason(&refused)]).inc();
         tracing::debug!(%from, %refused, "a frame is refused");
         ready(Response::Refused(refused))
@@ -78,7 +83,11 @@ const fn reason(refused: &Refused) -> &'static str {
     }
 }
 
-fn dispatch<R: AsyncRuntime>(inner: &Arc<Inner<R>>, frame: &Bytes) -> Result<Answer<R>, Refused> {
+fn dispatch<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    node: NodeId,
+    frame: &Bytes,
+) -> Result<Answer<R>, Refused> {
     let frame =
         Frame::<R>::decode(frame).map_err(|error| Refused::Unintelligible(error.to_string()))?;
     if frame.cluster != inner.options.cluster {
@@ -94,18 +103,26 @@ fn dispatch<R: AsyncRuntime>(inner: &Arc<Inner<R>>, frame: &Bytes) -> Result<Ans
         return Err(Refused::WrongReplica { here: inner.raft });
     }
     if frame.request.is_raft() {
-        consensus(inner, frame.from, frame.request)
+        consensus(inner, Sender { node, raft: frame.from }, frame.request)
     } else {
-        question(inner, frame.from, frame.request)
+        question(inner, Sender { node, raft: frame.from }, frame.request)
     }
+}
+
+/// Who sent a frame: the node at the other end, and the data directory that it says to have.
+#[derive(Debug, Clone, Copy)]
+struct Sender {
+    node: NodeId,
+    raft: RaftId,
 }
 
 /// What is part of the consensus of a group.
 fn consensus<R: AsyncRuntime>(
     inner: &Arc<Inner<R>>,
-    from: RaftId,
+    sender: Sender,
     request: Request<R>,
 ) -> Result<Answer<R>, Refused> {
+    let from = sender.raft;
     match request {
         Request::Append { group, rpc } => append(inner, from, group, rpc),
         Request::Vote { group, rpc } => {
@@ -151,9 +168,9 @@ fn consensus<R: AsyncRuntime>(
         Request::SnapshotFinish { group, vote, id } => {
             check_sender(from, &vote)?;
             let group = find(inner, group, false)?;
-            Ok(Box::pin(async move { or_refused(finish(&group, vote, id).await) }))
+            Ok(Box::pin(async move { or_refused(finish(group, vote, id).await) }))
         }
-        question => self::question(inner, from, question),
+        question => self::question(inner, sender, question),
     }
 }
 
@@ -191,7 +208,7 @@ fn append<R: AsyncRuntime>(
 /// What may be asked of any node.
 fn question<R: AsyncRuntime>(
     inner: &Arc<Inner<R>>,
-    from: RaftId,
+    sender: Sender,
     request: Request<R>,
 ) -> Result<Answer<R>, Refused> {
     match request {
@@ -211,26 +228,31 @@ fn question<R: AsyncRuntime>(
             Ok(ready(Response::Documents(documents(&group, &wanted))))
         }
         Request::Beat => {
-            pairs::heard(inner, from, None);
+            pairs::heard(inner, sender.raft, None);
             Ok(ready(Response::Beat))
         }
         Request::PairBeat { start, digest } => {
-            Ok(ready(pairs::answer_beat(inner, from, start, digest)))
+            Ok(ready(pairs::answer_beat(inner, sender.raft, start, digest)))
         }
         Request::Park { start, all, groups } => {
-            let refused = pairs::park::promise(inner, from, start, all, &groups);
+            let refused = pairs::park::promise(inner, sender.raft, start, all, &groups);
             Ok(ready(Response::Park { refused }))
         }
         Request::Hello => Ok(ready(Response::Hello(hello(inner)))),
         Request::PullMap { known } => Ok(ready(Response::Map(pulled_map(inner, known)))),
         Request::Compacted { group, raft, upto } => {
-            find(inner, group, false)?;
+            check_word(&*find(inner, group, false)?, sender, raft)?;
             let inner = Arc::clone(inner);
             Ok(Box::pin(async move {
                 let noted = supervisor::note_compacted(&inner, group, raft, upto).await;
                 Response::Compacted { noted }
             }))
         }
+        Request::Standing { group } => {
+            let group = find(inner, group, false)?;
+            Ok(Box::pin(async move { or_refused(standing(&group, sender.raft).await) }))
+        }
+        Request::Holds { group } => Ok(ready(Response::Holds(supervisor::holds(inner, group)))),
         Request::ProposeMeta { op } => {
             let inner = Arc::clone(inner);
             Ok(Box::pin(async move { propose_meta(&inner, op).await }))
@@ -272,7 +294,8 @@ fn find<R: AsyncRuntime>(
     }
     if group == GroupId::META && addressed && !inner.has_slot(group) {
         let inner = Arc::clone(inner);
-        drop(R::spawn(async move { inner.start(GroupId::META, Birth { shard: None }).await }));
+        let birth = Birth { shard: None, votes_from_conf: 0 };
+        drop(R::spawn(async move { inner.start(GroupId::META, birth).await }));
     } else if group != GroupId::META {
         // The map that gives this replica to the node is on its way, or must be fetched.
         inner.wake_map.notify_one();
@@ -305,6 +328,35 @@ fn check_sender(from: RaftId, vote: &Vote) -> Result<(), Refused> {
     } else {
         Err(Refused::Failed("the vote is not the sender's own".to_owned()))
     }
+}
+
+/// Of its disk a replica speaks for itself, from the node that the group's members have it on.
+fn check_word<R: AsyncRuntime>(
+    group: &Group<R>,
+    sender: Sender,
+    raft: RaftId,
+) -> Result<(), Refused> {
+    let is_own = group.with_metrics(|metrics| {
+        let node = metrics.membership_config.membership().get_node(&raft.0);
+        node.is_some_and(|node| node.id() == sender.node)
+    });
+    if is_own && raft == sender.raft {
+        Ok(())
+    } else {
+        Err(Refused::Failed("a replica's disk is its own to speak of".to_owned()))
+    }
+}
+
+/// What a data directory is to a group that is led here: by what is applied after a quorum has confirmed
+/// the leader, so that it was so after the question came.
+async fn standing<R: AsyncRuntime>(group: &Group<R>, of: RaftId) -> Result<Response<R>, Refused> {
+    let read = read_index_as_leader(group, STANDING_MAX).await?;
+    if R::timeout(STANDING_MAX, group.replica.reached(read.index)).await.is_err() {
+        return Err(Refused::Busy);
+    }
+    let conf = group.replica.state().epoch().conf;
+    let members = group.replica.settled_members().ok_or(Refused::Busy)?;
+    Ok(Response::Standing(Standing { is_member: members.contains_key(&of), conf }))
 }
 
 fn vote_answer<R: AsyncRuntime, E>(
@@ -358,83 +410,4 @@ fn documents<R: AsyncRuntime>(group: &Group<R>, wanted: &[DocRef]) -> Vec<Option
                 .then(|| document.map(|document| Bytes::copy_from_slice(&document)))
         })
         .collect()
-}
-
-/// Whether this replica has applied all that is in a snapshot, and more or nothing else.
-fn has_applied<R: AsyncRuntime>(group: &Group<R>, id: SnapshotId) -> bool {
-    let applied = group.replica.applied();
-    id.index > 0 && id.index <= applied.index && id.term <= applied.term
-}
-
-async fn begin<R: AsyncRuntime>(
-    inner: &Inner<R>,
-    group: &Group<R>,
-    manifest: Manifest,
-) -> Result<Response<R>, Refused> {
-    if manifest.group != group.id {
-        return Err(Refused::Failed("the snapshot is of another group".to_owned()));
-    }
-    if has_applied(group, manifest.id) {
-        // None of it is wanted, nor may it reach the disk: it may hold what was erased since. The
-        // sender goes on to the end, where it learns that this replica is past it.
-        return Ok(Response::SnapshotMissing(Vec::new()));
-    }
-    let mut incoming = group.incoming.lock().await;
-    // The same one again: it resumes at what is missing.
-    if incoming.as_ref().is_none_or(|known| known.id() != manifest.id) {
-        *incoming = None;
-        let begun = Incoming::begin(&inner.snapshots, manifest)
-            .map_err(|error| Refused::Failed(error.to_string()))?;
-        *incoming = Some(begun);
-    }
-    let missing = incoming.as_ref().map(Incoming::missing).unwrap_or_default();
-    Ok(Response::SnapshotMissing(missing))
-}
-
-async fn chunk<R: AsyncRuntime>(
-    group: &Group<R>,
-    id: SnapshotId,
-    number: u32,
-    bytes: &[u8],
-) -> Result<Response<R>, Refused> {
-    let mut incoming = group.incoming.lock().await;
-    let receiving = incoming.as_mut().ok_or(Refused::NotYet)?;
-    receiving.chunk(id, number, bytes).map_err(|error| Refused::Failed(error.to_string()))?;
-    Ok(Response::SnapshotMissing(Vec::new()))
-}
-
-async fn finish<R: AsyncRuntime>(
-    group: &Group<R>,
-    vote: Vote,
-    id: SnapshotId,
-) -> Result<Response<R>, Refused> {
-    let mut incoming = group.incoming.lock().await;
-    let (last, files) = match incoming.as_ref() {
-        Some(receiving) if receiving.id() == id => {
-            let files = receiving.finish(id).map_err(|error| Refused::Failed(error.to_string()))?;
-            (files.manifest().meta(), files)
-        }
-        // openraft installs none that ends at or before what it knows to be committed, so nothing
-        // need be in it; it takes note of the sender's vote.
-        _ if has_applied(group, id) => {
-            let last_log_id = Some(log_id(id.term, id.index));
-            let meta =
-                SnapshotMeta { last_log_id, ..SnapshotFiles::empty(group.id).manifest().meta() };
-            (meta, SnapshotFiles::empty(group.id))
-        }
-        Some(_) => return Err(Refused::Failed(ReceiveError::AnotherOne.to_string())),
-        None => return Err(Refused::NotYet),
-    };
-    // openraft trusts a leader not to own entries of later terms than its own.
-    if id.term > vote.leader_id.term {
-        return Err(Refused::Failed("the snapshot is newer than its sender's vote".to_owned()));
-    }
-    let snapshot = Snapshot { meta: last, snapshot: files };
-    let installed = group
-        .raft
-        .install_full_snapshot(vote, snapshot)
-        .await
-        .map_err(|error| Refused::Failed(error.to_string()))?;
-    *incoming = None;
-    Ok(Response::SnapshotInstalled(installed.vote))
 }

@@ -30,7 +30,7 @@ use crate::{
     port::{Membership, WallClock},
     read::{Read, epoch_matches},
     snapshot::SnapshotStore,
-    supervisor::{Erased, Ridding},
+    supervisor::{Erased, LeftGroups, Ridding},
     wal::{Health, WalHandle},
     wire::Wire,
 };
@@ -43,6 +43,8 @@ pub(super) enum Slot<R: AsyncRuntime> {
     Running(Arc<Group<R>>),
     /// It could not be opened.
     Failed(String),
+    /// It is no replica of its group any more, and what it had is being destroyed.
+    Leaving,
 }
 
 /// What all parts of a host share.
@@ -77,6 +79,9 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) wake_closed: Notify,
     pub(crate) wake_survey: Notify,
     pub(crate) wake_compact: Notify,
+    pub(crate) wake_leave: Notify,
+    /// The groups that were left, as far as somebody asked for them.
+    pub(crate) left: Mutex<LeftGroups>,
     /// The groups with something erased that the disk may still hold.
     pub(crate) erased: Mutex<BTreeMap<GroupId, Erased<R::Instant>>>,
     /// What the log was asked to rid its files of, while it is not known to have done it.
@@ -134,6 +139,8 @@ impl<R: AsyncRuntime> Inner<R> {
             wake_closed: Notify::new(),
             wake_survey: Notify::new(),
             wake_compact: Notify::new(),
+            wake_leave: Notify::new(),
+            left: Mutex::default(),
             erased: Mutex::new(BTreeMap::new()),
             ridding: Mutex::new(None),
             leads: Mutex::new(BTreeMap::new()),
@@ -195,6 +202,7 @@ impl<R: AsyncRuntime> Inner<R> {
             self.map_version.send_replace(version);
             self.wake_replicas.notify_one();
             self.wake_leading.notify_one();
+            self.wake_leave.notify_one();
         }
     }
 
@@ -268,6 +276,7 @@ impl<R: AsyncRuntime> Inner<R> {
                 Slot::Running(group) => (group.state(), group.leader().is_some()),
                 Slot::Starting => (ReplicaState::Starting, false),
                 Slot::Failed(_) => (ReplicaState::Halted, false),
+                Slot::Leaving => (ReplicaState::Starting, true),
             })
             .collect()
     }
@@ -285,7 +294,7 @@ impl<R: AsyncRuntime> Inner<R> {
             .values()
             .filter_map(|slot| match slot {
                 Slot::Running(group) => Some(Arc::clone(group)),
-                Slot::Starting | Slot::Failed(_) => None,
+                Slot::Starting | Slot::Failed(_) | Slot::Leaving => None,
             })
             .collect()
     }
@@ -383,6 +392,7 @@ impl<R: AsyncRuntime> Inner<R> {
             Slot::Running(group) => group.status(self),
             Slot::Starting => ReplicaStatus::empty(id, ReplicaState::Starting, None),
             Slot::Failed(why) => ReplicaStatus::empty(id, ReplicaState::Halted, Some(why.clone())),
+            Slot::Leaving => ReplicaStatus::empty(id, ReplicaState::Starting, None),
         }
     }
 }

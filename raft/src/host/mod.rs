@@ -2,6 +2,8 @@
 
 mod handle;
 mod inner;
+mod leave;
+mod receive;
 mod start;
 mod status;
 #[cfg(test)]

@@ -29,6 +29,10 @@ use crate::{
 pub(crate) struct Birth {
     /// The shard's descriptor; `None` for the meta group, which has no range.
     pub(crate) shard: Option<ShardDescriptor>,
+    /// No vote is given before the members have changed so often in the replica's own log. 0 for one
+    /// that was never here before; one that was had entries which it has no more, and whoever lacks
+    /// them too must not be elected by its vote.
+    pub(crate) votes_from_conf: u64,
 }
 
 impl Birth {
@@ -42,6 +46,11 @@ impl Birth {
             }
             None => ShardState::meta_group(),
         }
+    }
+
+    /// Whether it is a shard of sessions.
+    pub(crate) fn holds_sessions(&self) -> bool {
+        self.shard.as_ref().is_some_and(|shard| shard.range.space_of() == Space::Sessions)
     }
 
     /// A descriptor, also for the meta group: an empty one.
@@ -58,6 +67,7 @@ impl Birth {
 impl<R: AsyncRuntime> Inner<R> {
     /// Starts every group of the write-ahead log.
     pub(crate) async fn start_known_groups(self: &Arc<Self>) {
+        self.remove_remains();
         for (id, about) in self.wal.groups() {
             match codec::decode::<Birth>(&about) {
                 Ok(birth) => self.start(id, birth).await,
@@ -75,6 +85,7 @@ impl<R: AsyncRuntime> Inner<R> {
                 return;
             }
             groups.insert(id, Slot::Starting);
+            self.note_started(id);
         }
         let inner = Arc::clone(self);
         let starting = R::spawn(async move {
@@ -90,7 +101,7 @@ impl<R: AsyncRuntime> Inner<R> {
         drop(starting.await);
     }
 
-    fn fail(&self, id: GroupId, why: String) {
+    pub(super) fn fail(&self, id: GroupId, why: String) {
         tracing::error!(group = %id, %why, "a replica cannot be opened; the others go on");
         self.groups.write().insert(id, Slot::Failed(why));
     }
@@ -161,9 +172,10 @@ impl<R: AsyncRuntime> Inner<R> {
                     inner.metrics.leader_changes.inc();
                     inner.wake_leading.notify_one();
                 }
-                if let Some(fault) = watched.fault()
-                    && !inner.is_closing()
-                {
+                if let Some(fault) = watched.fault() {
+                    if inner.is_closing() || inner.is_leaving(watched.id) {
+                        return;
+                    }
                     tracing::error!(group = %watched.id, %fault, "a replica has halted");
                     return;
                 }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use hexpop_edge_config::{ClusterId, GroupId, Territory};
 use hexpop_shard::SessionLimits;
 use hexpop_shard::{
-    Member, PlacementPolicy, Policy, PutSession, Sealed, SessionId, SessionOp, WrappedKey,
+    Member, PlacementPolicy, Policy, PutSession, ReadAnswer, Sealed, SessionId, SessionOp,
+    ShardDescriptor, WrappedKey,
 };
 use openraft::raft::VoteRequest;
 use openraft_rt_tokio::TokioRuntime;
@@ -164,17 +165,7 @@ async fn nobody_gets_a_vote_right_after_a_restart() {
         host.shutdown().await;
         drop((host, wal));
     }
-    let mut opened = None;
-    for _ in 0..500 {
-        // The loops of the first host let go of the directory when they next run.
-        if let Ok(disk) = FsDisk::open(dir.path().join("snapshots")) {
-            drop(disk);
-            opened = Some(open(dir.path(), vec![NODE]).await);
-            break;
-        }
-        R::sleep(Duration::from_millis(10)).await;
-    }
-    let (host, _wal) = opened.unwrap();
+    let (host, _wal) = open_again(dir.path()).await;
     let here = Some(host.raft_id());
     assert_eq!(ask(&host, CLUSTER, here, vote(ShardId::META)).await, Refused::Grace);
     until(&host, |host| {
@@ -183,16 +174,185 @@ async fn nobody_gets_a_vote_right_after_a_restart() {
     .await;
 }
 
+/// Starts the host of a directory again whose last host was shut down.
+async fn open_again(dir: &std::path::Path) -> (Host<R>, WriterThread) {
+    for _ in 0..500 {
+        // The loops of the first host let go of the directory when they next run.
+        if let Ok(disk) = FsDisk::open(dir.join("snapshots")) {
+            drop(disk);
+            return open(dir, vec![NODE]).await;
+        }
+        R::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the directory is held on to");
+}
+
+fn leads_all(host: &Host<R>) -> bool {
+    let map = host.shard_map();
+    let leads = |id| host.replica(id).is_some_and(|it| it.state == ReplicaState::Leader);
+    !map.is_empty() && map.shards().all(|shard| leads(shard.id))
+}
+
+#[tokio::test]
+async fn no_session_is_read_after_a_restart_before_a_leader_has_confirmed_how_new_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (id, op) = put("one");
+    let deadline = Duration::from_secs(10);
+    let (host, wal) = open(dir.path(), vec![NODE]).await;
+    until(&host, leads_all).await;
+    let sessions = host.shard_map().locate(&id.key()).unwrap().clone();
+    host.propose(sessions.id, sessions.epoch, None, op, deadline).await.unwrap();
+    host.shutdown().await;
+    drop((host, wal));
+    let (host, _wal) = open_again(dir.path()).await;
+    let read = || {
+        let (host, op) = (host.clone(), ReadOp::Session { id: id.clone() });
+        let (shard, epoch) = (sessions.id, sessions.epoch);
+        async move { host.read(shard, epoch, ReadLevel::Eventual, None, deadline, &op).await }
+    };
+    // It runs, and nobody leads it yet: for all it knows the session was erased meanwhile.
+    until(&host, |host| host.replica(sessions.id).is_some_and(|it| it.last_index > 0)).await;
+    assert!(matches!(read().await, Err(ReadError::StalenessUnmet { .. })));
+    until(&host, leads_all).await;
+    let group = host.inner.group(sessions.id).unwrap();
+    until(&host, |_| group.closed_as_leader().is_some()).await;
+    let found = read().await.unwrap();
+    assert!(matches!(found.answer, ReadAnswer::Session(Some(_))));
+}
+
+#[tokio::test]
+async fn of_a_disk_nobody_speaks_but_its_replica() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _wal) = open(dir.path(), vec![NODE]).await;
+    until(&host, leads_all).await;
+    let (id, _) = put("one");
+    let sessions = host.shard_map().locate(&id.key()).unwrap().clone();
+    let here = host.raft_id();
+    let tell = |node: NodeId, from: RaftId, raft: RaftId| {
+        let request = Request::<R>::Compacted { group: sessions.id, raft, upto: 9 };
+        let frame = Frame { cluster: CLUSTER, from, to: None, request };
+        let answer = host.handle(node, frame.encode().unwrap());
+        async move { Response::<R>::decode(&answer.await).unwrap() }
+    };
+    let is_refused = |answer| matches!(answer, Response::<R>::Refused(Refused::Failed(_)));
+    // Another one speaks of the replica, in its own name and in the replica's; and of itself, which is
+    // none.
+    assert!(is_refused(tell(NodeId(2), OTHER, here).await));
+    assert!(is_refused(tell(NodeId(2), here, here).await));
+    assert!(is_refused(tell(NodeId(2), OTHER, OTHER).await));
+    let own = tell(NODE, here, here).await;
+    assert!(matches!(own, Response::Compacted { noted: true }));
+}
+
+#[tokio::test]
+async fn who_is_a_member_is_told_by_a_leader_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _wal) = open(dir.path(), vec![NODE]).await;
+    until(&host, leads_all).await;
+    let shard = host.shard_map().shards().next().unwrap().id;
+    let ask = |from: RaftId, group| {
+        let frame =
+            Frame { cluster: CLUSTER, from, to: None, request: Request::<R>::Standing { group } };
+        let answer = host.handle(NodeId(2), frame.encode().unwrap());
+        async move { Response::<R>::decode(&answer.await).unwrap() }
+    };
+    let is = |answer, expected| matches!(answer, Response::<R>::Standing(found) if found.is_member == expected && found.conf == 1);
+    assert!(is(ask(host.raft_id(), shard).await, true));
+    assert!(is(ask(OTHER, shard).await, false));
+    let none = ask(OTHER, ShardId(999)).await;
+    assert!(matches!(none, Response::Refused(Refused::NotYet)));
+}
+
+#[tokio::test]
+async fn a_replica_that_left_a_shard_of_sessions_is_told_of_until_it_says_that_it_has_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _wal) = open(dir.path(), vec![NODE]).await;
+    until(&host, leads_all).await;
+    let (id, _) = put("one");
+    let sessions = host.shard_map().locate(&id.key()).unwrap().clone();
+    let group = host.inner.group(sessions.id).unwrap();
+    let left = || {
+        let state = group.replica.state();
+        let left = state.as_sessions().unwrap().left_replicas();
+        left.map(|left| (left.raft, left.node)).collect::<Vec<_>>()
+    };
+    let other = crate::types::ReplicaNode::from(NodeId(2));
+    group.raft.add_learner(OTHER.0, other, false).await.unwrap();
+    assert_eq!(left(), []);
+    let gone = std::collections::BTreeSet::from([OTHER.0]);
+    let change = openraft::ChangeMembers::RemoveNodes(gone);
+    group.raft.change_membership(change, false).await.unwrap();
+    until(&host, |_| left() == [(OTHER, NodeId(2))]).await;
+    let left_at =
+        group.replica.state().as_sessions().unwrap().left_replicas().next().unwrap().left_at;
+    let op = Op::Session(SessionOp::Destroyed { raft: OTHER, left_at });
+    let epoch = group.replica.state().epoch();
+    host.propose(sessions.id, epoch, None, op, Duration::from_secs(10)).await.unwrap();
+    assert_eq!(left(), []);
+}
+
+#[tokio::test]
+async fn a_replica_that_was_here_before_does_not_begin_anew_by_a_map_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _wal) = open(dir.path(), vec![NODE]).await;
+    until(&host, leads_all).await;
+    let shard = host.shard_map().shards().next().unwrap().clone();
+    let never_here = ShardDescriptor { id: ShardId(999), ..shard.clone() };
+    let birth = supervisor::birth(&host.inner, never_here).await.unwrap();
+    assert_eq!(birth.votes_from_conf, 0);
+    assert!(host.inner.stop_to_leave(shard.id).await.is_some());
+    host.inner.destroy(shard.id).await;
+    // The map lists it still; no leader says that it is a member again.
+    assert!(supervisor::birth(&host.inner, shard.clone()).await.is_none());
+    assert!(host.inner.is_gone(shard.id) && host.inner.wal.vote(shard.id).is_some());
+}
+
+#[tokio::test]
+async fn a_replica_that_comes_back_votes_only_with_the_entry_that_made_it_a_member_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _wal) = open(dir.path(), vec![NODE]).await;
+    until(&host, leads_all).await;
+    let shard = host.shard_map().shards().next().unwrap().clone();
+    let here = Some(host.raft_id());
+    for (id, votes_from_conf) in [(ShardId(998), 1), (ShardId(999), 2)] {
+        let shard = ShardDescriptor { id, ..shard.clone() };
+        host.inner.start(id, Birth { shard: Some(shard), votes_from_conf }).await;
+        let frame = Frame { cluster: CLUSTER, from: OTHER, to: here, request: vote(id) };
+        let answer = host.handle(NodeId(2), frame.encode().unwrap()).await;
+        let is_refused =
+            matches!(Response::<R>::decode(&answer).unwrap(), Response::Refused(Refused::Grace));
+        // Both have an empty log, in which nobody was added yet: the members of the first epoch vote.
+        assert_eq!(is_refused, votes_from_conf > 1, "{votes_from_conf}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_held_of_a_group_that_is_not_here_once_the_files_of_the_log_are_rid_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _wal) = open(dir.path(), vec![NODE]).await;
+    until(&host, leads_all).await;
+    let ask = |group| {
+        let request = Request::<R>::Holds { group };
+        let frame = Frame { cluster: CLUSTER, from: OTHER, to: Some(host.raft_id()), request };
+        let answer = host.handle(NodeId(2), frame.encode().unwrap());
+        async move { matches!(Response::<R>::decode(&answer.await).unwrap(), Response::Holds(true)) }
+    };
+    let here = host.shard_map().shards().next().unwrap().id;
+    assert!(ask(ShardId(999)).await, "its log may be in the files yet");
+    let waiting = async {
+        while ask(ShardId(999)).await {
+            R::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    R::timeout(Duration::from_secs(60), waiting).await.unwrap();
+    assert!(ask(here).await);
+}
+
 #[tokio::test]
 async fn a_command_that_does_not_decode_halts_one_replica_and_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let (host, _wal) = open(dir.path(), vec![NODE]).await;
-    until(&host, |host| {
-        let map = host.shard_map();
-        let leads = |id| host.replica(id).is_some_and(|it| it.state == ReplicaState::Leader);
-        !map.is_empty() && map.shards().all(|shard| leads(shard.id))
-    })
-    .await;
+    until(&host, leads_all).await;
     let map = host.shard_map();
     let (id, op) = put("one");
     let sessions = map.locate(&id.key()).unwrap().clone();
@@ -242,7 +402,8 @@ async fn of_a_snapshot_that_a_replica_is_past_nothing_reaches_its_disk() {
     };
     let begun = ask(Request::SnapshotBegin { group: group.id, vote, manifest }).await;
     assert!(matches!(begun, Response::SnapshotMissing(missing) if missing.is_empty()));
-    assert!(group.incoming.try_lock().unwrap().is_none());
+    let begun = group.receiving.take(id).await;
+    assert!(matches!(begun, crate::snapshot::Taken::Nothing));
     // The sender goes on to the end, and its vote counts, but nothing is replaced.
     let finished = ask(Request::SnapshotFinish { group: group.id, vote, id }).await;
     assert!(matches!(finished, Response::SnapshotInstalled(seen) if seen == vote));

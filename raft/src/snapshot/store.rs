@@ -75,6 +75,31 @@ impl SnapshotStore {
         self.current.lock().get(&group).cloned()
     }
 
+    /// The groups that have one.
+    pub(crate) fn groups(&self) -> Vec<GroupId> {
+        self.current.lock().keys().copied().collect()
+    }
+
+    /// Removes every snapshot of a group, for good: once this returns no crash brings them back.
+    ///
+    /// # Errors
+    /// Whatever the directory answers: some of them may be there still.
+    pub(crate) fn destroy(&self, group: GroupId) -> io::Result<()> {
+        let _one = self.committing.lock();
+        for name in self.disk.list()? {
+            if name == manifest_name(group) || name.starts_with(&format!("g{group}-")) {
+                match self.disk.remove(&name) {
+                    // Whoever gave it up was faster.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed?,
+                }
+            }
+        }
+        self.disk.sync_dir()?;
+        self.current.lock().remove(&group);
+        Ok(())
+    }
+
     /// Begins to write a snapshot of the state at `last`.
     pub(crate) fn writer(
         self: &Arc<Self>,
@@ -107,7 +132,7 @@ impl SnapshotStore {
         if self.current(group).is_some_and(|known| known.manifest().id.index > manifest.id.index) {
             return Err(io::Error::other("a newer snapshot was installed meanwhile"));
         }
-        let name = format!("g{}{MANIFEST}", manifest.group);
+        let name = manifest_name(group);
         let aside = format!("g{}-{}{ASIDE}", manifest.group, manifest.id);
         let mut bytes = codec::encode(manifest).map_err(io::Error::other)?;
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
@@ -171,6 +196,10 @@ impl SnapshotStore {
         }
         self.commit(files.clone())
     }
+}
+
+fn manifest_name(group: GroupId) -> String {
+    format!("g{group}{MANIFEST}")
 }
 
 fn chunk_names(manifest: &Manifest) -> impl Iterator<Item = String> + '_ {
@@ -375,6 +404,24 @@ mod tests {
         }
         assert!(store.rid_before(group, 10).is_err(), "there is none past that");
         assert_eq!(chunks_of(&disk, 9), 1);
+    }
+
+    #[test]
+    fn a_group_s_snapshots_are_destroyed_for_good_and_no_other_s() {
+        let disk = MemDisk::new();
+        let store = SnapshotStore::open(disk.clone(), RaftId(7), 1 << 10).unwrap();
+        let other = hexpop_edge_config::ShardId(10);
+        write(&store, 5, 300);
+        let mut writer = store.writer(other, Some(log_id(1, 4)), StoredMembership::default());
+        writer.record(b"another group's").unwrap();
+        writer.finish().unwrap();
+        store.destroy(GroupId::default()).unwrap();
+        assert!(store.current(GroupId::default()).is_none());
+        for seed in 0..8 {
+            let disk = disk.after_power_cut(&mut Split::new(seed));
+            let store = SnapshotStore::open(disk, RaftId(7), 1 << 10).unwrap();
+            assert_eq!(store.groups(), [other]);
+        }
     }
 
     #[test]

@@ -7,7 +7,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use hexpop_edge_config::{GroupId, RaftId};
+use hexpop_edge_config::{
+    GroupId, RaftId,
+    planted::{self, Bug},
+};
 use hexpop_shard::{Op, Reply, SessionOp, SessionOutcome};
 use openraft::{AsyncRuntime, Instant as _, async_runtime::watch::WatchReceiver};
 
@@ -104,6 +107,9 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
 
 /// Rids the files of the log of what was purged; answers those that are rid of it.
 async fn scrub<R: AsyncRuntime>(inner: &Inner<R>, purged: Vec<Due<R>>) -> Vec<Due<R>> {
+    if planted::has(Bug::ConfirmBeforeScrub) {
+        return purged;
+    }
     let demand = match demand(inner, &purged) {
         Ok(demand) => demand,
         Err(error) => {
@@ -189,14 +195,10 @@ async fn purge<R: AsyncRuntime>(inner: &Inner<R>, due: &Due<R>) -> bool {
         return false;
     }
     // What was received of an older snapshot holds what was erased too.
-    let Ok(mut incoming) = group.incoming.try_lock() else {
+    if !group.receiving.rid_before(*index) {
         tracing::debug!(group = %group.id, "a snapshot is being received or installed");
         return false;
-    };
-    if incoming.as_ref().is_some_and(|incoming| incoming.id().index < *index) {
-        *incoming = None;
     }
-    drop(incoming);
     if let Err(error) = inner.snapshots.rid_before(group.id, *index) {
         tracing::warn!(group = %group.id, %error, "snapshots from before an erasure are still there");
         return false;

@@ -31,7 +31,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
         return first_map(&inner).await;
     }
     if !inner.has_slot(GroupId::META) {
-        inner.start(GroupId::META, Birth { shard: None }).await;
+        inner.start(GroupId::META, Birth { shard: None, votes_from_conf: 0 }).await;
     }
     if inner.has_meta() {
         return first_map(&inner).await;

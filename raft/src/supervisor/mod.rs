@@ -7,6 +7,7 @@
 //!  replicas  starts what the map places here                         (every node)
 //!  lead      reports memberships, carries out placement, time, snapshots  (leaders)
 //!  compact   rids the disk of what was erased                    (every node)
+//!  leave     destroys what is a replica of nothing any more      (every node)
 //!  closed    asks leaders what they have closed, per node            (followers)
 //!  survey    asks members which groups they lead                     (every node)
 //! ```
@@ -21,6 +22,7 @@ mod decide;
 mod follow;
 mod found;
 mod lead;
+mod leave;
 mod meta;
 mod replicas;
 mod survey;
@@ -43,6 +45,7 @@ use crate::{
 
 pub(crate) use compact::{Erased, Ridding, note_compacted};
 pub(crate) use lead::hand_over_leaders;
+pub(crate) use leave::{LeftGroups, birth, holds};
 pub(crate) use meta::{propose_meta, propose_meta_here};
 pub(crate) use replicas::FETCHED_AT_ONCE;
 
@@ -57,6 +60,7 @@ pub(crate) fn spawn<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     repeat(inner, |inner| &inner.wake_leading, |inner| Box::pin(ready(lead::step(&inner))));
     repeat(inner, |inner| &inner.wake_closed, |inner| Box::pin(closed::step(inner)));
     repeat(inner, |inner| &inner.wake_compact, |inner| Box::pin(compact::step(inner)));
+    repeat(inner, |inner| &inner.wake_leave, |inner| Box::pin(leave::step(inner)));
     repeat(inner, |inner| &inner.wake_survey, |inner| Box::pin(survey::step(inner)));
 }
 

@@ -7,10 +7,10 @@ use futures::StreamExt;
 use hexpop_shard::DocumentStore;
 use openraft::AsyncRuntime;
 
-use super::{ASK, decide};
+use super::{ASK, birth, decide};
 use crate::{
     group::Group,
-    host::{Birth, Inner, first_voters},
+    host::{Inner, first_voters},
     port::Lane,
     rpc::{Request, Response},
 };
@@ -36,12 +36,17 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     let starting: Vec<_> = wanted
         .iter()
         .filter(|shard| !inner.has_slot(shard.id))
-        .map(|shard| (shard.id, Birth { shard: Some((*shard).clone()) }))
+        .map(|shard| (*shard).clone())
         .collect();
     futures::stream::iter(starting)
-        .for_each_concurrent(STARTED_AT_ONCE, |(id, birth)| {
+        .for_each_concurrent(STARTED_AT_ONCE, |shard| {
             let inner = Arc::clone(&inner);
-            async move { inner.start(id, birth).await }
+            async move {
+                let id = shard.id;
+                if let Some(birth) = birth(&inner, shard).await {
+                    inner.start(id, birth).await;
+                }
+            }
         })
         .await;
     for shard in wanted {

@@ -10,6 +10,19 @@ use std::{
     sync::Arc,
 };
 
+use crate::{
+    ask::{Call, Place, ReadTerms, refused},
+    breakers::Class,
+    cache::full,
+    consistency::Level,
+    error::{Problem, RouteError, WriteOutcome},
+    port::{SealAt, SealError},
+    router::{Context, Router},
+    session::{
+        receipt::{DiskState, ErasedReplica, ErasedShard, ErasedTerritory, Erasure, ErasureState},
+        write::framed,
+    },
+};
 use futures::{
     FutureExt, StreamExt,
     future::{BoxFuture, join},
@@ -23,140 +36,9 @@ use hexpop_shard::{
 use http::{HeaderValue, Method, Request, header};
 use openraft_rt::AsyncRuntime;
 use rand::Rng;
-use serde::{Serialize, Serializer};
-
-use crate::{
-    ask::{Call, Place, ReadTerms, refused},
-    breakers::Class,
-    cache::full,
-    consistency::Level,
-    error::{Problem, RouteError, WriteOutcome},
-    port::{SealAt, SealError},
-    router::{Context, Router},
-};
 
 /// What stands for the shards that hold more than one territory.
 const ELSEWHERE: &str = "*";
-
-/// What became of the sessions of a territory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ErasureState {
-    /// Nothing is left in the state of its shards, durably.
-    Erased,
-    /// It could not be reached; it is tried again.
-    Pending,
-}
-
-/// Whether disks still hold what was erased.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DiskState {
-    /// Neither log nor snapshot hold it any more.
-    Compacted,
-    /// They may, or nobody can say.
-    Pending,
-}
-
-impl DiskState {
-    fn all(states: impl IntoIterator<Item = Self>) -> Self {
-        if states.into_iter().all(|state| state == Self::Compacted) {
-            Self::Compacted
-        } else {
-            Self::Pending
-        }
-    }
-}
-
-/// Whether the origin knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OriginState {
-    /// It was told.
-    Told,
-    /// It could not be told; it is tried again.
-    Pending,
-    /// It does not take the erasure; what it holds of the user has to be looked into there.
-    Refused,
-}
-
-impl From<OriginAnswer> for OriginState {
-    fn from(answer: OriginAnswer) -> Self {
-        match answer {
-            OriginAnswer::Told => Self::Told,
-            OriginAnswer::Pending => Self::Pending,
-            OriginAnswer::Refused => Self::Refused,
-        }
-    }
-}
-
-/// One replica's disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct ErasedReplica {
-    /// The node it is on.
-    pub node: NodeId,
-    /// How far its disk is.
-    pub disk: DiskState,
-}
-
-/// One shard of an erasure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ErasedShard {
-    /// The shard.
-    #[serde(rename = "id")]
-    pub shard: ShardId,
-    /// How far it is.
-    pub state: ErasureState,
-    /// Its replicas.
-    pub replicas: Vec<ErasedReplica>,
-}
-
-/// One territory of an erasure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ErasedTerritory {
-    /// The territory, or `*` for all those that have no shard of their own.
-    pub territory: String,
-    /// How far it is.
-    pub state: ErasureState,
-    /// Sessions removed.
-    pub sessions: u64,
-    /// How far the disks are.
-    pub disk: DiskState,
-    /// Its shards.
-    pub shards: Vec<ErasedShard>,
-}
-
-/// What became of a user's data.
-///
-/// It tells of the replicas that the shard map lists now. One that has left its group keeps what its
-/// disk had until its node's data directory is removed; nothing here says so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Erasure {
-    /// Names this erasure, to ask for it again.
-    #[serde(serialize_with = "as_text")]
-    pub erasure_id: ErasureId,
-    /// The user.
-    pub user_id: String,
-    /// By territory.
-    pub territories: Vec<ErasedTerritory>,
-    /// Whether the origin knows.
-    pub origin: OriginState,
-    /// Whether the disk of any replica that the map lists still holds what was erased.
-    pub disk: DiskState,
-}
-
-fn as_text<S: Serializer>(id: &ErasureId, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(id)
-}
-
-impl Erasure {
-    /// Whether every shard has confirmed: 200, else 202.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.territories.iter().all(|territory| territory.state == ErasureState::Erased)
-    }
-}
 
 /// What is to be erased: the same in every shard and repeat.
 #[derive(Debug, Clone, Copy)]
@@ -168,9 +50,14 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    fn op(self) -> SessionOp {
+    /// `may_hold` = whether there may be something of the user.
+    fn op(self, may_hold: bool) -> SessionOp {
         let Self { user, id: erasure, begun_ms } = self;
-        SessionOp::EraseUser { user: user.to_owned(), erasure, begun_ms }
+        if may_hold {
+            SessionOp::EraseUser { user: user.to_owned(), erasure, begun_ms }
+        } else {
+            SessionOp::EraseNothing { erasure, begun_ms }
+        }
     }
 }
 
@@ -193,6 +80,9 @@ impl Part {
         let (Some(view), Some((index, _))) = (&self.view, self.erased()) else {
             return DiskState::Pending;
         };
+        if index == 0 {
+            return DiskState::Compacted;
+        }
         let rid = view.compacted.iter().any(|(found, upto)| *found == raft && *upto >= index);
         if rid { DiskState::Compacted } else { DiskState::Pending }
     }
@@ -205,8 +95,19 @@ impl Part {
         };
         let replicas = replicas
             .map(|replica| ErasedReplica { node: replica.node, disk: self.disk_of(replica.raft) })
+            .chain(self.left())
             .collect();
         ErasedShard { shard: self.shard.id, state, replicas }
+    }
+
+    /// Replicas that left the shard and have not said that nothing of it is on their disks.
+    fn left(&self) -> impl Iterator<Item = ErasedReplica> + '_ {
+        let view = self.view.as_ref().filter(|_view| self.erased().is_some());
+        let left = view.into_iter().flat_map(|view| &view.left);
+        // The map may know less than the shard.
+        let is_listed = |raft| self.shard.replicas.iter().any(|replica| replica.raft == raft);
+        left.filter(move |(raft, _)| !is_listed(*raft))
+            .map(|(_, node)| ErasedReplica { node: *node, disk: DiskState::Unconfirmed })
     }
 }
 
@@ -224,11 +125,11 @@ impl<R: AsyncRuntime> Router<R> {
         user: &str,
         context: &Context,
     ) -> Result<Erasure, RouteError> {
-        let mut bytes = [0; 16];
-        R::thread_rng().fill_bytes(&mut bytes);
-        let id = ErasureId(bytes);
+        let mut nonce = [0; 8];
+        R::thread_rng().fill_bytes(&mut nonce);
+        let id = self.erasure_id(user, nonce).ok_or_else(no_secret)?;
         let wanted = Wanted { user, id, begun_ms: self.ports.clock.wall_ms() };
-        wanted.op().check().map_err(|refusal| refused(&refusal))?;
+        wanted.op(true).check().map_err(|refusal| refused(&refusal))?;
         let call = self.call(context, self.options.write_timeout);
         let mut parts = self.parts()?;
         // At the same time: a shard that does not answer takes no time from the origin.
@@ -241,11 +142,21 @@ impl<R: AsyncRuntime> Router<R> {
         Ok(erasure)
     }
 
+    /// The id of an erasure: random, and bound to the user, so that whoever may ask for a user's receipts
+    /// gets no other user's. `None` while the node has not learned the cluster's secret.
+    fn erasure_id(&self, user: &str, nonce: [u8; 8]) -> Option<ErasureId> {
+        let mac = (self.ports.mac)(&framed(&[b"erasure", &nonce, user.as_bytes()]))?;
+        let (tag, _) = mac.split_first_chunk::<8>()?;
+        let bytes =
+            u128::from(u64::from_be_bytes(nonce)) << 64 | u128::from(u64::from_be_bytes(*tag));
+        Some(ErasureId(bytes.to_be_bytes()))
+    }
+
     /// How far an erasure of a user is, read at `strong`: a shard that cannot be asked counts as
     /// pending.
     ///
     /// # Errors
-    /// 404 when no shard knows of it: there was none, or it is over for 30 days.
+    /// 404 when no shard knows of it: there was none of this user, or it is over for 30 days.
     pub async fn erasure(
         &self,
         user: &str,
@@ -254,6 +165,10 @@ impl<R: AsyncRuntime> Router<R> {
     ) -> Result<Erasure, RouteError> {
         let unknown = || RouteError::not_found("erasure with this id");
         let id: ErasureId = id.parse().map_err(|_no_id| unknown())?;
+        let (nonce, _) = id.0.split_first_chunk::<8>().ok_or_else(unknown)?;
+        if self.erasure_id(user, *nonce).ok_or_else(no_secret)? != id {
+            return Err(unknown());
+        }
         let call = self.call(context, self.options.write_timeout);
         let mut parts = self.parts()?;
         self.look_in(&mut parts, id, Level::Strong, &call).await;
@@ -345,14 +260,33 @@ impl<R: AsyncRuntime> Router<R> {
         wanted: Wanted<'_>,
         call: &Call<R>,
     ) -> Option<ErasureView> {
-        let op = Op::Session(wanted.op());
+        // Asked first, so that no log gets to name a user of whom nothing is there, and no disk has to be
+        // rid of that. What is written between the two came after the erasure.
+        let (may_hold, left) = self.may_hold(&place, wanted.user, call).await?;
+        let op = Op::Session(wanted.op(may_hold));
         let answered = self.asker.write(&place, Some(request), op, call).await.ok()?;
         let Reply::Session(SessionOutcome::Erased { sessions, index }) = answered.body else {
             return None;
         };
         let at_ms = self.ports.clock.wall_ms();
         let erased = Some(hexpop_shard::ErasedHere { index, sessions, at_ms });
-        Some(ErasureView { erased, ..ErasureView::default() })
+        Some(ErasureView { erased, left, ..ErasureView::default() })
+    }
+
+    /// Whether a shard has anything of a user, or disks of its replicas may, and which replicas left it;
+    /// `None` = it does not say.
+    async fn may_hold(
+        &self,
+        place: &Place,
+        user: &str,
+        call: &Call<R>,
+    ) -> Option<(bool, Vec<(RaftId, NodeId)>)> {
+        let op = ReadOp::MayHoldUser { user: user.to_owned() };
+        let answered = self.asker.read(place, ReadTerms::at(Level::Strong), op, call).await.ok()?;
+        match answered.body {
+            ReadAnswer::MayHoldUser { may_hold, left } => Some((may_hold, left)),
+            _ => None,
+        }
     }
 
     /// Leaves what is left to do in a shard that answered: first where the user had something, since
@@ -439,6 +373,11 @@ impl<R: AsyncRuntime> Router<R> {
             _ => OriginAnswer::Pending,
         }
     }
+}
+
+fn no_secret() -> RouteError {
+    let detail = "this node has not learned the cluster's secret yet";
+    RouteError::new(Problem::ShardUnavailable, detail).with_outcome(WriteOutcome::NotApplied)
 }
 
 /// What a note is sealed as.

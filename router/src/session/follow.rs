@@ -2,7 +2,11 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use futures::future::{Either, join, select};
+use futures::{
+    StreamExt,
+    future::{Either, join, select},
+    stream,
+};
 use hexpop_shard::{
     ERASURE_RETENTION_MS, ErasureId, ErasureNote, OriginAnswer, ReadAnswer, ReadOp, SessionOp,
     ShardDescriptor,
@@ -20,6 +24,10 @@ use crate::{
 
 /// How long between two looks at the shards that are led here.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// How many erasures are tried at a time: those that cannot be completed yet must not keep others waiting
+/// for long.
+const AT_ONCE: usize = 8;
 
 /// Ends the loop when dropped.
 #[derive(Debug)]
@@ -53,18 +61,35 @@ impl<R: AsyncRuntime> Router<R> {
     async fn carry_on(self: &Arc<Self>) {
         let Ok(shards) = self.session_shards() else { return };
         for shard in shards.into_iter().filter(|shard| self.asker.leads(shard.id)) {
-            let call = Call::own(self.options.write_timeout);
-            let terms = ReadTerms::at(Level::Eventual);
-            let place = Place::Shard(shard.clone());
-            let answer = self.asker.read(&place, terms, ReadOp::OpenErasures, &call).await;
-            let Ok(ReadAnswer::OpenErasures(open)) = answer.map(|answered| answered.body) else {
-                continue;
-            };
-            for (id, note) in open {
-                if let Err(error) = self.try_again(&shard, id, &note).await {
-                    tracing::info!(erasure = %id, shard = %shard.id, %error, "not complete yet");
-                }
+            let mut after = None;
+            while let Some(open) = self.open_erasures(&shard, after).await {
+                let Some((last, _)) = open.last() else { break };
+                after = Some(*last);
+                let trying = stream::iter(open).for_each_concurrent(AT_ONCE, |(id, note)| {
+                    let shard = &shard;
+                    async move {
+                        if let Err(error) = self.try_again(shard, id, &note).await {
+                            tracing::info!(erasure = %id, shard = %shard.id, %error, "not complete yet");
+                        }
+                    }
+                });
+                trying.await;
             }
+        }
+    }
+
+    /// Some of the open erasures of a shard behind `after`; `None` when it does not say.
+    async fn open_erasures(
+        &self,
+        shard: &ShardDescriptor,
+        after: Option<ErasureId>,
+    ) -> Option<Vec<(ErasureId, ErasureNote)>> {
+        let call = Call::own(self.options.write_timeout);
+        let (place, terms) = (Place::Shard(shard.clone()), ReadTerms::at(Level::Eventual));
+        let op = ReadOp::OpenErasures { after };
+        match self.asker.read(&place, terms, op, &call).await.ok()?.body {
+            ReadAnswer::OpenErasures(open) => Some(open),
+            _ => None,
         }
     }
 

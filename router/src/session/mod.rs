@@ -4,16 +4,17 @@ mod condition;
 mod erasure;
 mod follow;
 mod read;
+mod receipt;
 mod reply;
 mod touch;
 mod users;
 mod write;
 
 pub use condition::condition_of;
-pub use erasure::{
+pub use follow::ErasureHandle;
+pub use receipt::{
     DiskState, ErasedReplica, ErasedShard, ErasedTerritory, Erasure, ErasureState, OriginState,
 };
-pub use follow::ErasureHandle;
 pub use reply::{SessionOrigin, SessionReply};
 pub(crate) use touch::Touches;
 pub use users::UserExport;

@@ -265,7 +265,7 @@ struct Digests {
 }
 
 /// The parts with their lengths in front, so that no two lists of parts give the same bytes.
-fn framed(parts: &[&[u8]]) -> Vec<u8> {
+pub(super) fn framed(parts: &[&[u8]]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for part in parts {
         bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());

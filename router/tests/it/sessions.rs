@@ -222,6 +222,66 @@ async fn a_user_is_exported_and_erased_everywhere() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_receipt_is_its_own_user_s_at_every_node() {
+    let (_mesh, routers) = routers(3);
+    routers[0].session_create(new("1", None), &context()).await.unwrap();
+    let erased = routers[1].erase_user("u1", &context()).await.unwrap();
+    let id = erased.erasure_id.to_string();
+    routers[2].erasure("u1", &id, &context()).await.unwrap();
+    let other = routers[2].erasure("u2", &id, &context()).await.unwrap_err();
+    assert_eq!((other.status, other.problem), (404, Problem::NotFound));
+    // Two erasures of one user are two.
+    let second = routers[1].erase_user("u1", &context()).await.unwrap();
+    assert_ne!(second.erasure_id, erased.erasure_id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_shard_without_anything_of_a_user_hears_the_name_or_has_disks_to_rid() {
+    let (mesh, routers) = routers(3);
+    routers[0].session_create(new("1", None), &context()).await.unwrap();
+    mesh.take_requests();
+    let erased = routers[1].erase_user("u1", &context()).await.unwrap();
+    assert!(erased.is_complete());
+    let named = mesh.take_requests().into_iter().filter(
+        |(_, request)| matches!(op_of(request), Some(Op::Session(op)) if op.user() == Some("u1")),
+    );
+    assert_eq!(named.map(|(_, request)| request.shard).collect::<Vec<_>>(), [SHARD]);
+    let receipt =
+        routers[2].erasure("u1", &erased.erasure_id.to_string(), &context()).await.unwrap();
+    let shards = receipt.territories.iter().flat_map(|territory| &territory.shards);
+    for shard in shards {
+        let expected = if shard.shard == SHARD { DiskState::Pending } else { DiskState::Compacted };
+        assert!(shard.replicas.iter().all(|replica| replica.disk == expected), "{shard:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn erasures_that_cannot_be_completed_do_not_starve_others() {
+    let mesh = Mesh::new(3, &[]);
+    let takes = Arc::new(std::sync::atomic::AtomicU16::new(422));
+    let answers = Arc::clone(&takes);
+    let origin = TestOrigin::new(move |_| respond(answers.load(Ordering::Relaxed), &[], ""));
+    let routers: Vec<_> = (1..=3).map(|node| mesh.router(node, port(&origin))).collect();
+    // Refused by the origin, they stay open for good.
+    for _ in 0..150 {
+        routers[0].erase_user("u1", &context()).await.unwrap();
+    }
+    takes.store(503, Ordering::Relaxed);
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        open.push(routers[0].erase_user("u1", &context()).await.unwrap().erasure_id.to_string());
+    }
+    takes.store(204, Ordering::Relaxed);
+    let followed: Vec<_> = routers.iter().map(|router| router.follow_erasures()).collect();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    for id in &open {
+        let receipt = routers[1].erasure("u1", id, &context()).await.unwrap();
+        assert_eq!(receipt.origin, OriginState::Told);
+    }
+    drop(followed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_erasure_goes_on_without_the_node_that_began_it() {
     let (mesh, routers) = routers(3);
     let followed: Vec<_> = routers.iter().map(|router| router.follow_erasures()).collect();
@@ -262,7 +322,10 @@ async fn an_erasure_that_nobody_can_keep_in_mind_is_no_success() {
 fn erased_in(mesh: &Mesh) -> Vec<ShardId> {
     let requests = mesh.take_requests().into_iter();
     let erasures = requests.filter(|(_, request)| {
-        matches!(op_of(request), Some(Op::Session(SessionOp::EraseUser { .. })))
+        matches!(
+            op_of(request),
+            Some(Op::Session(SessionOp::EraseUser { .. } | SessionOp::EraseNothing { .. }))
+        )
     });
     erasures.map(|(_, request)| request.shard).collect()
 }

@@ -1,16 +1,18 @@
 //! What a shard keeps of erasures: which were carried out and where in the log, which replicas have
-//! rid their disks of what was erased, and what is still to be done elsewhere.
+//! rid their disks of what was erased, which have left and may hold it still, and what is to be done
+//! elsewhere.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    ops::Bound,
     str::FromStr,
 };
 
-use hexpop_edge_config::{RaftId, ShardId};
+use hexpop_edge_config::{NodeId, RaftId, ShardId};
 use serde::{Deserialize, Serialize};
 
-use super::{Sealed, WrappedKey};
+use super::{Sealed, WrappedKey, named::Named};
 use crate::refusal::Refusal;
 
 /// How long a shard can tell of an erasure: 30 days. One that was begun longer ago is not carried out
@@ -23,8 +25,9 @@ const ERASURES_MAX: usize = 100_000;
 /// The most erasures that are still to be done elsewhere.
 const OPEN_MAX: usize = 10_000;
 
-/// The most replicas whose disks are kept account of.
-const REPLICAS_MAX: usize = 256;
+/// The most replicas that left and did not say that their disks hold nothing; beyond it those that left
+/// first are not told of any more.
+const LEFT_MAX: usize = 256;
 
 /// The most shards that a note names.
 const NOTE_SHARDS_MAX: usize = 10_000;
@@ -109,7 +112,8 @@ impl ErasureNote {
 /// An erasure that a shard carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErasedHere {
-    /// The index of the log entry that did it.
+    /// The index of the log entry that did it; 0 = nothing of the user was here, nor may any disk hold
+    /// something.
     pub index: u64,
     /// How many sessions it removed.
     pub sessions: u32,
@@ -124,8 +128,21 @@ pub struct ErasureView {
     pub erased: Option<ErasedHere>,
     /// Up to which index of the log each replica has rid its disk of what was erased.
     pub compacted: Vec<(RaftId, u64)>,
+    /// Replicas that left the group and have not said that nothing of it is on their disks.
+    pub left: Vec<(RaftId, NodeId)>,
     /// What the origin said, if this shard holds the note of what is still to be done.
     pub open: Option<OriginAnswer>,
+}
+
+/// A replica that left its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftReplica {
+    /// Its data directory.
+    pub raft: RaftId,
+    /// The node which that directory belonged to.
+    pub node: NodeId,
+    /// The index of the entry that removed it.
+    pub left_at: u64,
 }
 
 /// One unit of a snapshot.
@@ -138,6 +155,10 @@ pub(crate) enum ErasureItem {
     Done(ErasureId, ErasedHere),
     /// A note.
     Open(ErasureId, ErasureNote),
+    /// The replicas of the group, and those that have left it.
+    Replicas { members: Vec<(RaftId, NodeId)>, left: Vec<LeftReplica> },
+    /// Users of whom disks may hold something.
+    Named(Named),
 }
 
 /// The erasures of a shard.
@@ -148,7 +169,13 @@ pub(super) struct Erasures {
     open: BTreeMap<ErasureId, ErasureNote>,
     /// The newest entry behind which nothing of what was erased may stay on a disk; 0 = none.
     last: u64,
+    /// How far the disks of `members` are.
     compacted: BTreeMap<RaftId, u64>,
+    /// The replicas of the group.
+    members: BTreeMap<RaftId, NodeId>,
+    /// Those that were, in the order in which they left.
+    left: Vec<LeftReplica>,
+    named: Named,
     /// The latest time of an erasure that had to make room for newer ones.
     forgotten_ms: Option<u64>,
 }
@@ -184,7 +211,50 @@ impl Erasures {
 
     /// Notes that disks have to be rid of everything before the entry of `index`.
     pub(super) fn note(&mut self, index: u64) {
-        self.last = self.last.max(index);
+        if index > self.last {
+            self.last = index;
+            self.named.begin_anew();
+        }
+    }
+
+    /// The newest entry behind which nothing of what was erased may stay on a disk; 0 = none.
+    pub(super) const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Notes that log or snapshots from here on hold something of a user.
+    pub(super) fn name(&mut self, user: &str) {
+        self.named.name(user);
+    }
+
+    /// Whether log or snapshots may hold something of a user.
+    pub(super) fn may_name(&self, user: &str) -> bool {
+        self.named.may_hold(user)
+    }
+
+    /// Takes over who the replicas are since the entry of `index`. What a replica said of its disk goes
+    /// when it leaves: should it come back, its disk is whatever became of it.
+    pub(super) fn members_are(&mut self, index: u64, members: &BTreeMap<RaftId, NodeId>) {
+        let gone = self.members.iter().filter(|(raft, _)| !members.contains_key(raft));
+        let gone =
+            gone.map(|(raft, node)| LeftReplica { raft: *raft, node: *node, left_at: index });
+        self.left.extend(gone);
+        self.left.retain(|left| !members.contains_key(&left.raft));
+        let too_many = self.left.len().saturating_sub(LEFT_MAX);
+        self.left.drain(..too_many);
+        self.compacted.retain(|raft, _| members.contains_key(raft));
+        self.members.clone_from(members);
+        self.forget_named();
+    }
+
+    /// The replicas that left and may hold something still.
+    pub(super) fn left(&self) -> impl Iterator<Item = LeftReplica> {
+        self.left.iter().copied()
+    }
+
+    /// A replica that left at that entry has nothing of the group any more.
+    pub(super) fn destroyed(&mut self, raft: RaftId, left_at: u64) {
+        self.left.retain(|left| (left.raft, left.left_at) != (raft, left_at));
     }
 
     /// Keeps a note; what an earlier one of the same erasure knew stays known.
@@ -211,19 +281,28 @@ impl Erasures {
         self.open.remove(&id).is_some()
     }
 
-    /// Notes how far a replica's disk is. A replica that is long gone makes room for another.
+    /// Notes how far a replica's disk is; late news of one that has left says nothing.
     pub(super) fn compacted(&mut self, raft: RaftId, upto: u64) {
-        let known = self.compacted.entry(raft).or_default();
-        *known = (*known).max(upto);
-        while self.compacted.len() > REPLICAS_MAX {
-            let furthest_behind = self.compacted.iter().min_by_key(|(raft, upto)| (**upto, **raft));
-            let Some(behind) = furthest_behind.map(|(raft, _)| *raft) else { break };
-            self.compacted.remove(&behind);
+        if self.members.contains_key(&raft) {
+            let known = self.compacted.entry(raft).or_default();
+            *known = (*known).max(upto);
+            self.forget_named();
         }
     }
 
-    /// The index that the disk of `raft` has still to be rid of.
+    /// Once all disks are past the last demand, nothing from before it is on any of them.
+    fn forget_named(&mut self) {
+        let is_past = |raft| self.compacted.get(raft).is_some_and(|upto| *upto >= self.last);
+        if !self.members.is_empty() && self.members.keys().all(is_past) {
+            self.named.forget_earlier();
+        }
+    }
+
+    /// The index that the disk of `raft` has still to be rid of, if it is a replica.
     pub(super) fn due_at(&self, raft: RaftId) -> Option<u64> {
+        if !self.members.contains_key(&raft) {
+            return None;
+        }
         let done = self.compacted.get(&raft).copied().unwrap_or(0);
         (self.last > done).then_some(self.last)
     }
@@ -232,12 +311,18 @@ impl Erasures {
         ErasureView {
             erased: self.get(id),
             compacted: self.compacted.iter().map(|(raft, upto)| (*raft, *upto)).collect(),
+            left: self.left.iter().map(|left| (left.raft, left.node)).collect(),
             open: self.open.get(&id).map(|note| note.origin),
         }
     }
 
-    pub(super) fn open(&self) -> impl Iterator<Item = (ErasureId, &ErasureNote)> {
-        self.open.iter().map(|(id, note)| (*id, note))
+    /// The notes of the erasures behind `after`, in the order of their ids.
+    pub(super) fn open(
+        &self,
+        after: Option<ErasureId>,
+    ) -> impl Iterator<Item = (ErasureId, &ErasureNote)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.open.range((from, Bound::Unbounded)).map(|(id, note)| (*id, note))
     }
 
     pub(super) fn expire_due(&mut self, now_ms: u64) {
@@ -257,7 +342,11 @@ impl Erasures {
         let is_empty = *self == Self::default();
         let done = self.done.iter().map(|(id, erased)| ErasureItem::Done(*id, *erased));
         let open = self.open.iter().map(|(id, note)| ErasureItem::Open(*id, note.clone()));
-        std::iter::once(base).filter(move |_base| !is_empty).chain(done).chain(open)
+        let members = self.members.iter().map(|(raft, node)| (*raft, *node)).collect();
+        let replicas = ErasureItem::Replicas { members, left: self.left.clone() };
+        let named = self.named.parts().map(ErasureItem::Named);
+        let fixed = [base, replicas].into_iter().filter(move |_item| !is_empty);
+        fixed.chain(named).chain(done).chain(open)
     }
 
     pub(super) fn restore(&mut self, item: ErasureItem) {
@@ -271,6 +360,11 @@ impl Erasures {
             ErasureItem::Open(id, note) => {
                 self.open.insert(id, note);
             }
+            ErasureItem::Replicas { members, left } => {
+                self.members = members.into_iter().collect();
+                self.left = left;
+            }
+            ErasureItem::Named(part) => self.named.add(part),
         }
     }
 
@@ -299,6 +393,7 @@ mod tests {
     #[test]
     fn a_disk_is_due_until_it_is_past_the_last_erasure() {
         let mut erasures = Erasures::default();
+        erasures.members_are(1, &members(&[1, 2]));
         assert_eq!(erasures.due_at(RaftId(1)), None);
         erasures.note(7);
         erasures.compacted(RaftId(1), 6);
@@ -308,6 +403,51 @@ mod tests {
         erasures.compacted(RaftId(1), 3);
         assert_eq!(erasures.due_at(RaftId(1)), None);
         assert_eq!(erasures.due_at(RaftId(2)), Some(7));
+    }
+
+    fn members(rafts: &[u64]) -> BTreeMap<RaftId, NodeId> {
+        rafts.iter().map(|raft| (RaftId(*raft), NodeId(9))).collect()
+    }
+
+    #[test]
+    fn a_replica_that_left_is_told_of_until_it_holds_nothing_and_its_word_does_not_outlast_it() {
+        let mut erasures = Erasures::default();
+        erasures.members_are(1, &members(&[1, 2]));
+        erasures.note(7);
+        erasures.compacted(RaftId(1), 7);
+        erasures.members_are(8, &members(&[2]));
+        // Late news, of before it left.
+        erasures.compacted(RaftId(1), 7);
+        let left = vec![LeftReplica { raft: RaftId(1), node: NodeId(9), left_at: 8 }];
+        assert_eq!(erasures.left().collect::<Vec<_>>(), left);
+        assert_eq!(erasures.due_at(RaftId(1)), None);
+        // Back under its id: its disk is as unknown as any.
+        erasures.members_are(9, &members(&[1, 2]));
+        assert_eq!((erasures.left().count(), erasures.due_at(RaftId(1))), (0, Some(7)));
+        erasures.members_are(10, &members(&[2]));
+        erasures.destroyed(RaftId(1), 8);
+        assert_eq!(erasures.left().count(), 1, "that was said of its first leave");
+        let mut again = Erasures::default();
+        erasures.items().for_each(|item| again.restore(item));
+        assert_eq!(again, erasures);
+        erasures.destroyed(RaftId(1), 10);
+        assert_eq!(erasures.view(ErasureId([1; 16])).left, []);
+    }
+
+    #[test]
+    fn open_erasures_are_told_of_from_any_one_on() {
+        let mut erasures = Erasures::default();
+        for number in 1..=3 {
+            erasures.keep(ErasureId([number; 16]), &note_of(1, 1, OriginAnswer::Told)).unwrap();
+        }
+        let after = |after: Option<u8>| -> Vec<u8> {
+            let after = after.map(|number| ErasureId([number; 16]));
+            erasures.open(after).map(|(id, _)| id.0[0]).collect()
+        };
+        assert_eq!(
+            (after(None), after(Some(1)), after(Some(3))),
+            (vec![1, 2, 3], vec![2, 3], vec![])
+        );
     }
 
     #[test]
@@ -340,17 +480,20 @@ mod tests {
     #[test]
     fn a_later_note_takes_nothing_back() {
         let (mut erasures, id) = (Erasures::default(), ErasureId([1; 16]));
-        let note = |begun_ms, shard, origin| ErasureNote {
+        erasures.keep(id, &note_of(5, 1, OriginAnswer::Told)).unwrap();
+        erasures.keep(id, &note_of(9, 2, OriginAnswer::Pending)).unwrap();
+        let (_, kept) = erasures.open(None).next().unwrap();
+        assert_eq!(kept.erased, [ShardId(1), ShardId(2)].into());
+        assert_eq!((kept.begun_ms, kept.origin), (5, OriginAnswer::Told));
+    }
+
+    fn note_of(begun_ms: u64, shard: u64, origin: OriginAnswer) -> ErasureNote {
+        ErasureNote {
             sealed: Sealed { key_id: 1, bytes: Vec::new() },
             key: WrappedKey { id: 1, by: "k".into(), bytes: vec![1] },
             begun_ms,
             erased: [ShardId(shard)].into(),
             origin,
-        };
-        erasures.keep(id, &note(5, 1, OriginAnswer::Told)).unwrap();
-        erasures.keep(id, &note(9, 2, OriginAnswer::Pending)).unwrap();
-        let (_, kept) = erasures.open().next().unwrap();
-        assert_eq!(kept.erased, [ShardId(1), ShardId(2)].into());
-        assert_eq!((kept.begun_ms, kept.origin), (5, OriginAnswer::Told));
+        }
     }
 }

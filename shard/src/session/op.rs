@@ -140,6 +140,16 @@ pub enum SessionOp {
         /// When the erasure was begun, in milliseconds since the Unix epoch: the same in all repeats.
         begun_ms: u64,
     },
+    /// Notes that an erasure found nothing to remove: neither the shard nor, as far as it can know, any
+    /// of its disks has anything of the user, whom the entry therefore does not name. Whoever proposes
+    /// it has asked, after the erasure was begun
+    /// ([`ReadOp::MayHoldUser`](crate::ReadOp::MayHoldUser)).
+    EraseNothing {
+        /// Which erasure it is part of.
+        erasure: ErasureId,
+        /// As in `EraseUser`.
+        begun_ms: u64,
+    },
     /// Keeps in mind that an erasure is not complete elsewhere; adds to an earlier note of it.
     KeepErasure {
         /// The erasure.
@@ -159,6 +169,13 @@ pub enum SessionOp {
         /// The index of the entry.
         upto: u64,
     },
+    /// A replica that has left the group holds nothing of it any more.
+    Destroyed {
+        /// The replica's data directory.
+        raft: RaftId,
+        /// The index of the entry that removed it.
+        left_at: u64,
+    },
 }
 
 impl SessionOp {
@@ -170,11 +187,30 @@ impl SessionOp {
             Self::Delete { id, .. } => (Some(id), &[]),
             Self::Touch { touches } => (None, touches),
             Self::EraseUser { .. }
+            | Self::EraseNothing { .. }
             | Self::KeepErasure { .. }
             | Self::CloseErasure { .. }
-            | Self::Compacted { .. } => (None, &[]),
+            | Self::Compacted { .. }
+            | Self::Destroyed { .. } => (None, &[]),
         };
         one.into_iter().chain(many.iter().map(|touch| &touch.id))
+    }
+
+    /// The user it names.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Self::Create(CreateSession { user, .. })
+            | Self::Put(PutSession { user, .. })
+            | Self::EraseUser { user, .. } => Some(user),
+            Self::Delete { .. }
+            | Self::Touch { .. }
+            | Self::EraseNothing { .. }
+            | Self::KeepErasure { .. }
+            | Self::CloseErasure { .. }
+            | Self::Compacted { .. }
+            | Self::Destroyed { .. } => None,
+        }
     }
 }
 
@@ -209,7 +245,8 @@ pub enum SessionOutcome {
     Erased {
         /// How many sessions were removed.
         sessions: u32,
-        /// The index of the entry that did it; that of the first one for a repeat.
+        /// The index of the entry that did it; that of the first one for a repeat; 0 when no disk has
+        /// to be rid of anything.
         index: u64,
     },
     /// The value is sealed under a key that the shard does not have (any more), and that did not come

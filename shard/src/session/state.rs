@@ -1,5 +1,6 @@
 //! The sessions of one shard.
 
+mod erase;
 mod limits;
 #[cfg(test)]
 mod tests;
@@ -8,15 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use hexpop_edge_config::RaftId;
+use hexpop_edge_config::planted::{self, Bug};
 
 use super::{
-    CreateSession, ErasedHere, ErasureId, ErasureItem, ErasureNote, ErasureView,
-    IDEMPOTENCY_RETENTION_MS, IdempotencyRecord, PutSession, Sealed, SessionHead, SessionId,
-    SessionOp, SessionOutcome, SessionRecord, SessionTouch, UserKey, WrappedKey, erasure::Erasures,
-    idempotency::FirstAnswer, key::KeyTable,
+    CreateSession, IDEMPOTENCY_RETENTION_MS, IdempotencyRecord, PutSession, Sealed, SessionHead,
+    SessionId, SessionOp, SessionOutcome, SessionRecord, SessionTouch, UserKey, WrappedKey,
+    erasure::Erasures, idempotency::FirstAnswer, key::KeyTable,
 };
-use crate::{RecordVersion, Reply, refusal::Refusal};
+use crate::{RecordVersion, refusal::Refusal};
 
 /// Digest of an idempotency key.
 type Key = [u8; 32];
@@ -109,6 +109,9 @@ impl SessionState {
             SessionOp::EraseUser { user, erasure, begun_ms } => {
                 self.erase_user(user, *erasure, *begun_ms, version.index, now_ms)
             }
+            SessionOp::EraseNothing { erasure, begun_ms } => {
+                self.erase_nothing(*erasure, *begun_ms, now_ms)
+            }
             SessionOp::KeepErasure { erasure, note } => {
                 self.erasures.keep(*erasure, note).map(|()| SessionOutcome::Noted)
             }
@@ -121,6 +124,10 @@ impl SessionState {
             }
             SessionOp::Compacted { raft, upto } => {
                 self.erasures.compacted(*raft, *upto);
+                Ok(SessionOutcome::Noted)
+            }
+            SessionOp::Destroyed { raft, left_at } => {
+                self.erasures.destroyed(*raft, *left_at);
                 Ok(SessionOutcome::Noted)
             }
         }
@@ -176,39 +183,6 @@ impl SessionState {
         StoredSession { record: record.clone(), key }
     }
 
-    /// What is known of an erasure.
-    #[must_use]
-    pub fn erasure(&self, id: ErasureId) -> ErasureView {
-        self.erasures.view(id)
-    }
-
-    /// The erasures that are not complete elsewhere.
-    pub fn open_erasures(&self) -> impl Iterator<Item = (ErasureId, &ErasureNote)> {
-        self.erasures.open()
-    }
-
-    /// The index of the newest entry that destroyed something, unless the disk of `raft` is rid of
-    /// what was destroyed.
-    #[must_use]
-    pub fn erasure_due_at(&self, raft: RaftId) -> Option<u64> {
-        self.erasures.due_at(raft)
-    }
-
-    /// Notes the entry of `index`, which was answered by `reply`, if it names a user who was erased, or
-    /// carries what was destroyed, although it stored nothing: it must leave the disks too.
-    ///
-    /// A late repeat of a write that is refused for another reason is not known for what it is; it
-    /// leaves the log with the next snapshot.
-    pub(crate) fn note_idle_entry(&mut self, index: u64, op: &SessionOp, reply: &Reply) {
-        let of_erased = matches!(
-            reply,
-            Reply::Session(SessionOutcome::UserErased | SessionOutcome::IdempotencyErased)
-        );
-        if of_erased || matches!(op, SessionOp::EraseUser { .. }) {
-            self.erasures.note(index);
-        }
-    }
-
     /// The sessions of `user` behind `after`, until their values exceed `max_bytes`; at least one.
     #[must_use]
     pub fn of_user(&self, user: &str, after: Option<&SessionId>, max_bytes: u64) -> SessionPage {
@@ -259,16 +233,6 @@ impl SessionState {
         self.data_keys.add(key);
     }
 
-    /// What is known of erasures, in an order that depends on the content alone.
-    pub(crate) fn erasure_items(&self) -> impl Iterator<Item = ErasureItem> {
-        self.erasures.items()
-    }
-
-    /// Takes one of them.
-    pub(crate) fn restore_erasure(&mut self, item: ErasureItem) {
-        self.erasures.restore(item);
-    }
-
     /// Everything but keys and erasures, in an order that depends on the content alone.
     pub(crate) fn items(&self) -> impl Iterator<Item = SessionItem> {
         let sessions = self.sessions.values().cloned().map(SessionItem::Session);
@@ -297,6 +261,7 @@ impl SessionState {
     ) -> Result<SessionOutcome, Refusal> {
         if let Some(key) = &create.idempotency
             && let Some(known) = self.memory.get(&key.key)
+            && !is_forgotten(known, version)
         {
             return Ok(match &known.answer {
                 None => SessionOutcome::IdempotencyErased,
@@ -304,7 +269,9 @@ impl SessionState {
                 Some(answer) => SessionOutcome::Repeated(answer.head.clone()),
             });
         }
-        if let Some(current) = self.version_of(&create.id) {
+        if let Some(current) = self.version_of(&create.id)
+            && !planted::has(Bug::SecondSession)
+        {
             return Ok(SessionOutcome::PreconditionFailed { current: Some(current) });
         }
         let head = SessionHead {
@@ -370,7 +337,7 @@ impl SessionState {
             let Some(record) = self.sessions.get_mut(&touch.id) else { continue };
             let head = &mut record.head;
             // A touch at or behind the end met a session that was over.
-            if at_ms >= head.expires_ms {
+            if at_ms >= head.expires_ms && !planted::has(Bug::TouchRevives) {
                 continue;
             }
             found = found.saturating_add(1);
@@ -393,49 +360,6 @@ impl SessionState {
             self.data_keys.add(UserKey { user: user.to_owned(), key: key.clone() });
         }
         true
-    }
-
-    fn erase_user(
-        &mut self,
-        user: &str,
-        erasure: ErasureId,
-        begun_ms: u64,
-        index: u64,
-        now_ms: u64,
-    ) -> Result<SessionOutcome, Refusal> {
-        if let Some(ErasedHere { index: first, sessions, .. }) = self.erasures.get(erasure) {
-            // The repeat names the user too.
-            self.erasures.note(index);
-            return Ok(SessionOutcome::Erased { sessions, index: first });
-        }
-        self.erasures.may_begin(begun_ms, now_ms)?;
-        let (ids, keys) = self.users.get(user).map_or_else(Default::default, |of_user| {
-            (of_user.sessions.clone(), of_user.keys.clone())
-        });
-        for id in &ids {
-            self.end(id, now_ms);
-        }
-        for key in keys {
-            if let Some(record) = self.forget(&key) {
-                let until_ms = record
-                    .until_ms
-                    .unwrap_or_else(|| now_ms.saturating_add(IDEMPOTENCY_RETENTION_MS));
-                let blank = IdempotencyRecord {
-                    session: record.session,
-                    answer: None,
-                    until_ms: Some(until_ms),
-                };
-                self.remember(key, blank);
-            }
-        }
-        // Also when there was nothing: what ended before may still be on the disks.
-        self.erasures.note(index);
-        let sessions = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-        // On a clock ahead of the group's it may be begun later than now; it is remembered for as long
-        // as it may be begun.
-        let at_ms = now_ms.max(begun_ms);
-        self.erasures.record(erasure, ErasedHere { index, sessions, at_ms });
-        Ok(SessionOutcome::Erased { sessions, index })
     }
 
     /// Ends a session: it goes, and the memory of its creation gets an end. Answers whether it was.
@@ -510,13 +434,20 @@ impl SessionState {
         Some(record)
     }
 
-    /// Changes what a user has, and drops the user who has nothing left.
+    /// Changes what a user has, and drops the user who has nothing left; snapshots hold it still.
     fn change_user(&mut self, user: &str, change: impl FnOnce(&mut OfUser)) {
         if let Some(of_user) = self.users.get_mut(user) {
             change(of_user);
             if of_user.sessions.is_empty() && of_user.keys.is_empty() {
                 self.users.remove(user);
+                self.erasures.name(user);
             }
         }
     }
+}
+
+/// Never, but for a planted bug: what a leader of an earlier term was told.
+fn is_forgotten(known: &IdempotencyRecord, version: RecordVersion) -> bool {
+    let first = known.answer.as_ref().map(|answer| answer.head.version);
+    planted::has(Bug::SecondSession) && first.is_some_and(|first| first.term != version.term)
 }

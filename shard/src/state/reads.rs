@@ -58,9 +58,13 @@ impl ShardState {
             (ReadOp::Erasure { id }, Body::Sessions(sessions)) => {
                 Ok(ReadAnswer::Erasure(sessions.erasure(*id)))
             }
-            (ReadOp::OpenErasures, Body::Sessions(sessions)) => {
-                let open = sessions.open_erasures().take(OPEN_ERASURES_MAX);
+            (ReadOp::OpenErasures { after }, Body::Sessions(sessions)) => {
+                let open = sessions.open_erasures(*after).take(OPEN_ERASURES_MAX);
                 Ok(ReadAnswer::OpenErasures(open.map(|(id, note)| (id, note.clone())).collect()))
+            }
+            (ReadOp::MayHoldUser { user }, Body::Sessions(sessions)) => {
+                let left = sessions.left_replicas().map(|left| (left.raft, left.node)).collect();
+                Ok(ReadAnswer::MayHoldUser { may_hold: sessions.may_hold(user), left })
             }
             (
                 ReadOp::Listing { .. }
@@ -74,7 +78,8 @@ impl ShardState {
                 | ReadOp::Operations
                 | ReadOp::Feeds
                 | ReadOp::Erasure { .. }
-                | ReadOp::OpenErasures,
+                | ReadOp::OpenErasures { .. }
+                | ReadOp::MayHoldUser { .. },
                 _,
             ) => Err(Refusal::WrongKind),
         }
@@ -109,7 +114,8 @@ pub(super) fn answer_listings(
         | ReadOp::SessionsOf { .. }
         | ReadOp::Operations
         | ReadOp::Erasure { .. }
-        | ReadOp::OpenErasures => return None,
+        | ReadOp::OpenErasures { .. }
+        | ReadOp::MayHoldUser { .. } => return None,
     })
 }
 

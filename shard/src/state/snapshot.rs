@@ -121,7 +121,10 @@ impl ShardState {
             }
             Body::Sessions(state) => {
                 let keys = batches(state.keys()).map(Record::SessionKeys);
-                let erasures = batches(state.erasure_items()).map(Record::Erasures);
+                let items = state.erasure_items().filter(|item| {
+                    !(planted::has(Bug::ForgetErasure) && matches!(item, ErasureItem::Done(..)))
+                });
+                let erasures = batches(items).map(Record::Erasures);
                 let sessions = batches(state.items()).map(Record::Sessions);
                 Box::new(keys.chain(erasures).chain(sessions).map(Ok))
             }
@@ -186,7 +189,9 @@ impl ShardState {
                 }
                 (Record::End { records: count, hash }, _) => {
                     let whole = count.saturating_add(1) == records.number
-                        && (hash == state.hash() || planted::has(Bug::DropTombstone));
+                        && (hash == state.hash()
+                            || planted::has(Bug::DropTombstone)
+                            || planted::has(Bug::ForgetErasure));
                     return if whole && records.next().is_none() && records.error.is_none() {
                         Ok(state)
                     } else {

@@ -52,6 +52,7 @@ fn erase(number: u8) -> Op {
 #[test]
 fn an_erasure_leaves_nothing_in_the_memory_of_requests_and_a_repeat_brings_nothing_back() {
     let (mut state, mut documents) = (shard(3, Space::Sessions), MemoryDocuments::default());
+    state.founded(at(1), &[(RaftId(1), NodeId(1))].into());
     let mut apply = |state: &mut ShardState, index, request, op| {
         state.apply(at(index), &command(Some(request), 10, op), &mut documents)
     };
@@ -163,10 +164,54 @@ fn time_moves_with_any_command_and_never_back() {
 #[test]
 fn membership_entries_raise_the_configuration_once() {
     let mut state = shard(3, Space::Sessions);
-    state.membership_changed(at(1));
-    state.membership_changed(at(1));
+    state.membership_changed(at(1), &BTreeMap::new());
+    state.membership_changed(at(1), &BTreeMap::new());
     state.skip(at(2));
     assert_eq!((state.epoch(), state.applied()), (Epoch { version: 1, conf: 2 }, at(2)));
+}
+
+#[test]
+fn whoever_the_log_named_may_be_on_disks_until_these_are_rid_of_it() {
+    let (mut state, mut documents) = (shard(3, Space::Sessions), MemoryDocuments::default());
+    let raft = RaftId(5);
+    state.founded(at(1), &[(raft, NodeId(1))].into());
+    let may_hold = |state: &ShardState, user: &str| {
+        let read = ReadOp::MayHoldUser { user: user.into() };
+        let answer = state.read(&read, &MemoryDocuments::default());
+        matches!(answer, ReadAnswer::MayHoldUser { may_hold: true, .. })
+    };
+    let mut index = 1;
+    let mut apply = |state: &mut ShardState, op| {
+        index += 1;
+        state.apply(at(index), &command(Some(index), 0, op), &mut documents);
+        index
+    };
+    let compacted = |upto| Op::Session(SessionOp::Compacted { raft, upto });
+    assert!(!may_hold(&state, "u1"));
+    // One is refused, but its entry is in the log.
+    let mut refused = put(2, b"b", Some(Condition::IfExists));
+    if let Op::Session(SessionOp::Put(put)) = &mut refused {
+        put.user = "u2".into();
+    }
+    apply(&mut state, refused);
+    apply(&mut state, put(1, b"a", None));
+    assert!(may_hold(&state, "u1") && may_hold(&state, "u2") && !may_hold(&state, "u3"));
+    let erase = |user: &str, number| {
+        let erasure = ErasureId([number; 16]);
+        Op::Session(SessionOp::EraseUser { user: user.into(), erasure, begun_ms: 0 })
+    };
+    let demand = apply(&mut state, erase("u2", 1));
+    assert!(may_hold(&state, "u2"), "until the disks are rid of it");
+    apply(&mut state, compacted(demand));
+    assert!(!may_hold(&state, "u2"));
+    // A living session, and the reply to its write, are in the snapshots that the disks have now.
+    assert!(may_hold(&state, "u1"));
+    apply(&mut state, Op::Session(SessionOp::Delete { id: session_id(1), condition: None }));
+    assert!(may_hold(&state, "u1"));
+    let demand = apply(&mut state, erase("u1", 2));
+    apply(&mut state, compacted(demand));
+    assert!(!may_hold(&state, "u1"));
+    assert_eq!(restored(&state, &documents).0.hash(), state.hash());
 }
 
 #[test]
@@ -211,7 +256,7 @@ fn the_meta_group_keeps_the_map_through_a_snapshot() {
         .into(),
     };
     let member = crate::Member {
-        node: hexpop_edge_config::NodeId(1),
+        node: NodeId(1),
         raft: RaftId(1),
         pop: "mil".parse().unwrap(),
         labels: Default::default(),

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use hexpop_router::{
-    Context, NewSession, Problem, RouteError, Routed, Router, SessionOrigin, SessionReply, Token,
-    WriteOutcome, full,
+    Context, NewSession, OriginState, Problem, RouteError, Routed, Router, SessionOrigin,
+    SessionReply, Token, WriteOutcome, full,
 };
 use hexpop_shard::{SearchRequest, SearchRules};
 
-use super::{Clients, ask::What};
+use super::{Begun, Clients, ask::What, now_us};
 use crate::{
     history::{Answer, Outcome, Position},
     sim::runtime::SimRuntime,
@@ -40,10 +40,27 @@ pub(super) async fn carry_out(
     context: Context,
 ) -> Told {
     match what {
-        What::Create(territory, body) => {
-            let new = NewSession { territory, body, idempotency_key: None };
-            session(router.session_create(new, &context).await, true)
+        What::Create(territory, body, key) => {
+            let new = NewSession { territory, body, idempotency_key: key.clone() };
+            let reply = router.session_create(new, &context).await;
+            if let (Some(key), Ok(reply)) = (&key, &reply) {
+                let once = clients.checks.state.lock().once.answered(key, reply.head.version);
+                clients.checks.take("one key makes one session", once);
+                if reply.origin == SessionOrigin::Repeated {
+                    clients.trace.count("creates-repeated", 1);
+                }
+            }
+            session(reply, true)
         }
+        What::Touch(key) => match router.session_touch(&key, &context).await {
+            // A repeat is answered from a later entry than the one that renewed.
+            Ok(token) => {
+                clients.trace.count("sessions-renewed", 1);
+                let told = answered(token);
+                Told { answer: Answer { position: None, ..told.answer }, ..told }
+            }
+            Err(error) => Told::of(outcome_of(&error, true)),
+        },
         What::Put(key, body, condition) => {
             session(router.session_put(&key, body, condition, &context).await, true)
         }
@@ -58,12 +75,7 @@ pub(super) async fn carry_out(
                 Err(error) => Told::of(outcome_of(&error, true)),
             }
         }
-        What::Erase(user) => match router.erase_user(&user, &context).await {
-            Ok(erasure) if erasure.is_complete() => Told::of(Outcome::Ok),
-            // What is pending is tried again for hours.
-            Ok(_) => Told::of(Outcome::Unknown),
-            Err(error) => Told::of(outcome_of(&error, true)),
-        },
+        What::Erase(user) => erase(clients, router, user, &context).await,
         What::Ingest(line) => {
             match router.ingest(full(line.into()), LINE_BYTES_MAX, &context).await {
                 Ok(report) if report.accepted > 0 => Told::of(Outcome::Ok),
@@ -91,6 +103,28 @@ pub(super) async fn carry_out(
             Err(error) => Told::of(outcome_of(&error, false)),
         },
         What::Search => search(clients, router, &context).await,
+    }
+}
+
+async fn erase(
+    clients: &Clients,
+    router: &Arc<Router<SimRuntime>>,
+    user: String,
+    context: &Context,
+) -> Told {
+    let start_us = now_us();
+    match router.erase_user(&user, context).await {
+        Ok(erasure) => {
+            let is_complete = erasure.is_complete();
+            if !is_complete || erasure.origin != OriginState::Told {
+                clients.trace.count("erasures-left-open", 1);
+            }
+            let id = erasure.erasure_id.to_string();
+            clients.erasures.lock().push(Begun { user, id, start_us });
+            // What is pending is tried again for hours.
+            Told::of(if is_complete { Outcome::Ok } else { Outcome::Unknown })
+        }
+        Err(error) => Told::of(outcome_of(&error, true)),
     }
 }
 

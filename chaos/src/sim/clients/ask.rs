@@ -15,6 +15,8 @@ use crate::{
 const SESSIONS: u64 = 40;
 /// Their users.
 const USERS: u64 = 20;
+/// Idempotency keys.
+const KEYS: u64 = 60;
 /// Listings.
 const LISTINGS: u64 = 30;
 
@@ -26,7 +28,8 @@ pub(in crate::sim) fn listings() -> Vec<String> {
 /// What one request is about.
 #[derive(Clone)]
 pub(super) enum What {
-    Create(Territory, PutBody),
+    Create(Territory, PutBody, Option<String>),
+    Touch(String),
     Put(String, PutBody, Option<ShardCondition>),
     Delete(String, Option<ShardCondition>),
     Erase(String),
@@ -61,7 +64,7 @@ pub(super) fn ask(
     let write = Write {
         value: format!("\"v{n}\""),
         ttl_ms: Some(ttl_ms),
-        sliding: false,
+        sliding: session.is_multiple_of(3),
         user: Some(user.clone()),
     };
     let body = || body_of(&write, &user);
@@ -72,7 +75,7 @@ pub(super) fn ask(
             if random.chance(250)
                 && let Ok(territory) = TERRITORY.parse() =>
         {
-            (What::Create(territory, body()), None)
+            (create(territory, body(), random), None)
         }
         Kind::Create => (
             What::Put(key.clone(), body(), Some(ShardCondition::IfAbsent)),
@@ -92,6 +95,7 @@ pub(super) fn ask(
             What::Put(key.clone(), body(), None),
             Some(Action::Put { key, write: write.clone(), condition: None }),
         ),
+        Kind::Touch => (What::Touch(key.clone()), Some(Action::Touch { key })),
         Kind::Delete => {
             (What::Delete(key.clone(), None), Some(Action::Delete { key, condition: None }))
         }
@@ -121,6 +125,28 @@ pub(super) fn ask(
         }
     };
     Asked { what, action, context }
+}
+
+/// A create under an id that the mesh chooses; half of them under a key that others use too.
+fn create(territory: Territory, body: PutBody, random: &mut Random) -> What {
+    if random.chance(500) {
+        let (key, body) = keyed(random.below(KEYS));
+        What::Create(territory, body, Some(key))
+    } else {
+        What::Create(territory, body, None)
+    }
+}
+
+/// A create that is repeated now and then: the same key, user and body.
+fn keyed(number: u64) -> (String, PutBody) {
+    let user = format!("u{:02}", number % USERS);
+    let write = Write {
+        value: format!("\"k{number}\""),
+        ttl_ms: Some(3_600_000),
+        sliding: false,
+        user: Some(user.clone()),
+    };
+    (format!("key-{number}"), body_of(&write, &user))
 }
 
 fn body_of(write: &Write, user: &str) -> PutBody {

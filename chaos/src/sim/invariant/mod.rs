@@ -2,11 +2,14 @@
 //! replicas themselves ([`hexpop_raft::Observer`]); the others look at the world from time to time.
 
 mod committed;
+mod erased;
 mod kept;
 mod leaders;
+mod once;
 mod paths;
 mod places;
 mod recovery;
+mod renewed;
 mod search;
 mod shard_map;
 mod state_hash;
@@ -20,9 +23,9 @@ use hexpop_shard::{LogPosition, ShardState};
 use parking_lot::Mutex;
 
 pub(super) use self::{
-    committed::Committed, kept::Kept, leaders::Leaders, paths::Paths, places::Places,
-    recovery::Recovery, search::Searches, shard_map::ShardMaps, state_hash::StateHashes,
-    votes::Votes,
+    committed::Committed, erased::Erased, kept::Kept, leaders::Leaders, once::Once, paths::Paths,
+    places::Places, recovery::Recovery, renewed::Renewed, search::Searches, shard_map::ShardMaps,
+    state_hash::StateHashes, votes::Votes,
 };
 use super::{
     executor::{BEGIN, current},
@@ -71,6 +74,9 @@ pub(super) struct State {
     pub(super) searches: Searches,
     pub(super) places: Places,
     pub(super) recovery: Recovery,
+    pub(super) erased: Erased,
+    pub(super) once: Once,
+    pub(super) renewed: Renewed,
 }
 
 impl fmt::Debug for Checks {
@@ -144,12 +150,14 @@ impl Observer for Checks {
         let hash = hash_bytes(entry);
         let numbers = [raft.0, group.0, position.term, position.index, hash];
         self.trace.fold(executor_now, "applied", &numbers);
-        let (committed, hashes, searches, maps) = {
+        let (committed, hashes, searches, maps, renewed, is_rid) = {
             let mut checks = self.state.lock();
             checks.places.applied(group, position, state, &self.listings);
             let committed = checks.committed.applied(raft, group, position, hash);
+            let mut renewed = Ok(());
             if committed == Ok(true) {
                 checks.paths.applied(&self.trace, group, entry, state);
+                renewed = checks.renewed.applied(group, entry, state);
             }
             (
                 committed.map(drop),
@@ -158,17 +166,22 @@ impl Observer for Checks {
                 state
                     .as_meta()
                     .map_or(Ok(false), |meta| checks.maps.seen("the meta group", meta.map())),
+                renewed,
+                checks.erased.reached(raft, group, state),
             )
         };
+        self.trace.count("forced-compactions", u64::from(is_rid));
         self.take("committed entries never change", committed);
         self.take("equal positions mean equal states", hashes);
         self.take("counts agree with the documents", searches);
         self.take("shard map", maps.map(drop));
+        self.take("no touch renews what is over", renewed);
     }
 
     fn installed(&self, raft: RaftId, group: GroupId, state: &ShardState) {
         let (hashes, serves) = {
             let mut checks = self.state.lock();
+            checks.erased.reached(raft, group, state);
             (checks.hashes.installed(raft, group, state), checks.paths.serves.contains(&raft))
         };
         self.trace.count(if serves { "snapshots-received" } else { "snapshots-loaded" }, 1);

@@ -58,6 +58,13 @@ impl Net {
         }
     }
 
+    /// From now on a node is in the PoP of another one.
+    pub(super) fn move_to_pop_of(&self, node: NodeId, other: NodeId) {
+        let mut members = self.members.lock();
+        let pop = members[&other].pop.clone();
+        members.get_mut(&node).unwrap().pop = pop;
+    }
+
     fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
         self.cut.lock().contains(&(from, to))
     }

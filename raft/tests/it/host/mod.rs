@@ -4,6 +4,7 @@ mod cluster;
 mod documents;
 mod failures;
 mod founding;
+mod leaving;
 mod parking;
 mod replacement;
 mod snapshots;

@@ -45,8 +45,10 @@ impl SessionOp {
             )),
             Self::Touch { .. }
             | Self::Delete { .. }
+            | Self::EraseNothing { .. }
             | Self::CloseErasure { .. }
-            | Self::Compacted { .. } => Ok(()),
+            | Self::Compacted { .. }
+            | Self::Destroyed { .. } => Ok(()),
         }
     }
 }

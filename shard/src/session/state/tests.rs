@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 
-use hexpop_edge_config::ShardId;
+use hexpop_edge_config::{NodeId, RaftId, ShardId};
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Condition, ERASURE_RETENTION_MS, IdempotencyKey, LogPosition, OriginAnswer, Sealed,
-    SessionLimits,
+    Condition, ERASURE_RETENTION_MS, ErasureId, ErasureNote, IdempotencyKey, LogPosition,
+    OriginAnswer, Reply, Sealed, SessionLimits,
 };
 
 const HOUR: u64 = 3_600_000;
@@ -141,6 +141,7 @@ fn erasing_a_user_leaves_nothing_of_the_user_and_still_no_second_session() {
 #[test]
 fn a_repeat_of_a_create_whose_user_was_erased_leaves_the_disks_however_late() {
     let (mut state, raft) = (SessionState::default(), RaftId(7));
+    state.members_are(1, &[(raft, NodeId(1))].into());
     state.apply(&create("a", "u1", Some((1, 1))), version(1), 0).unwrap();
     state.apply(&erase("u1", 1), version(2), 0).unwrap();
     let repeat = create("a", "u1", Some((1, 1)));
@@ -212,6 +213,24 @@ fn disks_are_due_until_they_say_they_are_past_the_erasure() {
     assert_eq!(state.erasure_due_at(raft), None);
     state.apply(&SessionOp::CloseErasure { erasure }, version(10), 0).unwrap();
     assert_eq!((state.erasure(erasure).open, state.erasure_due_at(raft)), (None, Some(10)));
+}
+
+#[test]
+fn an_erasure_without_anything_to_erase_demands_nothing_of_disks() {
+    let (mut state, raft) = (SessionState::default(), RaftId(7));
+    state.members_are(1, &[(raft, NodeId(1))].into());
+    let nothing =
+        |number| SessionOp::EraseNothing { erasure: ErasureId([number; 16]), begun_ms: 0 };
+    let outcome = Ok(SessionOutcome::Erased { sessions: 0, index: 0 });
+    assert_eq!(state.apply(&nothing(1), version(2), 0), outcome);
+    assert_eq!(state.apply(&nothing(1), version(3), 0), outcome);
+    assert_eq!((state.erasure_due_at(raft), nothing(1).user()), (None, None));
+    assert_eq!(state.erasure(ErasureId([1; 16])).erased.map(|erased| erased.index), Some(0));
+    // One that was carried out stays what it was.
+    state.apply(&erase("u1", 2), version(4), 0).unwrap();
+    let first = Ok(SessionOutcome::Erased { sessions: 0, index: 4 });
+    assert_eq!(state.apply(&nothing(2), version(5), 0), first);
+    assert!(state.apply(&nothing(3), version(6), ERASURE_RETENTION_MS).is_err());
 }
 
 #[test]

@@ -1,0 +1,268 @@
+//! Leaving groups that this data directory is no replica of any more: what it has of them would outlive
+//! every erasure, and no one would tell of it.
+//!
+//! ```text
+//!  the map does not list it ── a leader, confirmed by a quorum, says it is no member ── it stops
+//!    ── a leader says so once more ── log, snapshots and documents go ── the log's files are scrubbed
+//! ```
+//!
+//! **Why asked twice.** A map may be old, so that it is asked at all. A replica that is added again
+//! between question and answer could acknowledge entries meanwhile, which its leader would count on;
+//! stopped, it acknowledges nothing, so that what the second answer says of before it stays true of it.
+//!
+//! **Why it may come back.** It is created anew then, and knows nothing of what it had acknowledged.
+//! Somebody else who lacks those entries too, and has an older membership, might be elected by its vote:
+//! so it gives none before it has the entry that made it a member again, behind which all those are
+//! ([`Birth::votes_from_conf`]).
+//!
+//! The shard counts a replica that left as open until its leader has heard that nothing is there.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use hexpop_edge_config::{GroupId, NodeId, RaftId};
+use hexpop_shard::{LeftReplica, Op, SessionOp, ShardDescriptor, ShardMap};
+use openraft::AsyncRuntime;
+
+use super::ASK;
+use crate::{
+    group::Group,
+    host::{Birth, Inner},
+    port::Lane,
+    rpc::{Refused, Request, Response, Standing},
+    wire::WireError,
+};
+
+/// How often the map is compared with what is here, and those that left are asked.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a leader may take to say who its group's members are.
+const STANDING: Duration = Duration::from_secs(5);
+
+/// How long the files of the log may take before other things are looked at meanwhile.
+const SCRUB: Duration = Duration::from_secs(60);
+
+/// How long it may take to write down that a replica has nothing any more.
+const NOTE: Duration = Duration::from_secs(5);
+
+/// How many groups are left, and replicas asked, at a time.
+const AT_ONCE: usize = 16;
+
+/// How many groups that were left are kept account of.
+const GROUPS_MAX: usize = 65_536;
+
+/// How far the files of the log are with a group that is here no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Files {
+    /// Somebody wants to know.
+    Asked,
+    /// The log was asked to rid them of it by the demand of this number.
+    Demanded(u64),
+    /// They hold nothing of it.
+    Rid,
+}
+
+/// The groups that somebody asked for and that are not here.
+pub(crate) type LeftGroups = BTreeMap<GroupId, Files>;
+
+pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
+    let map = inner.map();
+    let unlisted: Vec<ShardDescriptor> = inner
+        .leavable()
+        .into_iter()
+        .filter_map(|id| not_listed(&map, id, inner.raft).cloned())
+        .collect();
+    futures::stream::iter(unlisted)
+        .for_each_concurrent(AT_ONCE, |shard| {
+            let inner = Arc::clone(&inner);
+            async move { leave(&inner, &shard).await }
+        })
+        .await;
+    rid_files(&inner).await;
+    ask_left(&inner).await;
+    PAUSE
+}
+
+/// The descriptor of a shard that the map has and that does not list this data directory. A shard that
+/// the map does not have is no reason for anything.
+fn not_listed(map: &ShardMap, id: GroupId, own: RaftId) -> Option<&ShardDescriptor> {
+    map.get(id).filter(|shard| shard.replicas.iter().all(|replica| replica.raft != own))
+}
+
+async fn leave<R: AsyncRuntime>(inner: &Arc<Inner<R>>, shard: &ShardDescriptor) {
+    let id = shard.id;
+    let is_member = async || standing(inner, shard).await.is_none_or(|it| it.is_member);
+    if is_member().await {
+        return;
+    }
+    let Some(stopped) = inner.stop_to_leave(id).await else { return };
+    if is_member().await {
+        inner.stay(id, stopped).await;
+        return;
+    }
+    tracing::info!(group = %id, "no replica of the group any more: what was here of it goes");
+    inner.destroy(id).await;
+    if inner.is_gone(id) {
+        inner.left.lock().insert(id, Files::Asked);
+    }
+}
+
+/// What this data directory is to a group, by its leader. `None` when no leader says so.
+async fn standing<R: AsyncRuntime>(inner: &Inner<R>, shard: &ShardDescriptor) -> Option<Standing> {
+    let surveyed = inner.surveyed_leaders().get(&shard.id).copied();
+    let replicas = shard.replicas.iter().map(|replica| replica.node);
+    let mut asked: Vec<NodeId> = Vec::new();
+    let mut to_ask: Vec<NodeId> = surveyed.into_iter().chain(replicas).rev().collect();
+    while let Some(node) = to_ask.pop() {
+        if node == inner.options.node || asked.contains(&node) {
+            continue;
+        }
+        asked.push(node);
+        let request = Request::<R>::Standing { group: shard.id };
+        match inner.wire.call(node, None, Lane::Bulk, request, STANDING).await {
+            Ok(Response::Standing(standing)) => return Some(standing),
+            Err(WireError::Refused(Refused::NotLeader { leader })) => to_ask.extend(leader),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    None
+}
+
+/// With what a replica begins that the map places here. `None` when it was here before and no leader
+/// says that it is a member again: the map may be from before it left.
+pub(crate) async fn birth<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    shard: ShardDescriptor,
+) -> Option<Birth> {
+    let was_here = inner.wal.group(shard.id).is_none() && inner.wal.vote(shard.id).is_some();
+    let votes_from_conf = if was_here {
+        standing(inner, &shard).await.filter(|standing| standing.is_member)?.conf
+    } else {
+        0
+    };
+    Some(Birth { shard: Some(shard), votes_from_conf })
+}
+
+/// Whether anything of a group may be on this node's disk. The files of the log are asked to get rid of
+/// it when nothing else is.
+pub(crate) fn holds<R: AsyncRuntime>(inner: &Inner<R>, group: GroupId) -> bool {
+    if !inner.is_gone(group) {
+        return true;
+    }
+    let mut left = inner.left.lock();
+    if left.len() < GROUPS_MAX {
+        left.entry(group).or_insert(Files::Asked);
+    }
+    let is_rid = left.get(&group) == Some(&Files::Rid);
+    drop(left);
+    if !is_rid {
+        inner.wake_leave.notify_one();
+    }
+    !is_rid
+}
+
+/// Rids the files of the log of groups that are here no more.
+async fn rid_files<R: AsyncRuntime>(inner: &Inner<R>) {
+    let is_open = |files: &Files| *files != Files::Rid;
+    if !inner.left.lock().values().any(is_open) {
+        return;
+    }
+    let demand = match inner.wal.demand_scrub() {
+        Ok(demand) => demand,
+        Err(error) => {
+            tracing::warn!(%error, "groups that were left are still in the files of the log");
+            return;
+        }
+    };
+    for (_, files) in inner.left.lock().iter_mut().filter(|(_, files)| is_open(files)) {
+        *files = Files::Demanded(demand);
+    }
+    match R::timeout(SCRUB, inner.wal.scrubbed(demand)).await {
+        Ok(Ok(())) => {
+            for files in inner.left.lock().values_mut() {
+                // One that was here again meanwhile has been asked for anew.
+                if *files == Files::Demanded(demand) {
+                    *files = Files::Rid;
+                }
+            }
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "groups that were left are still in the files of the log");
+        }
+        Err(_elapsed) => tracing::warn!("the log takes its time to rid its files of groups"),
+    }
+}
+
+/// As a leader: asks the replicas that left whether anything is there still, and notes who has nothing.
+async fn ask_left<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
+    let led = inner.running().into_iter().filter(|group| group.leads());
+    let left: Vec<(Arc<Group<R>>, LeftReplica)> = led
+        .flat_map(|group| {
+            let left: Vec<LeftReplica> = match group.replica.state().as_sessions() {
+                Some(sessions) => sessions.left_replicas().collect(),
+                None => Vec::new(),
+            };
+            left.into_iter().map(move |left| (Arc::clone(&group), left))
+        })
+        .collect();
+    futures::stream::iter(left)
+        .for_each_concurrent(AT_ONCE, |(group, left)| {
+            let inner = Arc::clone(inner);
+            async move {
+                if holds_nothing(&inner, group.id, left).await {
+                    note_destroyed(&inner, &group, left).await;
+                }
+            }
+        })
+        .await;
+}
+
+async fn holds_nothing<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    group: GroupId,
+    LeftReplica { raft, node, .. }: LeftReplica,
+) -> bool {
+    if raft == inner.raft {
+        return !holds(inner, group);
+    }
+    // For that data directory only: a node that has another one now knows nothing of the former.
+    let request = Request::<R>::Holds { group };
+    let answer = inner.wire.call(node, Some(raft), Lane::Bulk, request, ASK).await;
+    matches!(answer, Ok(Response::Holds(false)))
+}
+
+async fn note_destroyed<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>, left: LeftReplica) {
+    let LeftReplica { raft, left_at, .. } = left;
+    let epoch = group.replica.state().epoch();
+    let op = Op::Session(SessionOp::Destroyed { raft, left_at });
+    if let Err(error) = inner.propose(group.id, epoch, None, op, NOTE).await {
+        tracing::debug!(group = %group.id, %raft, %error, "not noted that a replica has nothing");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hexpop_edge_config::{Epoch, ShardId};
+    use hexpop_shard::{KeyRange, Replica, ReplicaRole, Space};
+
+    use super::*;
+
+    #[test]
+    fn only_a_shard_that_the_map_has_without_this_directory_is_a_reason_to_ask() {
+        let replica =
+            |raft| Replica { raft: RaftId(raft), node: NodeId(1), role: ReplicaRole::Learner };
+        let shards = [Space::Listings, Space::Directory, Space::Sessions];
+        let descriptors = (1..).zip(shards).map(|(id, space)| ShardDescriptor {
+            id: ShardId(id),
+            range: KeyRange::space(space),
+            epoch: Epoch::FIRST,
+            replicas: vec![replica(11), replica(22)],
+        });
+        let map = ShardMap::create(descriptors.collect()).unwrap();
+        let found = |id, own| not_listed(&map, ShardId(id), RaftId(own)).is_some();
+        assert!(found(1, 33));
+        assert!(!found(1, 22));
+        assert!(!found(9, 33), "of a shard that is not in the map nobody can be asked");
+        assert!(not_listed(&ShardMap::default(), GroupId::META, RaftId(33)).is_none());
+    }
+}

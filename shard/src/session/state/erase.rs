@@ -1,0 +1,148 @@
+//! Erasing users, and what the shard can say of it.
+
+use std::collections::BTreeMap;
+
+use hexpop_edge_config::{NodeId, RaftId};
+
+use super::SessionState;
+use crate::{
+    Reply,
+    refusal::Refusal,
+    session::{
+        ErasedHere, ErasureId, ErasureItem, ErasureNote, ErasureView, IDEMPOTENCY_RETENTION_MS,
+        IdempotencyRecord, LeftReplica, SessionOp, SessionOutcome,
+    },
+};
+
+impl SessionState {
+    /// What is known of an erasure.
+    #[must_use]
+    pub fn erasure(&self, id: ErasureId) -> ErasureView {
+        self.erasures.view(id)
+    }
+
+    /// The erasures behind `after` that are not complete elsewhere, in the order of their ids.
+    pub fn open_erasures(
+        &self,
+        after: Option<ErasureId>,
+    ) -> impl Iterator<Item = (ErasureId, &ErasureNote)> {
+        self.erasures.open(after)
+    }
+
+    /// Whether the shard has anything of a user, or the log or a snapshot of a replica may. Of the disks of
+    /// [`left_replicas`](Self::left_replicas) it says nothing.
+    #[must_use]
+    pub fn may_hold(&self, user: &str) -> bool {
+        self.users.contains_key(user) || self.erasures.may_name(user)
+    }
+
+    /// The replicas that left the group and have not said that nothing of it is on their disks.
+    pub fn left_replicas(&self) -> impl Iterator<Item = LeftReplica> {
+        self.erasures.left()
+    }
+
+    /// Takes over who the replicas are since the entry of `index`.
+    pub(crate) fn members_are(&mut self, index: u64, members: &BTreeMap<RaftId, NodeId>) {
+        self.erasures.members_are(index, members);
+    }
+
+    /// Notes that log or snapshots hold something of a user from now on.
+    pub(crate) fn name(&mut self, user: &str) {
+        self.erasures.name(user);
+    }
+
+    /// The newest entry behind which nothing of what was erased may stay on a disk; 0 = none.
+    pub(crate) const fn last_demand(&self) -> u64 {
+        self.erasures.last()
+    }
+
+    /// The index of the newest entry that destroyed something, unless the disk of `raft` is rid of
+    /// what was destroyed.
+    #[must_use]
+    pub fn erasure_due_at(&self, raft: RaftId) -> Option<u64> {
+        self.erasures.due_at(raft)
+    }
+
+    /// Notes the entry of `index`, which was answered by `reply`, if it names a user who was erased, or
+    /// carries what was destroyed, although it stored nothing: it must leave the disks too.
+    ///
+    /// A late repeat of a write that is refused for another reason is not known for what it is; it
+    /// leaves the log with the next snapshot.
+    pub(crate) fn note_idle_entry(&mut self, index: u64, op: &SessionOp, reply: &Reply) {
+        let of_erased = matches!(
+            reply,
+            Reply::Session(SessionOutcome::UserErased | SessionOutcome::IdempotencyErased)
+        );
+        if of_erased || matches!(op, SessionOp::EraseUser { .. }) {
+            self.erasures.note(index);
+        }
+    }
+
+    /// What is known of erasures, in an order that depends on the content alone.
+    pub(crate) fn erasure_items(&self) -> impl Iterator<Item = ErasureItem> {
+        self.erasures.items()
+    }
+
+    /// Takes one of them.
+    pub(crate) fn restore_erasure(&mut self, item: ErasureItem) {
+        self.erasures.restore(item);
+    }
+
+    pub(super) fn erase_user(
+        &mut self,
+        user: &str,
+        erasure: ErasureId,
+        begun_ms: u64,
+        index: u64,
+        now_ms: u64,
+    ) -> Result<SessionOutcome, Refusal> {
+        if let Some(ErasedHere { index: first, sessions, .. }) = self.erasures.get(erasure) {
+            // The repeat names the user too.
+            self.erasures.note(index);
+            return Ok(SessionOutcome::Erased { sessions, index: first });
+        }
+        self.erasures.may_begin(begun_ms, now_ms)?;
+        let (ids, keys) = self.users.get(user).map_or_else(Default::default, |of_user| {
+            (of_user.sessions.clone(), of_user.keys.clone())
+        });
+        for id in &ids {
+            self.end(id, now_ms);
+        }
+        for key in keys {
+            if let Some(record) = self.forget(&key) {
+                let until_ms = record
+                    .until_ms
+                    .unwrap_or_else(|| now_ms.saturating_add(IDEMPOTENCY_RETENTION_MS));
+                let blank = IdempotencyRecord {
+                    session: record.session,
+                    answer: None,
+                    until_ms: Some(until_ms),
+                };
+                self.remember(key, blank);
+            }
+        }
+        // Also when there was nothing: what ended before may still be on the disks.
+        self.erasures.note(index);
+        let sessions = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        // On a clock ahead of the group's it may be begun later than now; it is remembered for as long
+        // as it may be begun.
+        let at_ms = now_ms.max(begun_ms);
+        self.erasures.record(erasure, ErasedHere { index, sessions, at_ms });
+        Ok(SessionOutcome::Erased { sessions, index })
+    }
+
+    pub(super) fn erase_nothing(
+        &mut self,
+        erasure: ErasureId,
+        begun_ms: u64,
+        now_ms: u64,
+    ) -> Result<SessionOutcome, Refusal> {
+        if let Some(ErasedHere { index, sessions, .. }) = self.erasures.get(erasure) {
+            return Ok(SessionOutcome::Erased { sessions, index });
+        }
+        self.erasures.may_begin(begun_ms, now_ms)?;
+        let at_ms = now_ms.max(begun_ms);
+        self.erasures.record(erasure, ErasedHere { index: 0, sessions: 0, at_ms });
+        Ok(SessionOutcome::Erased { sessions: 0, index: 0 })
+    }
+}

@@ -1,9 +1,13 @@
 //! Space is given back, also when a quiet group holds on to old segments.
 
+use std::sync::Arc;
+
 use futures::FutureExt;
 use hexpop_raft::{
     MemDisk,
-    wal::{Health, LogEntry, LogPosition, LogVote, NewGroup, Wal, WalError, WalHandle, Work},
+    wal::{
+        GroupLog, Health, LogEntry, LogPosition, LogVote, NewGroup, Wal, WalError, WalHandle, Work,
+    },
 };
 
 use crate::wal_model::{create, entry, id, ignore, observe, open, submit};
@@ -227,37 +231,64 @@ fn a_demand_that_is_made_again_before_it_is_met_is_met_all_the_same() {
     assert_eq!(log.read(0..1000, usize::MAX).unwrap().len(), 100);
 }
 
+/// A log on a disk that has no byte to spare, and a demand to rid it that waits.
+struct Full {
+    disk: Arc<MemDisk>,
+    wal: Wal,
+    log: GroupLog,
+    waiting: std::thread::JoinHandle<Result<(), WalError>>,
+}
+
+impl Full {
+    /// The disk is full of what `fill` writes, whose last submission may still be on its way.
+    fn of(fill: impl FnOnce(&mut Wal, &GroupLog)) -> Self {
+        let disk = MemDisk::new();
+        let mut wal = open(&disk).unwrap().0;
+        let log = create(&mut wal, 1);
+        fill(&mut wal, &log);
+        disk.set_capacity(disk.used());
+        settle(&mut wal);
+        let waiting = demand(&wal);
+        Self { disk, wal, log, waiting }
+    }
+
+    /// The writer does what it can, and does not end over it.
+    fn goes_on(&mut self) {
+        settle(&mut self.wal);
+        assert!(!matches!(self.wal.handle().health(), Health::Failed(_)));
+        assert_eq!(self.wal.handle().stats().queue_ops, 0);
+    }
+
+    /// There is room again, and whoever goes on waiting for the demand has it tried again.
+    fn is_met_with_room(mut self) -> GroupLog {
+        self.disk.set_capacity(0);
+        if !self.waiting.is_finished() {
+            let handle = self.wal.handle();
+            meet(&mut self.wal, std::thread::spawn(move || block_on(handle.scrubbed(1))));
+        }
+        meet(&mut self.wal, self.waiting);
+        self.log
+    }
+}
+
 #[test]
 fn an_erasure_on_a_full_disk_waits_for_space_and_does_not_end_the_log() {
     const MARKER: &[u8] = b"erase this";
     // As many entries as there are, so that the disk is full at any point of a segment.
     for entries in 1..60 {
-        let disk = MemDisk::new();
-        let mut wal = open(&disk).unwrap().0;
-        let log = create(&mut wal, 1);
-        let marked = LogEntry { index: 0, term: 1, tag: 1, payload: MARKER.into() };
-        log.try_append(vec![marked], ignore()).unwrap();
-        for n in 1..entries {
-            log.try_append(vec![entry(n, 1, 200)], ignore()).unwrap();
-            wal.step().unwrap();
-        }
-        settle(&mut wal);
-        submit(log.purge(LogPosition { term: 1, index: 0 }));
-        let ready = disk.used();
-        // No byte more than there is.
-        disk.set_capacity(ready);
-        wal.step().unwrap();
-        let waiting = demand(&wal);
-        settle(&mut wal);
-        assert!(!matches!(wal.handle().health(), Health::Failed(_)), "{entries}");
-        disk.set_capacity(0);
-        if !waiting.is_finished() {
-            // Who goes on waiting for the same demand has it tried again.
-            let handle = wal.handle();
-            let waits_on = std::thread::spawn(move || block_on(handle.scrubbed(1)));
-            meet(&mut wal, waits_on);
-        }
-        meet(&mut wal, waiting);
+        let mut full = Full::of(|wal, log| {
+            let marked = LogEntry { index: 0, term: 1, tag: 1, payload: MARKER.into() };
+            log.try_append(vec![marked], ignore()).unwrap();
+            for n in 1..entries {
+                log.try_append(vec![entry(n, 1, 200)], ignore()).unwrap();
+                wal.step().unwrap();
+            }
+            settle(wal);
+            submit(log.purge(LogPosition { term: 1, index: 0 }));
+        });
+        full.goes_on();
+        let disk = full.disk.clone();
+        let log = full.is_met_with_room();
         assert_eq!(files_with(&disk, MARKER), Vec::<String>::new(), "{entries}");
         assert_eq!(log.read(0..1000, usize::MAX).unwrap().len() as u64, entries - 1);
     }
@@ -265,27 +296,20 @@ fn an_erasure_on_a_full_disk_waits_for_space_and_does_not_end_the_log() {
 
 #[test]
 fn a_batch_that_takes_the_prepared_segment_leaves_the_demand_open() {
-    let disk = MemDisk::new();
-    let mut wal = open(&disk).unwrap().0;
-    let log = create(&mut wal, 1);
     let mut next = 0;
     // Past the middle of the first segment, the next one is prepared.
-    while wal.handle().stats().used_bytes < 2500 {
-        log.try_append(vec![entry(next, 1, 200)], ignore()).unwrap();
-        next += 1;
-        settle(&mut wal);
-    }
-    disk.set_capacity(disk.used());
-    let waiting = demand(&wal);
+    let mut full = Full::of(|wal, log| {
+        while wal.handle().stats().used_bytes < 2500 {
+            log.try_append(vec![entry(next, 1, 200)], ignore()).unwrap();
+            next += 1;
+            settle(wal);
+        }
+    });
     // More than what is left of the active segment, less than that and the prepared one.
     let batch = (next..next + 15).map(|n| entry(n, 1, 200)).collect();
-    log.try_append(batch, ignore()).unwrap();
-    settle(&mut wal);
-    assert!(!matches!(wal.handle().health(), Health::Failed(_)));
-    assert_eq!(wal.handle().stats().queue_ops, 0);
-    disk.set_capacity(0);
-    let handle = wal.handle();
-    meet(&mut wal, std::thread::spawn(move || block_on(handle.scrubbed(1))));
-    meet(&mut wal, waiting);
+    full.log.try_append(batch, ignore()).unwrap();
+    full.goes_on();
+    assert!(!full.waiting.is_finished(), "it cannot have been met");
+    let log = full.is_met_with_room();
     assert_eq!(log.read(0..1000, usize::MAX).unwrap().len() as u64, next + 15);
 }

@@ -3,7 +3,11 @@
 mod answer;
 mod ask;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use hexpop_edge_config::NodeId;
 use hexpop_router::{Router, Token};
@@ -97,6 +101,9 @@ pub(super) struct Door {
     pub(super) router: Arc<Router<SimRuntime>>,
 }
 
+/// How many sessions that end soon are remembered, to be touched when they do.
+const FADING_MAX: usize = 8;
+
 /// An erasure that a node took.
 #[derive(Debug, Clone)]
 pub(super) struct Begun {
@@ -118,6 +125,8 @@ pub(super) struct Clients {
     pub(super) cut_off: Mutex<Option<NodeId>>,
     /// Every erasure that was taken.
     pub(super) erasures: Mutex<Vec<Begun>>,
+    /// Sliding sessions that end soon, and when, by the group's time.
+    fading: Mutex<VecDeque<(String, u64)>>,
     versions: Mutex<BTreeMap<String, String>>,
     next: Mutex<u64>,
     checks: Arc<Checks>,
@@ -134,6 +143,7 @@ impl Clients {
             is_over: false.into(),
             cut_off: Mutex::default(),
             erasures: Mutex::default(),
+            fading: Mutex::default(),
             versions: Mutex::default(),
             next: Mutex::new(0),
             checks,
@@ -151,6 +161,15 @@ impl Clients {
     fn cut_off(&self) -> Option<Door> {
         let node = (*self.cut_off.lock())?;
         self.doors.lock().get(&node).cloned()
+    }
+
+    /// A sliding session was written that ends soon.
+    fn note_fading(&self, key: &str, ends_ms: u64) {
+        let mut fading = self.fading.lock();
+        if fading.len() >= FADING_MAX {
+            fading.pop_front();
+        }
+        fading.push_back((key.to_owned(), ends_ms));
     }
 
     fn number(&self) -> u64 {

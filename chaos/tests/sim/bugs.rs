@@ -13,6 +13,8 @@ const HISTORY: &str = "the history of clients";
 const KEPT: &str = "what was acknowledged is kept over restarts";
 const MAP: &str = "shard map";
 const PLACES: &str = "where a listing is found, the directory points";
+const ERASED: &str = "what was erased leaves the disks";
+const ONCE: &str = "one key makes one session";
 
 /// Replays the seed that found a bug first.
 fn assert_found(bug: Bug, seed: u64, invariant: &str) {
@@ -86,4 +88,19 @@ fn a_wiped_node_that_keeps_its_id_is_found() {
 #[test]
 fn expiry_by_the_local_clock_is_found() {
     assert_found(Bug::LocalExpiry, 1, STATES);
+}
+
+#[test]
+fn a_disk_that_is_confirmed_before_its_log_is_scrubbed_is_found() {
+    assert_found(Bug::ConfirmBeforeScrub, 1, ERASED);
+}
+
+#[test]
+fn an_erasure_that_snapshots_forget_is_found() {
+    assert_found(Bug::ForgetErasure, 1, STATES);
+}
+
+#[test]
+fn a_second_session_of_one_key_is_found() {
+    assert_found(Bug::SecondSession, 2, ONCE);
 }

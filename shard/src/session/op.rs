@@ -140,16 +140,6 @@ pub enum SessionOp {
         /// When the erasure was begun, in milliseconds since the Unix epoch: the same in all repeats.
         begun_ms: u64,
     },
-    /// Notes that an erasure found nothing to remove: neither the shard nor, as far as it can know, any
-    /// of its disks has anything of the user, whom the entry therefore does not name. Whoever proposes
-    /// it has asked, after the erasure was begun
-    /// ([`ReadOp::MayHoldUser`](crate::ReadOp::MayHoldUser)).
-    EraseNothing {
-        /// Which erasure it is part of.
-        erasure: ErasureId,
-        /// As in `EraseUser`.
-        begun_ms: u64,
-    },
     /// Keeps in mind that an erasure is not complete elsewhere; adds to an earlier note of it.
     KeepErasure {
         /// The erasure.
@@ -175,6 +165,16 @@ pub enum SessionOp {
         raft: RaftId,
         /// The index of the entry that removed it.
         left_at: u64,
+    },
+    /// Notes that an erasure found nothing to remove: neither the shard nor, as far as it can know, any
+    /// of its disks has anything of the user, whom the entry therefore does not name. Whoever proposes
+    /// it has asked, after the erasure was begun
+    /// ([`ReadOp::MayHoldUser`](crate::ReadOp::MayHoldUser)).
+    EraseNothing {
+        /// Which erasure it is part of.
+        erasure: ErasureId,
+        /// As in `EraseUser`.
+        begun_ms: u64,
     },
 }
 

@@ -1,18 +1,22 @@
 //! Asks the router of a node, as its HTTP server would, and says what it answered.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hexpop_router::{
     Context, NewSession, OriginState, Problem, RouteError, Routed, Router, SessionOrigin,
     SessionReply, Token, WriteOutcome, full,
 };
 use hexpop_shard::{SearchRequest, SearchRules};
+use openraft_rt::AsyncRuntime;
 
 use super::{Begun, Clients, ask::What, now_us};
 use crate::{
     history::{Answer, Outcome, Position},
-    sim::runtime::SimRuntime,
+    sim::{node::WALL_BEGIN_MS, runtime::SimRuntime},
 };
+
+/// A session that lives for less than this ends soon, milliseconds.
+const SOON_MS: u64 = 10_000;
 
 /// The longest line of an ingest.
 const LINE_BYTES_MAX: usize = 1 << 16;
@@ -52,17 +56,17 @@ pub(super) async fn carry_out(
             }
             session(reply, true)
         }
-        What::Touch(key) => match router.session_touch(&key, &context).await {
-            // A repeat is answered from a later entry than the one that renewed.
-            Ok(token) => {
-                clients.trace.count("sessions-renewed", 1);
-                let told = answered(token);
-                Told { answer: Answer { position: None, ..told.answer }, ..told }
-            }
-            Err(error) => Told::of(outcome_of(&error, true)),
-        },
+        What::Touch(key, from_ms) => touch(clients, router, &key, from_ms, &context).await,
         What::Put(key, body, condition) => {
-            session(router.session_put(&key, body, condition, &context).await, true)
+            let (sliding, ttl_ms) = (body.sliding, body.ttl_ms);
+            let reply = router.session_put(&key, body, condition, &context).await;
+            if let Ok(reply) = &reply
+                && sliding
+                && ttl_ms < SOON_MS
+            {
+                clients.note_fading(&key, reply.head.expires_ms);
+            }
+            session(reply, true)
         }
         What::Read(key) => session(router.session_get(&key, &context).await, false),
         What::Delete(key, condition) => {
@@ -103,6 +107,26 @@ pub(super) async fn carry_out(
             Err(error) => Told::of(outcome_of(&error, false)),
         },
         What::Search => search(clients, router, &context).await,
+    }
+}
+
+async fn touch(
+    clients: &Clients,
+    router: &Arc<Router<SimRuntime>>,
+    key: &str,
+    from_ms: u64,
+    context: &Context,
+) -> Told {
+    let now_ms = WALL_BEGIN_MS + now_us() / 1_000;
+    SimRuntime::sleep(Duration::from_millis(from_ms.saturating_sub(now_ms).min(SOON_MS))).await;
+    match router.session_touch(key, context).await {
+        // A repeat is answered from a later entry than the one that renewed.
+        Ok(token) => {
+            clients.trace.count("sessions-renewed", 1);
+            let told = answered(token);
+            Told { answer: Answer { position: None, ..told.answer }, ..told }
+        }
+        Err(error) => Told::of(outcome_of(&error, true)),
     }
 }
 

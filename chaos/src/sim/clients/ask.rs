@@ -29,7 +29,8 @@ pub(in crate::sim) fn listings() -> Vec<String> {
 #[derive(Clone)]
 pub(super) enum What {
     Create(Territory, PutBody, Option<String>),
-    Touch(String),
+    /// Not before this time on an exact clock, milliseconds.
+    Touch(String, u64),
     Put(String, PutBody, Option<ShardCondition>),
     Delete(String, Option<ShardCondition>),
     Erase(String),
@@ -95,7 +96,7 @@ pub(super) fn ask(
             What::Put(key.clone(), body(), None),
             Some(Action::Put { key, write: write.clone(), condition: None }),
         ),
-        Kind::Touch => (What::Touch(key.clone()), Some(Action::Touch { key })),
+        Kind::Touch => touch(clients, key, random),
         Kind::Delete => {
             (What::Delete(key.clone(), None), Some(Action::Delete { key, condition: None }))
         }
@@ -125,6 +126,14 @@ pub(super) fn ask(
         }
     };
     Asked { what, action, context }
+}
+
+/// A touch; if there is a session that ends soon, of that one and at about that time.
+fn touch(clients: &Clients, key: String, random: &mut Random) -> (What, Option<Action>) {
+    let fading = clients.fading.lock().pop_front();
+    let (key, ends_ms) = fading.unwrap_or((key, 0));
+    let from_ms = ends_ms.saturating_add(random.below(20));
+    (What::Touch(key.clone(), from_ms), Some(Action::Touch { key }))
 }
 
 /// A create under an id that the mesh chooses; half of them under a key that others use too.

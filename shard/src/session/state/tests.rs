@@ -186,6 +186,7 @@ fn an_erasure_that_may_have_been_forgotten_is_not_carried_out_again() {
 #[test]
 fn disks_are_due_until_they_say_they_are_past_the_erasure() {
     let (mut state, raft) = (SessionState::default(), RaftId(7));
+    state.members_are(1, &[(raft, NodeId(1))].into());
     let compacted = |upto| SessionOp::Compacted { raft, upto };
     // Of a user with nothing here too: what ended before may still be on the disks.
     state.apply(&erase("u1", 1), version(5), 0).unwrap();

@@ -11,10 +11,7 @@ use crate::error::OpenError;
 #[derive(Debug, Clone)]
 pub struct Metrics {
     pub(crate) leader_changes: IntCounter,
-    pub(crate) pairs_lost: IntCounter,
-    pub(crate) takeovers: IntCounter,
-    pub(crate) parked: IntGaugeVec,
-    pub(crate) wakes: IntCounter,
+    pub(crate) pairs: PairMetrics,
     pub(crate) proposals: IntCounterVec,
     pub(crate) commit_seconds: Histogram,
     pub(crate) reads: IntCounterVec,
@@ -27,6 +24,15 @@ pub struct Metrics {
     pub(crate) snapshot_bytes_sent: IntCounter,
     pub(crate) refused_frames: IntCounterVec,
     pub(crate) documents_healed: IntCounter,
+}
+
+/// What is counted of pairs of nodes, and of what is parked between them.
+#[derive(Debug, Clone)]
+pub(crate) struct PairMetrics {
+    pub(crate) lost: IntCounter,
+    pub(crate) takeovers: IntCounter,
+    pub(crate) parked: IntGaugeVec,
+    pub(crate) wakes: IntCounter,
 }
 
 /// 50 us to 10 s.
@@ -71,19 +77,10 @@ impl Maker<'_> {
     }
 }
 
-impl Metrics {
-    /// Makes the metrics and registers them.
-    ///
-    /// # Errors
-    /// [`OpenError::Metrics`] when one of the names is registered already.
-    pub fn register(registry: &Registry) -> Result<Self, OpenError> {
-        let make = Maker(registry);
+impl PairMetrics {
+    fn register(make: &Maker<'_>) -> Result<Self, OpenError> {
         Ok(Self {
-            leader_changes: make.counter(
-                "hexpop_raft_leader_changes_total",
-                "Changes of leader that replicas of this node saw.",
-            )?,
-            pairs_lost: make.counter(
+            lost: make.counter(
                 "hexpop_raft_pairs_lost_total",
                 "Times that another node was not heard any more.",
             )?,
@@ -100,6 +97,23 @@ impl Metrics {
                 "hexpop_raft_wakes_total",
                 "Times that a parked group was woken by its leader here.",
             )?,
+        })
+    }
+}
+
+impl Metrics {
+    /// Makes the metrics and registers them.
+    ///
+    /// # Errors
+    /// [`OpenError::Metrics`] when one of the names is registered already.
+    pub fn register(registry: &Registry) -> Result<Self, OpenError> {
+        let make = Maker(registry);
+        Ok(Self {
+            leader_changes: make.counter(
+                "hexpop_raft_leader_changes_total",
+                "Changes of leader that replicas of this node saw.",
+            )?,
+            pairs: PairMetrics::register(&make)?,
             proposals: make.counters(
                 "hexpop_raft_proposals_total",
                 "Proposals made at this node, by outcome.",

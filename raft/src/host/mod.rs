@@ -214,7 +214,7 @@ impl<R: AsyncRuntime> Host<R> {
                     return;
                 }
             }
-            future::pending().await
+            future::pending::<()>().await;
         })
     }
 

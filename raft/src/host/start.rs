@@ -152,7 +152,7 @@ impl<R: AsyncRuntime> Inner<R> {
             proposals_max: self.options.proposals_max,
             grace,
             parked: Arc::clone(&self.parked),
-            wakes: self.metrics.wakes.clone(),
+            wakes: self.metrics.pairs.wakes.clone(),
             observed: self.observed.clone(),
         });
         let (weak, lease) = (Arc::downgrade(&group), self.options.election_max);

@@ -135,7 +135,7 @@ fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>, after: Duration) {
     let now = R::Instant::now();
     let lost = inner.pairs.lock().lose(now, after);
     for gone in lost {
-        inner.metrics.pairs_lost.inc();
+        inner.metrics.pairs.lost.inc();
         inner.losses.send_modify(|losses| *losses = losses.wrapping_add(1));
         tracing::info!(dead = %gone.raft, "a node is not heard any more");
         takeover::begin(inner, gone);

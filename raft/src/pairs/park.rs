@@ -298,6 +298,6 @@ pub(super) fn gauges<R: AsyncRuntime>(inner: &Inner<R>) {
     let (led, under) = inner.parked.lock().counts();
     for (role, count) in [("leader", led), ("follower", under)] {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
-        inner.metrics.parked.with_label_values(&[role]).set(count);
+        inner.metrics.pairs.parked.with_label_values(&[role]).set(count);
     }
 }

@@ -62,7 +62,7 @@ async fn take_over<R: AsyncRuntime>(inner: &Inner<R>, gone: Gone) {
         if is_led || is_back || turn.group.fault().is_some() {
             continue;
         }
-        inner.metrics.takeovers.inc();
+        inner.metrics.pairs.takeovers.inc();
         if turn.group.raft.trigger().elect(true).await.is_ok() && turn.left > 1 {
             let next = Turn { at: turn.at + turn.round, left: turn.left - 1, ..turn };
             let behind = turns.partition_point(|other| other.at <= next.at);

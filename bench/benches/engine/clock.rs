@@ -1,14 +1,10 @@
-//! The one place that reads clocks.
+//! How long work takes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Now.
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-pub(crate) fn now() -> Instant {
-    Instant::now()
-}
+pub(crate) use crate::now::now;
 
 /// What `work` gives, and how long it took.
 pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {

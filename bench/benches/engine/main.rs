@@ -28,6 +28,8 @@ mod copies;
 mod engine;
 mod market;
 mod measure;
+#[path = "../shared/clock.rs"]
+mod now;
 mod options;
 mod publish;
 mod queries;
@@ -35,7 +37,11 @@ mod report;
 mod run;
 mod scan;
 mod sizes;
+#[path = "../shared/spread.rs"]
+mod spread;
 mod table;
+#[path = "../shared/text.rs"]
+mod text;
 mod updates;
 
 use std::process::ExitCode;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::clock;
+use crate::{clock, spread::Spread};
 
 /// Rounds over many queries; the median of a query's rounds is its time.
 const ROUNDS: usize = 3;
@@ -12,25 +12,6 @@ const QUERIES_FEW: usize = 100;
 const RUNS: usize = 200;
 /// Runs at least, whatever they cost.
 const RUNS_MIN: usize = 15;
-
-/// Seconds at the middle and in the tail.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Spread {
-    pub(crate) p50: f64,
-    pub(crate) p99: f64,
-}
-
-impl Spread {
-    /// Of those times; zero of none.
-    pub(crate) fn of(mut seconds: Vec<f64>) -> Self {
-        seconds.sort_unstable_by(f64::total_cmp);
-        let at = |permille: usize| {
-            let rank = (seconds.len() * permille).div_ceil(1000).saturating_sub(1);
-            seconds.get(rank).copied().unwrap_or(0.0)
-        };
-        Self { p50: at(500), p99: at(990) }
-    }
-}
 
 /// The spread over `queries` queries, each run by its number, of the time that this thread works,
 /// without warm-up. Many queries go

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::publish::SCHEMES;
+use crate::{publish::SCHEMES, text::number};
 
 /// What is printed when the command line is not understood.
 pub(crate) const USAGE: &str = "\
@@ -124,8 +124,4 @@ impl Options {
         }
         Ok(())
     }
-}
-
-fn number<T: std::str::FromStr>(name: &str, text: &str) -> Result<T, String> {
-    text.replace('_', "").parse().map_err(|_error| format!("{name}: {text} is no such number"))
 }

@@ -8,10 +8,11 @@ use crate::{
     areas::Areas,
     check, clock, engine,
     market::Market,
-    measure::{Spread, resident_bytes, spread},
+    measure::{resident_bytes, spread},
     queries::{Ask, Kind, Maker},
     report::{MarketReport, Part, QueryLine},
     scan::{Builder, Scan},
+    spread::Spread,
 };
 
 /// What one kind of query may take before its rounds end, for engine and scan each.

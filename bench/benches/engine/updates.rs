@@ -10,10 +10,10 @@ use hexpop_shard::{Geometry, IndexAnswer, Query, ShardIndex};
 use crate::{
     changes::Changes,
     clock, engine,
-    measure::Spread,
     publish::{Publish, SCHEMES},
     queries::Ask,
     report::UpdatesLine,
+    spread::Spread,
 };
 
 /// How readers and updates are measured.

@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     if options.recovery {
         let bytes = options.recovery_mib << 20;
         let named: [Named<Recovery>; 3] = [
-            (Ours::NAME, recovery::run::<Ours>(dir, bytes)),
+            (<Ours>::NAME, recovery::run::<Ours>(dir, bytes)),
             (InRedb::NAME, recovery::run::<InRedb>(dir, bytes)),
             (InFjall::NAME, recovery::run::<InFjall>(dir, bytes)),
         ];
@@ -81,7 +81,7 @@ fn main() -> ExitCode {
     if options.churn {
         let bytes = options.churn_mib << 20;
         let named: [Named<Churn>; 3] = [
-            (Ours::NAME, churn::run::<Ours>(dir, bytes)),
+            (<Ours>::NAME, churn::run::<Ours>(dir, bytes)),
             (InRedb::NAME, churn::run::<InRedb>(dir, bytes)),
             (InFjall::NAME, churn::run::<InFjall>(dir, bytes)),
         ];
@@ -104,6 +104,7 @@ fn rates(dir: &Path, options: &Options) -> Vec<RateLine> {
                 raw_growing: raw(false),
                 stores: vec![
                     rate::<Ours>(dir, options, writers, entry_bytes),
+                    rate::<Ours<false>>(dir, options, writers, entry_bytes),
                     rate::<InRedb>(dir, options, writers, entry_bytes),
                     rate::<InFjall>(dir, options, writers, entry_bytes),
                 ],

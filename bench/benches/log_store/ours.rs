@@ -1,6 +1,6 @@
 //! The write-ahead log of `hexpop_raft`.
 
-use std::{ops::Range, path::Path, sync::Arc};
+use std::{ops::Range, path::Path, sync::Arc, time::Duration};
 
 use hexpop_edge_config::{RaftId, ShardId};
 use hexpop_raft::{
@@ -18,18 +18,21 @@ const TERM: u64 = 1;
 /// How much is read at once, in bytes; as replication does.
 const READ_BYTES: usize = 1 << 20;
 
-pub(crate) struct Ours {
+/// `GATHERS`: whether flushes wait for company, as they do by default.
+pub(crate) struct Ours<const GATHERS: bool = true> {
     groups: Vec<GroupLog>,
     /// Dropped last: it waits until all is flushed.
     _writer: WriterThread,
 }
 
-impl Store for Ours {
-    const NAME: &'static str = "hexpop wal";
+impl<const GATHERS: bool> Store for Ours<GATHERS> {
+    const NAME: &'static str = if GATHERS { "hexpop wal" } else { "hexpop wal, gather 0" };
 
     fn open(dir: &Path, groups: u64) -> Self {
         let disk = Arc::new(FsDisk::open(dir).unwrap());
-        let (wal, _recovery) = Wal::open(disk, LOG, Options::default()).unwrap();
+        let defaults = Options::default();
+        let gather = if GATHERS { defaults.gather } else { Duration::ZERO };
+        let (wal, _recovery) = Wal::open(disk, LOG, Options { gather, ..defaults }).unwrap();
         let writer = WriterThread::spawn(wal).unwrap();
         let handle = writer.handle();
         let open = |n| {

@@ -188,8 +188,11 @@ impl WalHandle {
         if let Some(queued) = queued {
             let idle = state.queue.is_empty();
             state.enqueue(queued);
-            if idle {
+            // The second time for a thread that gathers, when all whom it waits for are there.
+            if idle || state.queue.len() == state.answered {
                 self.shared.work.notify_one();
+            }
+            if idle {
                 self.shared.work_async.notify_one();
             }
         }

@@ -121,6 +121,12 @@ pub struct Options {
     pub stall_timeout: Duration,
     /// How long positions that need no flush of their own may wait for company. Default 200 ms.
     pub linger: Duration,
+    /// How long a flush waits at a time for submissions, as long as fewer are queued than the last
+    /// flush answered and more keep coming: whoever was answered tends to submit again at once, and
+    /// would otherwise miss the next flush and wait for two. Only a [`WriterThread`] waits so.
+    ///
+    /// 0 never waits. Too high: what comes alone after a burst is late by as much. Default 50 µs.
+    pub gather: Duration,
 }
 
 impl Default for Options {
@@ -133,6 +139,7 @@ impl Default for Options {
             relocate_bytes_max: 256 << 10,
             stall_timeout: Duration::from_secs(30),
             linger: Duration::from_millis(200),
+            gather: Duration::from_micros(50),
         }
     }
 }

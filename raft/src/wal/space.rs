@@ -100,20 +100,24 @@ impl Segments {
     }
 
     pub(super) fn release(&mut self, group: GroupId, released: &Released) {
-        for (&seq, &(records, bytes)) in released {
-            let Some(segment) = self.map.get_mut(&seq) else { continue };
-            let Some(live) = segment.live.get_mut(&group) else { continue };
-            live.0 = live.0.saturating_sub(records);
-            live.1 = live.1.saturating_sub(bytes);
-            segment.live_bytes = segment.live_bytes.saturating_sub(bytes);
-            if live.0 == 0 {
-                segment.live.remove(&group);
-            }
+        for (&seq, &amount) in released {
+            self.release_in(seq, group, amount);
         }
     }
 
     pub(super) fn release_one(&mut self, seq: u64, group: GroupId, bytes: u32) {
-        self.release(group, &Released::from([(seq, (1, u64::from(bytes)))]));
+        self.release_in(seq, group, (1, u64::from(bytes)));
+    }
+
+    fn release_in(&mut self, seq: u64, group: GroupId, (records, bytes): (u32, u64)) {
+        let Some(segment) = self.map.get_mut(&seq) else { return };
+        let Some(live) = segment.live.get_mut(&group) else { return };
+        live.0 = live.0.saturating_sub(records);
+        live.1 = live.1.saturating_sub(bytes);
+        segment.live_bytes = segment.live_bytes.saturating_sub(bytes);
+        if live.0 == 0 {
+            segment.live.remove(&group);
+        }
     }
 
     /// Takes the oldest segments that nothing needs out of the map; never the last.

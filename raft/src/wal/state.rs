@@ -100,6 +100,8 @@ pub(super) struct State {
     pub(super) segments: Segments,
     pub(super) queue: Vec<Queued>,
     pub(super) queue_bytes: usize,
+    /// How many submissions the last round answered.
+    pub(super) answered: usize,
     /// Groups whose committed position is to be written with the next batch.
     pub(super) lazy: BTreeSet<GroupId>,
     /// Written, but already unneeded: (segment, group, bytes). What made it unneeded is in the next
@@ -150,6 +152,7 @@ impl State {
             segments,
             queue: Vec::new(),
             queue_bytes: 0,
+            answered: 0,
             lazy: BTreeSet::new(),
             limbo: Vec::new(),
             cache: Cache::default(),

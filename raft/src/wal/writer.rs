@@ -6,6 +6,7 @@ use hexpop_edge_config::{
     GroupId, RaftId,
     planted::{self, Bug},
 };
+use parking_lot::MutexGuard;
 
 use super::{
     Health, LogPosition, OpenError, Options, Recovery, WalError, WalHandle,
@@ -21,6 +22,8 @@ use super::{
 };
 use crate::disk::Disk;
 
+/// How often a round waits for more submissions at most.
+const GATHER_MAX: usize = 8;
 /// How many segments are deleted in one round.
 const DELETE_MAX: usize = 4;
 
@@ -109,8 +112,27 @@ impl Wal {
                         return Work::Linger;
                     }
                 }
-                work @ (Work::Now | Work::Over) => return work,
+                Work::Now => {
+                    self.gather(&mut state);
+                    return Work::Now;
+                }
+                Work::Over => return Work::Over,
             }
+        }
+    }
+
+    /// Lets those come back whom the last round answered, see [`Options::gather`].
+    fn gather(&self, state: &mut MutexGuard<'_, State>) {
+        let gather = self.shared.options.gather;
+        let mut queued = 0;
+        for _ in 0..GATHER_MAX {
+            let grows = state.queue.len() > queued;
+            let enough = state.queue.len() >= state.answered;
+            if !grows || enough || state.closing || gather.is_zero() {
+                break;
+            }
+            queued = state.queue.len();
+            self.shared.work.wait_for(state, gather);
         }
     }
 
@@ -274,6 +296,9 @@ impl Wal {
         for queued in batch.ops {
             state.segments.release(queued.group, &queued.released);
             dones.extend(queued.done);
+        }
+        if !dones.is_empty() {
+            state.answered = dones.len();
         }
         state.trim_cache(self.shared.options.cache_bytes_max);
         dones

@@ -61,8 +61,11 @@ impl Committer {
     }
 }
 
+/// What is to be done, and who waits for it.
+type Taken = (Vec<(u64, Change)>, Vec<oneshot::Sender<()>>);
+
 /// All that waits, once something does; `None` when it is over.
-fn take(queue: &(Mutex<Queue>, Condvar)) -> Option<(Vec<(u64, Change)>, Vec<oneshot::Sender<()>>)> {
+fn take(queue: &(Mutex<Queue>, Condvar)) -> Option<Taken> {
     let (queue, work) = queue;
     let mut queue = queue.lock();
     while queue.changes.is_empty() {

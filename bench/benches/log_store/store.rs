@@ -50,17 +50,35 @@ pub(crate) fn disk_bytes(dir: &Path) -> u64 {
     sizes.sum()
 }
 
+/// How often a copy is begun again because a file was gone before it was copied.
+const COPIES_MAX: usize = 100;
+
 /// Copies all files of a store that is open: what a killed process would leave, as long as nothing
-/// is written meanwhile.
+/// is written meanwhile. A store that tidies up in the background is copied again until no file
+/// vanished under the copy.
 pub(crate) fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
+    for _ in 0..COPIES_MAX {
+        match try_copy(from, to) {
+            Ok(()) => return,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                std::fs::remove_dir_all(to).unwrap();
+            }
+            Err(error) => panic!("{}: {error}", from.display()),
         }
     }
+    panic!("{} does not come to rest", from.display());
+}
+
+fn try_copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            try_copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }

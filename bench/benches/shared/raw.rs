@@ -33,7 +33,7 @@ pub(crate) fn run(
     if prepared {
         fill(&file);
     }
-    let piece: Vec<u8> = (0..writers * entry_bytes).map(|n| (n % 251) as u8).collect();
+    let piece: Vec<u8> = (0..=u8::MAX).cycle().take(writers * entry_bytes).collect();
     let mut offset = 0;
     let mut seconds = Vec::new();
     let started = clock::now();

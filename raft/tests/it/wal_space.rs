@@ -260,7 +260,7 @@ impl Full {
     }
 
     /// There is room again, and whoever goes on waiting for the demand has it tried again.
-    fn is_met_with_room(mut self) -> GroupLog {
+    fn end_with_room(mut self) -> GroupLog {
         self.disk.set_capacity(0);
         if !self.waiting.is_finished() {
             let handle = self.wal.handle();
@@ -288,7 +288,7 @@ fn an_erasure_on_a_full_disk_waits_for_space_and_does_not_end_the_log() {
         });
         full.goes_on();
         let disk = full.disk.clone();
-        let log = full.is_met_with_room();
+        let log = full.end_with_room();
         assert_eq!(files_with(&disk, MARKER), Vec::<String>::new(), "{entries}");
         assert_eq!(log.read(0..1000, usize::MAX).unwrap().len() as u64, entries - 1);
     }
@@ -310,6 +310,6 @@ fn a_batch_that_takes_the_prepared_segment_leaves_the_demand_open() {
     full.log.try_append(batch, ignore()).unwrap();
     full.goes_on();
     assert!(!full.waiting.is_finished(), "it cannot have been met");
-    let log = full.is_met_with_room();
+    let log = full.end_with_room();
     assert_eq!(log.read(0..1000, usize::MAX).unwrap().len() as u64, next + 15);
 }

@@ -112,6 +112,8 @@ pub(crate) struct Group<R: AsyncRuntime> {
     active: AtomicBool,
     /// When it was woken last; at first, when it started.
     woken: Mutex<R::Instant>,
+    /// The last term in which this replica led, and since when.
+    began_to_lead: Mutex<(u64, R::Instant)>,
     wakes: IntCounter,
     observed: Observed,
     proposals_max: usize,
@@ -169,6 +171,7 @@ impl<R: AsyncRuntime> Group<R> {
             uses: AtomicUsize::new(0),
             active: AtomicBool::new(true),
             woken: Mutex::new(now),
+            began_to_lead: Mutex::new((0, now)),
             wakes,
             observed,
             proposals_max,
@@ -435,7 +438,7 @@ impl<R: AsyncRuntime> Group<R> {
             target => target?,
         };
         let _use = self.begin_use();
-        self.wake();
+        self.wake_for(deadline, deadline).await;
         let unavailable =
             |error: Fatal<TypeConfig<R>>| ControlError::Unavailable(error.to_string());
         self.raft.trigger().transfer_leader(target).await.map_err(unavailable)?;

@@ -33,8 +33,10 @@ impl fmt::Display for Target {
 /// back off on their own, and must not shut clients out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// Reads of shards at other nodes.
+    /// Reads of shards at other nodes that any replica may answer.
     Read,
+    /// Reads that only the leader can answer.
+    StrongRead,
     /// Writes to shards at other nodes.
     Write,
     /// Proxied requests.
@@ -49,6 +51,7 @@ impl Class {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
+            Self::StrongRead => "strong-read",
             Self::Write => "write",
             Self::Proxy => "proxy",
             Self::Fallback => "fallback",

@@ -171,6 +171,13 @@ impl ShardState {
     pub fn skip(&mut self, position: LogPosition) {
         if position.index > self.applied.index {
             self.applied = position;
+            // A term begins. Of one before, a leader's log may have entries that nobody will ever apply,
+            // and that name anybody.
+            if position.term > 1
+                && let Body::Sessions(state) = &mut self.body
+            {
+                state.name_any();
+            }
         }
     }
 

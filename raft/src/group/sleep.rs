@@ -9,7 +9,7 @@ use std::{
 };
 
 use hexpop_edge_config::RaftId;
-use openraft::{AsyncRuntime, Instant as _, ServerState};
+use openraft::{AsyncRuntime, Instant as _, ServerState, async_runtime::watch::WatchReceiver as _};
 
 use super::Group;
 use crate::{check_quorum, pairs::Led, rpc::ParkOffer, types::LogId};
@@ -50,10 +50,10 @@ impl<R: AsyncRuntime> Group<R> {
         self.active.swap(false, Ordering::Relaxed)
     }
 
-    /// Parks the group, which is led here.
-    pub(crate) fn park(&self, led: Led, sent: R::Instant) {
+    /// Parks the group, which is led here; at `proven` it was certain that nobody else led it.
+    pub(crate) fn park(&self, led: Led, proven: R::Instant) {
         let mut parked = self.parked.lock();
-        parked.park(self.id, led, sent);
+        parked.park(self.id, led, proven);
         self.stop_timer(true);
     }
 
@@ -69,10 +69,16 @@ impl<R: AsyncRuntime> Group<R> {
         if !self.sleeps() {
             return;
         }
-        let mut parked = self.parked.lock();
-        parked.rouse(self.id);
-        parked.wake_led(self.id);
-        self.start_timer();
+        let led = {
+            let mut parked = self.parked.lock();
+            parked.rouse(self.id);
+            let led = parked.wake_led(self.id);
+            self.start_timer();
+            led
+        };
+        if led {
+            self.call_followers();
+        }
     }
 
     /// The leader goes to work again: everybody hears of it at once.
@@ -85,9 +91,12 @@ impl<R: AsyncRuntime> Group<R> {
             if !parked.wake_led(self.id) {
                 return;
             }
-            *self.woken.lock() = R::Instant::now();
             self.start_timer();
         }
+        self.call_followers();
+    }
+
+    fn call_followers(&self) {
         self.wakes.inc();
         let raft = self.raft.clone();
         drop(R::spawn(async move {
@@ -95,6 +104,48 @@ impl<R: AsyncRuntime> Group<R> {
                 tracing::debug!(%error, "no heartbeat of a stopped replica");
             }
         }));
+    }
+
+    /// Wakes the group for something that openraft refuses while the leader's lease is over: waits for a
+    /// quorum to answer the first heartbeat, at most as long as that lease.
+    pub(crate) async fn wake_for(&self, lease: Duration, deadline: Duration) {
+        self.wake();
+        let is_ready = || {
+            self.quorum_age().is_none_or(|age| age < lease) || self.woken.lock().elapsed() >= lease
+        };
+        if is_ready() {
+            return;
+        }
+        let until = R::Instant::now() + deadline.min(lease);
+        let mut seen = self.watch_metrics();
+        while !is_ready() {
+            if !matches!(R::timeout_at(until, seen.changed()).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+
+    /// How long ago a quorum last answered this leader; `None` if it leads nothing that others answer
+    /// for.
+    pub(crate) fn quorum_age(&self) -> Option<Duration> {
+        let (term, answered) = self.with_metrics(|metrics| {
+            if metrics.state != ServerState::Leader {
+                return None;
+            }
+            let mut voters = metrics.membership_config.membership().voter_ids();
+            let alone = voters.next() == Some(metrics.id) && voters.next().is_none();
+            let answered = metrics.last_quorum_acked.as_ref().map(|acked| acked.elapsed());
+            (!alone).then_some((metrics.current_term, answered))
+        })?;
+        // Before the first answer: since it was first seen to lead in this term.
+        let since = {
+            let mut began = self.began_to_lead.lock();
+            if began.0 != term {
+                *began = (term, R::Instant::now());
+            }
+            began.1.elapsed()
+        };
+        Some(answered.unwrap_or(since))
     }
 
     fn stop_timer(&self, leads: bool) {
@@ -106,6 +157,7 @@ impl<R: AsyncRuntime> Group<R> {
     }
 
     fn start_timer(&self) {
+        *self.woken.lock() = R::Instant::now();
         self.asleep.store(false, Ordering::SeqCst);
         self.raft.runtime_config().tick(true);
     }
@@ -118,18 +170,9 @@ impl<R: AsyncRuntime> Group<R> {
     /// Whether a leader may send appends: one that no quorum answers is silent in phases. `lease` is
     /// that of the voters.
     pub(crate) fn may_speak(&self, lease: Duration) -> bool {
-        let answered = self.with_metrics(|metrics| {
-            if metrics.state != ServerState::Leader {
-                return None;
-            }
-            let mut voters = metrics.membership_config.membership().voter_ids();
-            let alone = voters.next() == Some(metrics.id) && voters.next().is_none();
-            (!alone).then(|| metrics.last_quorum_acked.as_ref().map(|acked| acked.elapsed()))
-        });
         // Not (yet) seen to lead, or nobody's answer is needed.
-        let Some(answered) = answered else { return true };
-        let asking = self.leader_age().min(self.woken.lock().elapsed());
-        check_quorum::may_speak(answered.map_or(asking, |age| age.min(asking)), lease)
+        let Some(age) = self.quorum_age() else { return true };
+        check_quorum::may_speak(age.min(self.woken.lock().elapsed()), lease)
     }
 
     /// What is closed of a group that is parked here: see [`closed_as_leader`](Self::closed_as_leader).

@@ -128,6 +128,9 @@ fn consensus<R: AsyncRuntime>(
         Request::Vote { group, rpc } => {
             check_sender(from, &rpc.vote)?;
             let group = may_vote(inner, group, rpc.leadership_transfer)?;
+            if rpc.leadership_transfer {
+                group.rouse();
+            }
             let observed = inner.observed.clone();
             Ok(Box::pin(async move {
                 let (term, candidate) =
@@ -356,7 +359,10 @@ async fn standing<R: AsyncRuntime>(group: &Group<R>, of: RaftId) -> Result<Respo
     }
     let conf = group.replica.state().epoch().conf;
     let members = group.replica.settled_members().ok_or(Refused::Busy)?;
-    Ok(Response::Standing(Standing { is_member: members.contains_key(&of), conf }))
+    // One that is just being added may have acknowledged entries already.
+    let is_added = group
+        .with_metrics(|metrics| metrics.membership_config.membership().get_node(&of.0).is_some());
+    Ok(Response::Standing(Standing { is_member: is_added || members.contains_key(&of), conf }))
 }
 
 fn vote_answer<R: AsyncRuntime, E>(

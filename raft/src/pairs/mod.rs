@@ -83,17 +83,19 @@ fn beat<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
         let inner = Arc::clone(inner);
         drop(R::spawn(async move {
             match answer.await {
-                Ok(Response::PairBeat { start, agrees, digest, closed_age_ms }) => {
+                Ok(Response::PairBeat { start, agrees, digest: theirs, closed_age_ms }) => {
                     heard(&inner, raft, Some(start));
                     let mut parked = inner.parked.lock();
-                    let misses = parked.confirm(raft, sent, agrees);
+                    let is_to_mend = parked.confirm(raft, sent, digest, agrees);
                     if let Some(age) = closed_age_ms
-                        && parked.agrees(raft, start, digest)
+                        && parked.agrees(raft, start, theirs)
                     {
                         parked.note_closed(raft, sent, Duration::from_millis(age));
                     }
                     drop(parked);
-                    park::mend(&inner, raft, node, misses);
+                    if is_to_mend {
+                        park::mend(&inner, raft, node);
+                    }
                 }
                 // A node of the previous version, say: it lives.
                 Err(WireError::Refused(_)) => heard(&inner, raft, None),
@@ -112,6 +114,7 @@ pub(crate) fn answer_beat<R: AsyncRuntime>(
 ) -> Response<R> {
     heard(inner, from, Some(start));
     let agrees = park::keeps_promises(inner, from, start, digest);
+    park::check_led(inner);
     let parked = inner.parked.lock();
     Response::PairBeat {
         start: inner.start,

@@ -28,11 +28,8 @@ use crate::{
     host::Inner,
     port::Lane,
     rpc::{ParkOffer, Request, Response},
+    wal::Health,
 };
-
-/// Beats that a peer may answer with another digest before all promises are asked for anew: the first
-/// may have crossed a change.
-const MISSES_MAX: u32 = 2;
 
 /// The most groups of one request; the rest is parked at a later beat.
 const OFFERED_MAX: usize = 4096;
@@ -68,8 +65,13 @@ pub(super) fn park_idle<R: AsyncRuntime>(inner: &Arc<Inner<R>>, idle: &mut Idle<
             continue;
         }
         let Some((led, nodes)) = parkable(inner, group) else { continue };
+        // A leader that a quorum did not answer within its voters' lease may be one no more, and not know.
+        let age = group.quorum_age().unwrap_or_default();
+        if age >= inner.options.election_min {
+            continue;
+        }
         idle.0.remove(&group.id);
-        group.park(led.clone(), sent);
+        group.park(led.clone(), sent - age);
         // Whoever proposed meanwhile either saw that, or is seen here.
         if parkable(inner, group).is_none_or(|(again, _)| again != led) {
             group.wake();
@@ -247,46 +249,60 @@ pub(super) fn keeps_promises<R: AsyncRuntime>(
 }
 
 /// Asks a peer that disagrees for all promises anew.
-pub(super) fn mend<R: AsyncRuntime>(
-    inner: &Arc<Inner<R>>,
-    raft: RaftId,
-    node: NodeId,
-    misses: u32,
-) {
-    if misses == 0 || !misses.is_multiple_of(MISSES_MAX) {
-        return;
-    }
+pub(super) fn mend<R: AsyncRuntime>(inner: &Arc<Inner<R>>, raft: RaftId, node: NodeId) {
     let led = inner.parked.lock().led_with(raft);
     let offers =
         led.into_iter().map(|(group, led)| ParkOffer { group, term: led.term, index: led.index });
     ask(inner, raft, node, true, offers.collect());
 }
 
+/// Wakes what is parked under this node and not led by it any more, or by a replica that cannot.
+pub(super) fn check_led<R: AsyncRuntime>(inner: &Inner<R>) {
+    let all = inner.parked.lock().all_led();
+    let has_log = !matches!(inner.wal.health(), Health::Failed(_));
+    for (id, term) in all {
+        let Some(group) = inner.group(id) else {
+            inner.parked.lock().wake_led(id);
+            continue;
+        };
+        let leads = has_log
+            && group.fault().is_none()
+            && group.with_metrics(|metrics| {
+                metrics.state == ServerState::Leader && metrics.current_term == term
+            });
+        if !leads {
+            group.rouse();
+        }
+    }
+}
+
 /// Wakes what cannot stay parked: groups whose promises are not confirmed, those that were parked
 /// without a peer that is heard by now, and those whose leader woke them and said no more.
 pub(super) fn look<R: AsyncRuntime>(inner: &Inner<R>, now: R::Instant, after: Duration) {
+    check_led(inner);
     let live = inner.pairs.lock().live();
-    let (woken, overdue) = {
+    let (woken, roused) = {
         let mut parked = inner.parked.lock();
-        let mut woken: Vec<GroupId> = Vec::new();
+        let (mut woken, mut roused): (Vec<GroupId>, Vec<GroupId>) = Default::default();
         for peer in parked.unconfirmed(now, after) {
             if live.contains(&peer) {
                 woken.extend(parked.led_with(peer).into_iter().map(|(group, _)| group));
             } else {
-                woken.extend(parked.do_without(peer));
+                roused.extend(parked.do_without(peer));
             }
         }
         for peer in live {
             woken.extend(parked.led_without(peer));
         }
-        (woken, parked.overdue(now))
+        roused.extend(parked.overdue(now));
+        (woken, roused)
     };
     for id in woken {
         if let Some(group) = inner.group(id) {
             group.wake();
         }
     }
-    for id in overdue {
+    for id in roused {
         if let Some(group) = inner.group(id) {
             group.rouse();
         }

@@ -15,6 +15,9 @@ use openraft::Instant;
 
 use super::table::mix;
 
+/// Beats that a peer may answer with another digest before all promises are asked for anew.
+const MISSES_MAX: u32 = 2;
+
 /// A group that is parked under this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Led {
@@ -99,14 +102,16 @@ const fn part(group: GroupId, term: u64) -> u64 {
 }
 
 impl<I: Instant> Parked<I> {
-    /// Parks a group that this node leads; `sent` is when its sleepers are asked to promise.
-    pub(crate) fn park(&mut self, group: GroupId, led: Led, sent: I) {
+    /// Parks a group that this node leads; at `proven` it was certain that nobody else did.
+    pub(crate) fn park(&mut self, group: GroupId, led: Led, proven: I) {
         self.wake_led(group);
         for peer in &led.asleep {
-            let fresh = Sleeper { groups: 0, digest: 0, confirmed: sent, misses: 0 };
+            let fresh = Sleeper { groups: 0, digest: 0, confirmed: proven, misses: 0 };
             let sleeper = self.sleepers.entry(*peer).or_insert(fresh);
             sleeper.groups += 1;
             sleeper.digest ^= part(group, led.term);
+            // What was confirmed before was not about this group.
+            sleeper.confirmed = sleeper.confirmed.min(proven);
         }
         self.led.insert(group, led);
     }
@@ -121,7 +126,16 @@ impl<I: Instant> Parked<I> {
                 not_held.push(*group);
             }
         }
+        // At once, so that nothing is claimed of them any more.
+        for group in &not_held {
+            self.wake_led(*group);
+        }
         not_held
+    }
+
+    /// All groups that are parked under this node, with their terms.
+    pub(crate) fn all_led(&self) -> Vec<(GroupId, u64)> {
+        self.led.iter().map(|(group, led)| (*group, led.term)).collect()
     }
 
     /// Forgets that a group is parked under this node; `false` if it was not.
@@ -161,17 +175,22 @@ impl<I: Instant> Parked<I> {
         self.sleepers.get(&peer).map_or(0, |sleeper| sleeper.digest)
     }
 
-    /// `peer` confirmed the beat that was sent at `sent`, or said that it knows otherwise. Answers how
-    /// many times in a row it did.
-    pub(crate) fn confirm(&mut self, peer: RaftId, sent: I, confirmed: bool) -> u32 {
-        let Some(sleeper) = self.sleepers.get_mut(&peer) else { return u32::from(!confirmed) };
+    /// `peer` confirmed the beat that was sent at `sent` with `digest`, or said that it knows otherwise.
+    /// Answers whether it did so often enough in a row that it has to be told all: the first time may
+    /// have crossed a change.
+    pub(crate) fn confirm(&mut self, peer: RaftId, sent: I, digest: u64, confirmed: bool) -> bool {
+        // It keeps promises that nobody counts on.
+        let Some(sleeper) = self.sleepers.get_mut(&peer) else { return !confirmed };
         if confirmed {
-            sleeper.confirmed = sleeper.confirmed.max(sent);
+            // One about fewer or other groups proves nothing of those that came since.
+            if sleeper.digest == digest {
+                sleeper.confirmed = sleeper.confirmed.max(sent);
+            }
             sleeper.misses = 0;
-        } else {
-            sleeper.misses = sleeper.misses.saturating_add(1);
+            return false;
         }
-        sleeper.misses
+        sleeper.misses = sleeper.misses.saturating_add(1);
+        sleeper.misses.is_multiple_of(MISSES_MAX)
     }
 
     /// The sleepers whose last confirmation is older than `after`. None if this was not asked for that
@@ -338,10 +357,11 @@ mod tests {
         parked.park(ShardId(1), led(4, &[FOLLOWER, OTHER]), now);
         parked.park(ShardId(2), led(4, &[OTHER]), now);
         assert_eq!(parked.do_without(OTHER), [ShardId(2)]);
-        assert_eq!(parked.led_without(OTHER), [ShardId(1), ShardId(2)]);
+        assert_eq!(parked.led_without(OTHER), [ShardId(1)]);
         assert_eq!((parked.digest_for(OTHER), parked.do_without(OTHER)), (0, vec![]));
-        assert!(parked.wake_led(ShardId(2)) && parked.agrees(OTHER, START, 0));
+        assert!(!parked.wake_led(ShardId(2)) && parked.agrees(OTHER, START, 0));
         assert_eq!(parked.do_without(FOLLOWER), [ShardId(1)]);
+        assert_eq!((parked.counts(), parked.closed_age(now)), ((0, 0), None));
     }
 
     #[test]
@@ -349,12 +369,17 @@ mod tests {
         let start = TokioInstant::now();
         let mut parked = Parked::default();
         parked.park(ShardId(1), led(4, &[FOLLOWER, OTHER]), start);
-        parked.confirm(FOLLOWER, start + BEAT * 4, true);
-        parked.confirm(OTHER, start + BEAT, true);
-        // An answer that came late takes nothing back, and another digest confirms nothing.
-        parked.confirm(OTHER, start, true);
-        assert_eq!(parked.confirm(OTHER, start + BEAT * 3, false), 1);
-        assert_eq!(parked.confirm(OTHER, start + BEAT * 4, false), 2);
+        let digest = parked.digest_for(OTHER);
+        parked.confirm(FOLLOWER, start + BEAT * 4, digest, true);
+        parked.confirm(OTHER, start + BEAT, digest, true);
+        // An answer that came late takes nothing back, and one about other groups confirms nothing.
+        parked.confirm(OTHER, start, digest, true);
+        assert!(!parked.confirm(OTHER, start + BEAT * 3, digest + 1, true));
+        assert!(!parked.confirm(OTHER, start + BEAT * 3, digest, false));
+        assert!(parked.confirm(OTHER, start + BEAT * 4, digest, false));
+        // Whom nobody counts on is told so at once.
+        assert!(parked.confirm(RaftId(99), start, 0, false));
+        assert!(!parked.confirm(RaftId(99), start, 0, true));
         let now = start + BEAT * 5;
         assert_eq!(parked.closed_age(now), Some(BEAT * 4));
         assert_eq!(parked.closed_as_leader(ShardId(1), now), Some((14, BEAT * 4)));

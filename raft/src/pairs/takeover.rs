@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use hexpop_edge_config::RaftId;
+use hexpop_edge_config::{GroupId, RaftId};
 use openraft::{AsyncRuntime, Instant as _};
 
 use super::table::{self, Gone};
@@ -27,10 +27,10 @@ const TURNS: u32 = 6;
 /// A peer is gone: the groups that it led need other leaders, the others are not bothered.
 pub(super) fn begin<R: AsyncRuntime>(inner: &Arc<Inner<R>>, gone: Gone) {
     // They keep their timers off until their turn, so that a thousand do not campaign at once.
-    inner.parked.lock().forsake(gone.raft);
+    let forsaken = inner.parked.lock().forsake(gone.raft);
     let inner = Arc::clone(inner);
     drop(R::spawn(async move {
-        R::select2(inner.closed(), take_over(&inner, gone)).await;
+        R::select2(inner.closed(), take_over(&inner, gone, forsaken)).await;
     }));
 }
 
@@ -43,13 +43,14 @@ struct Turn<R: AsyncRuntime> {
     round: Duration,
 }
 
-async fn take_over<R: AsyncRuntime>(inner: &Inner<R>, gone: Gone) {
-    let led = |group: &Arc<Group<R>>| group.leader().is_some_and(|(raft, _)| raft == gone.raft);
+async fn take_over<R: AsyncRuntime>(inner: &Inner<R>, gone: Gone, forsaken: Vec<GroupId>) {
     let mut turns = Vec::new();
-    for group in inner.running().into_iter().filter(led) {
-        match first_turn(inner, &group, gone.raft) {
+    for group in inner.running() {
+        let is_led = group.leader().is_some_and(|(raft, _)| raft == gone.raft);
+        match is_led.then(|| first_turn(inner, &group, gone.raft)).flatten() {
             Some(turn) => turns.push(turn),
-            None => group.rouse(),
+            None if is_led || forsaken.contains(&group.id) => group.rouse(),
+            None => {}
         }
     }
     turns.sort_by_key(|turn| turn.at);
@@ -57,9 +58,12 @@ async fn take_over<R: AsyncRuntime>(inner: &Inner<R>, gone: Gone) {
     while let Some(turn) = turns.pop_front() {
         R::sleep_until(turn.at).await;
         let is_led = turn.group.leader().is_some_and(|(raft, _)| raft != gone.raft);
+        if is_led {
+            continue;
+        }
         let is_back = !inner.pairs.lock().is_gone(gone);
         turn.group.rouse();
-        if is_led || is_back || turn.group.fault().is_some() {
+        if is_back || turn.group.fault().is_some() {
             continue;
         }
         inner.metrics.pairs.takeovers.inc();

@@ -107,6 +107,8 @@ impl Manifest {
 pub(crate) struct SnapshotFiles {
     manifest: Arc<Manifest>,
     chunks: Arc<[Arc<dyn DiskFile>]>,
+    /// In which of the group's lives here it was begun.
+    life: u64,
 }
 
 impl SnapshotFiles {
@@ -119,7 +121,7 @@ impl SnapshotFiles {
             membership: StoredMembership::default(),
             chunks: Vec::new(),
         };
-        Self { manifest: Arc::new(manifest), chunks: Arc::new([]) }
+        Self { manifest: Arc::new(manifest), chunks: Arc::new([]), life: 0 }
     }
 
     /// What it is made of.

@@ -138,6 +138,7 @@ impl Receiving {
 #[derive(Debug)]
 pub(crate) struct Incoming {
     store: Arc<SnapshotStore>,
+    life: u64,
     manifest: Arc<Manifest>,
     chunks: BTreeMap<u32, Arc<dyn DiskFile>>,
 }
@@ -151,7 +152,12 @@ impl Incoming {
         if !manifest.is_sane() {
             return Err(ReceiveError::Manifest);
         }
-        Ok(Self { store: Arc::clone(store), manifest: Arc::new(manifest), chunks: BTreeMap::new() })
+        Ok(Self {
+            store: Arc::clone(store),
+            life: store.life(manifest.group),
+            manifest: Arc::new(manifest),
+            chunks: BTreeMap::new(),
+        })
     }
 
     /// Which snapshot it is.
@@ -185,14 +191,7 @@ impl Incoming {
             return Ok(());
         }
         let name = self.manifest.chunk_name(number);
-        let file = match self.store.disk().open(&name, true) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // Of an attempt that failed to write it.
-                self.store.disk().remove(&name)?;
-                self.store.disk().open(&name, true)?
-            }
-            opened => opened?,
-        };
+        let file = self.store.create_chunk(self.manifest.group, self.life, &name)?;
         file.write_at(0, bytes)?;
         file.sync_data()?;
         self.chunks.insert(number, file);
@@ -212,6 +211,7 @@ impl Incoming {
         Ok(SnapshotFiles {
             manifest: Arc::clone(&self.manifest),
             chunks: self.chunks.values().cloned().collect(),
+            life: self.life,
         })
     }
 }
@@ -222,12 +222,8 @@ impl Drop for Incoming {
         if self.store.is_current(self.manifest.group, self.manifest.id) {
             return;
         }
-        for number in self.chunks.keys() {
-            let name = self.manifest.chunk_name(*number);
-            if let Err(error) = self.store.disk().remove(&name) {
-                tracing::debug!(%name, %error, "a chunk of a given-up snapshot stays");
-            }
-        }
+        let names = self.chunks.keys().map(|number| self.manifest.chunk_name(*number));
+        self.store.give_up(self.manifest.group, self.life, names);
     }
 }
 

@@ -29,6 +29,9 @@ pub(crate) struct SnapshotStore {
     chunk_bytes: usize,
     nonce: AtomicU64,
     current: Mutex<BTreeMap<GroupId, SnapshotFiles>>,
+    /// How often the snapshots of a group were destroyed: whoever began before that writes no more.
+    /// openraft's workers may outlive the instance that they belong to.
+    lives: Mutex<BTreeMap<GroupId, u64>>,
     /// One commit at a time, so that an older snapshot never replaces a newer one.
     committing: Mutex<()>,
 }
@@ -66,6 +69,7 @@ impl SnapshotStore {
             chunk_bytes: chunk_bytes.clamp(1 << 10, CHUNK_BYTES_MAX / 2),
             nonce: AtomicU64::new(nonce),
             current: Mutex::new(current),
+            lives: Mutex::default(),
             committing: Mutex::new(()),
         }))
     }
@@ -86,6 +90,7 @@ impl SnapshotStore {
     /// Whatever the directory answers: some of them may be there still.
     pub(crate) fn destroy(&self, group: GroupId) -> io::Result<()> {
         let _one = self.committing.lock();
+        *self.lives.lock().entry(group).or_default() += 1;
         for name in self.disk.list()? {
             if name == manifest_name(group) || name.starts_with(&format!("g{group}-")) {
                 match self.disk.remove(&name) {
@@ -112,6 +117,7 @@ impl SnapshotStore {
         let id = SnapshotId { term, index, writer: self.writer.0, nonce };
         Writer {
             store: Arc::clone(self),
+            life: self.life(group),
             manifest: Manifest { group, id, last, membership, chunks: Vec::new() },
             files: Vec::new(),
             buffer: Vec::with_capacity(self.chunk_bytes + (64 << 10)),
@@ -119,8 +125,49 @@ impl SnapshotStore {
         }
     }
 
-    pub(super) fn disk(&self) -> &dyn Disk {
-        self.disk.as_ref()
+    /// In which of its lives a group is here: see [`destroy`](Self::destroy).
+    pub(super) fn life(&self, group: GroupId) -> u64 {
+        self.lives.lock().get(&group).copied().unwrap_or_default()
+    }
+
+    fn check_life(&self, group: GroupId, life: u64) -> io::Result<()> {
+        if self.life(group) == life {
+            return Ok(());
+        }
+        Err(io::Error::other("the snapshots of the group were destroyed meanwhile"))
+    }
+
+    /// Creates the file of a chunk, unless the group's snapshots were destroyed since `life`. One of
+    /// the same name, of an attempt that failed, is replaced.
+    pub(super) fn create_chunk(
+        &self,
+        group: GroupId,
+        life: u64,
+        name: &str,
+    ) -> io::Result<Arc<dyn DiskFile>> {
+        let _one = self.committing.lock();
+        self.check_life(group, life)?;
+        match self.disk.open(name, true) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.disk.remove(name)?;
+                self.disk.open(name, true)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Removes chunks that were given up, unless they went with the group's snapshots since `life`: a
+    /// later life may have some of the same names.
+    pub(super) fn give_up(&self, group: GroupId, life: u64, names: impl Iterator<Item = String>) {
+        let _one = self.committing.lock();
+        if self.check_life(group, life).is_err() {
+            return;
+        }
+        for name in names {
+            if let Err(error) = self.disk.remove(&name) {
+                tracing::debug!(%name, %error, "a chunk of a given-up snapshot stays");
+            }
+        }
     }
 
     /// Makes a snapshot, whose chunks are durable, the group's; removes the one before. Not if there
@@ -129,6 +176,7 @@ impl SnapshotStore {
         let _one = self.committing.lock();
         let manifest = files.manifest();
         let group = manifest.group;
+        self.check_life(group, files.life)?;
         if self.current(group).is_some_and(|known| known.manifest().id.index > manifest.id.index) {
             return Err(io::Error::other("a newer snapshot was installed meanwhile"));
         }
@@ -241,13 +289,14 @@ fn open_chunks(disk: &dyn Disk, manifest: Manifest) -> io::Result<SnapshotFiles>
         }
         chunks.push(file);
     }
-    Ok(SnapshotFiles { manifest: Arc::new(manifest), chunks: chunks.into() })
+    Ok(SnapshotFiles { manifest: Arc::new(manifest), chunks: chunks.into(), life: 0 })
 }
 
 /// A snapshot being written. What was written is removed when it is dropped unfinished.
 #[derive(Debug)]
 pub(crate) struct Writer {
     store: Arc<SnapshotStore>,
+    life: u64,
     manifest: Manifest,
     files: Vec<Arc<dyn DiskFile>>,
     buffer: Vec<u8>,
@@ -273,7 +322,8 @@ impl Writer {
     fn write_chunk(&mut self) -> io::Result<()> {
         let number = u32::try_from(self.files.len()).map_err(io::Error::other)?;
         let len = u32::try_from(self.buffer.len()).map_err(io::Error::other)?;
-        let file = self.store.disk.open(&self.manifest.chunk_name(number), true)?;
+        let name = self.manifest.chunk_name(number);
+        let file = self.store.create_chunk(self.manifest.group, self.life, &name)?;
         // Known before it is written, so that a failure removes it.
         self.files.push(Arc::clone(&file));
         self.manifest.chunks.push(ChunkMeta { len, crc: crc32fast::hash(&self.buffer) });
@@ -293,6 +343,7 @@ impl Writer {
         let files = SnapshotFiles {
             manifest: Arc::new(self.manifest.clone()),
             chunks: self.files.clone().into(),
+            life: self.life,
         };
         self.store.commit(files.clone())?;
         self.committed = true;
@@ -303,11 +354,8 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if !self.committed {
-            for name in chunk_names(&self.manifest) {
-                if let Err(error) = self.store.disk.remove(&name) {
-                    tracing::debug!(%name, %error, "a chunk of a given-up snapshot stays");
-                }
-            }
+            let names = chunk_names(&self.manifest);
+            self.store.give_up(self.manifest.group, self.life, names);
         }
     }
 }

@@ -146,7 +146,7 @@ fn settled_replicas<R: AsyncRuntime>(group: &Group<R>, known: &[Replica]) -> Opt
 
 /// A change of membership that its leader did not finish is finished by the next one.
 async fn leave_joint<R: AsyncRuntime>(group: &Group<R>) {
-    group.wake();
+    group.wake_for(CHANGE, COMMIT).await;
     let target = group.with_metrics(|metrics| {
         let membership = metrics.membership_config.membership();
         let joint = membership.get_joint_config();
@@ -178,7 +178,7 @@ async fn report<R: AsyncRuntime>(
 async fn carry_out<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>, step: StepKind) {
     let shard = group.id;
     // Its caller holds it `busy`, so that it stays awake.
-    group.wake();
+    group.wake_for(inner.options.election_max, COMMIT).await;
     tracing::debug!(%shard, ?step, "a step of placement");
     match step {
         StepKind::AddLearner { node, raft } => {

@@ -62,6 +62,15 @@ pub(crate) enum Files {
     Rid,
 }
 
+impl Files {
+    const fn demand(&self) -> Option<u64> {
+        match self {
+            Self::Demanded(demand) => Some(*demand),
+            Self::Asked | Self::Rid => None,
+        }
+    }
+}
+
 /// The groups that somebody asked for and that are not here.
 pub(crate) type LeftGroups = BTreeMap<GroupId, Files>;
 
@@ -167,21 +176,26 @@ async fn rid_files<R: AsyncRuntime>(inner: &Inner<R>) {
     if !inner.left.lock().values().any(is_open) {
         return;
     }
-    let demand = match inner.wal.demand_scrub() {
+    // One that is under way is waited for: with a new one each time, a log that takes longer than the
+    // wait would never be done.
+    let under_way = inner.left.lock().values().filter_map(Files::demand).min();
+    let demand = match under_way.map_or_else(|| inner.wal.demand_scrub(), Ok) {
         Ok(demand) => demand,
         Err(error) => {
             tracing::warn!(%error, "groups that were left are still in the files of the log");
             return;
         }
     };
-    for (_, files) in inner.left.lock().iter_mut().filter(|(_, files)| is_open(files)) {
-        *files = Files::Demanded(demand);
+    if under_way.is_none() {
+        for (_, files) in inner.left.lock().iter_mut().filter(|(_, files)| is_open(files)) {
+            *files = Files::Demanded(demand);
+        }
     }
     match R::timeout(SCRUB, inner.wal.scrubbed(demand)).await {
         Ok(Ok(())) => {
             for files in inner.left.lock().values_mut() {
                 // One that was here again meanwhile has been asked for anew.
-                if *files == Files::Demanded(demand) {
+                if files.demand().is_some_and(|of| of <= demand) {
                     *files = Files::Rid;
                 }
             }

@@ -243,7 +243,7 @@ impl<R: AsyncRuntime> Asker<R> {
         call: &Call<R>,
     ) -> Result<(ShardAnswer, NodeId), Failure> {
         let is_write = matches!(op, ShardOp::Write { .. });
-        let class = if is_write { Class::Write } else { Class::Read };
+        let class = if is_write { Class::Write } else { Class::StrongRead };
         let mut retry = Retry::new(self.options.retry);
         let (mut last, mut unknown) = (None, false);
         let mut order = self.leader_order(shard, class).into_iter();
@@ -380,7 +380,6 @@ impl<R: AsyncRuntime> Asker<R> {
         match select(attempt, self.local.lost(node)).await {
             Either::Left((answer, _lost)) => answer,
             Either::Right(((), _attempt)) => {
-                self.outrun(node, class);
                 self.metrics.shard_request(class == Class::Write, false, Attempt::Lost.label());
                 Err(Attempt::Lost)
             }

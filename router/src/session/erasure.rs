@@ -80,6 +80,10 @@ impl Part {
         let (Some(view), Some((index, _))) = (&self.view, self.erased()) else {
             return DiskState::Pending;
         };
+        // The map may know less than the shard.
+        if view.left.iter().any(|(left, _)| *left == raft) {
+            return DiskState::Unconfirmed;
+        }
         if index == 0 {
             return DiskState::Compacted;
         }
@@ -104,7 +108,6 @@ impl Part {
     fn left(&self) -> impl Iterator<Item = ErasedReplica> + '_ {
         let view = self.view.as_ref().filter(|_view| self.erased().is_some());
         let left = view.into_iter().flat_map(|view| &view.left);
-        // The map may know less than the shard.
         let is_listed = |raft| self.shard.replicas.iter().any(|replica| replica.raft == raft);
         left.filter(move |(raft, _)| !is_listed(*raft))
             .map(|(_, node)| ErasedReplica { node: *node, disk: DiskState::Unconfirmed })

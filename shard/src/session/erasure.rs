@@ -222,6 +222,11 @@ impl Erasures {
         self.last
     }
 
+    /// Notes that logs may name users of whom nothing was ever applied.
+    pub(super) fn name_any(&mut self) {
+        self.named.name_any();
+    }
+
     /// Notes that log or snapshots from here on hold something of a user.
     pub(super) fn name(&mut self, user: &str) {
         self.named.name(user);

@@ -49,13 +49,19 @@ pub(crate) struct Named {
     earlier: Users,
 }
 
+/// So few bits that many ids share them: to know a digest is not to know that a user was here.
 fn digest(user: &str) -> u64 {
-    hash_point(user.as_bytes())
+    hash_point(user.as_bytes()) >> 42
 }
 
 impl Named {
     pub(super) fn name(&mut self, user: &str) {
         self.recent.extend([digest(user)], false);
+    }
+
+    /// Somebody was named whom nobody here knows.
+    pub(super) fn name_any(&mut self) {
+        self.recent.extend([], true);
     }
 
     pub(super) fn may_hold(&self, user: &str) -> bool {

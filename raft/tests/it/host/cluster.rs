@@ -365,18 +365,8 @@ impl Cluster {
 
     /// Stores a session and answers its id.
     pub(super) async fn put_session(&self, token: &str) -> SessionId {
-        let id = SessionId::new(&lombardia(), token).unwrap();
-        let put = PutSession {
-            id: id.clone(),
-            user: "u".into(),
-            ttl_ms: 3_600_000,
-            sliding: false,
-            sealed: Sealed { key_id: 1, bytes: token.as_bytes().to_vec() },
-            key: Some(WrappedKey { id: 1, by: "k".into(), bytes: vec![5] }),
-            condition: None,
-            limits: SessionLimits::default(),
-        };
-        self.propose(&id.key(), Op::Session(SessionOp::Put(put))).await;
+        let (id, put) = session_put(token);
+        self.propose(&id.key(), put).await;
         id
     }
 
@@ -388,6 +378,22 @@ impl Cluster {
         self.propose(&key, Op::Listings(op)).await;
         key
     }
+}
+
+/// What stores a session, and its id.
+pub(super) fn session_put(token: &str) -> (SessionId, Op) {
+    let id = SessionId::new(&lombardia(), token).unwrap();
+    let put = PutSession {
+        id: id.clone(),
+        user: "u".into(),
+        ttl_ms: 3_600_000,
+        sliding: false,
+        sealed: Sealed { key_id: 1, bytes: token.as_bytes().to_vec() },
+        key: Some(WrappedKey { id: 1, by: "k".into(), bytes: vec![5] }),
+        condition: None,
+        limits: SessionLimits::default(),
+    };
+    (id, Op::Session(SessionOp::Put(put)))
 }
 
 pub(super) fn is_led(status: &ReplicaStatus) -> bool {

@@ -6,7 +6,7 @@ use hexpop_edge_config::{NodeId, ShardId};
 use hexpop_raft::{Options, ReadLevel};
 use hexpop_shard::ReadOp;
 
-use super::cluster::{Cluster, Node, eventually, has_session};
+use super::cluster::{Cluster, Node, eventually, has_session, session_put};
 
 fn soon(options: &mut Options) {
     options.park_after = Duration::from_millis(300);
@@ -70,7 +70,13 @@ async fn a_parked_group_proves_its_freshness_asleep_and_wakes_for_a_write() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(wakes(&cluster), before);
-    let two = cluster.put_session("two").await;
+    // The first write after the sleep is not refused, though the leader's lease is long over.
+    let (two, put) = session_put("two");
+    let leader = &cluster.nodes[&cluster.leader(shard.id).unwrap()];
+    let (id, epoch, wait) = (shard.id, shard.epoch, Duration::from_secs(20));
+    let proposed =
+        leader.run(move |host| async move { host.propose(id, epoch, None, put, wait).await });
+    proposed.await.unwrap();
     assert!(wakes(&cluster) > before);
     for node in cluster.nodes.values() {
         eventually("it is read", || has_session(node, &shard, &two)).await;

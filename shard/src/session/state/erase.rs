@@ -46,6 +46,11 @@ impl SessionState {
         self.erasures.members_are(index, members);
     }
 
+    /// Notes that logs may name users of whom nothing was ever applied.
+    pub(crate) fn name_any(&mut self) {
+        self.erasures.name_any();
+    }
+
     /// Notes that log or snapshots hold something of a user from now on.
     pub(crate) fn name(&mut self, user: &str) {
         self.erasures.name(user);
@@ -96,10 +101,11 @@ impl SessionState {
         index: u64,
         now_ms: u64,
     ) -> Result<SessionOutcome, Refusal> {
-        if let Some(ErasedHere { index: first, sessions, .. }) = self.erasures.get(erasure) {
-            // The repeat names the user too.
+        if let Some(done) = self.erasures.get(erasure) {
+            // The repeat names the user too: it is not over before that is gone as well.
             self.erasures.note(index);
-            return Ok(SessionOutcome::Erased { sessions, index: first });
+            self.erasures.record(erasure, ErasedHere { index, ..done });
+            return Ok(SessionOutcome::Erased { sessions: done.sessions, index });
         }
         self.erasures.may_begin(begun_ms, now_ms)?;
         let (ids, keys) = self.users.get(user).map_or_else(Default::default, |of_user| {

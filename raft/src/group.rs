@@ -117,6 +117,8 @@ pub(crate) struct Group<R: AsyncRuntime> {
     wakes: IntCounter,
     observed: Observed,
     proposals_max: usize,
+    /// For how long voters vote for nobody else after they heard the leader.
+    lease: Duration,
 }
 
 /// What a group is made with.
@@ -134,6 +136,8 @@ pub(crate) struct Start<R: AsyncRuntime> {
     /// Counts the times that a parked group woke.
     pub(crate) wakes: IntCounter,
     pub(crate) observed: Observed,
+    /// The voters' lease.
+    pub(crate) lease: Duration,
 }
 
 impl<R: AsyncRuntime> std::fmt::Debug for Group<R> {
@@ -145,8 +149,18 @@ impl<R: AsyncRuntime> std::fmt::Debug for Group<R> {
 impl<R: AsyncRuntime> Group<R> {
     /// Wraps a Raft instance that was just started, and starts what belongs to it.
     pub(crate) fn new(start: Start<R>) -> Arc<Self> {
-        let Start { id, raft, replica, birth, proposals_max, grace, parked, wakes, observed } =
-            start;
+        let Start {
+            id,
+            raft,
+            replica,
+            birth,
+            proposals_max,
+            grace,
+            parked,
+            wakes,
+            observed,
+            lease,
+        } = start;
         let (appends, queue) = mpsc::channel(APPENDS_WAITING);
         let metrics = raft.metrics();
         let now = R::Instant::now();
@@ -175,6 +189,7 @@ impl<R: AsyncRuntime> Group<R> {
             wakes,
             observed,
             proposals_max,
+            lease,
             raft: raft.clone(),
         });
         drop(R::spawn(feed_appends::<R>(raft, queue)));
@@ -438,7 +453,7 @@ impl<R: AsyncRuntime> Group<R> {
             target => target?,
         };
         let _use = self.begin_use();
-        self.wake_for(deadline, deadline).await;
+        self.wake_for(deadline).await;
         let unavailable =
             |error: Fatal<TypeConfig<R>>| ControlError::Unavailable(error.to_string());
         self.raft.trigger().transfer_leader(target).await.map_err(unavailable)?;

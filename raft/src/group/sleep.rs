@@ -108,8 +108,9 @@ impl<R: AsyncRuntime> Group<R> {
 
     /// Wakes the group for something that openraft refuses while the leader's lease is over: waits for a
     /// quorum to answer the first heartbeat, at most as long as that lease.
-    pub(crate) async fn wake_for(&self, lease: Duration, deadline: Duration) {
+    pub(crate) async fn wake_for(&self, deadline: Duration) {
         self.wake();
+        let lease = self.lease;
         let is_ready = || {
             self.quorum_age().is_none_or(|age| age < lease) || self.woken.lock().elapsed() >= lease
         };
@@ -167,12 +168,11 @@ impl<R: AsyncRuntime> Group<R> {
         self.sleeps() && self.parked.lock().forbids_vote(self.id)
     }
 
-    /// Whether a leader may send appends: one that no quorum answers is silent in phases. `lease` is
-    /// that of the voters.
-    pub(crate) fn may_speak(&self, lease: Duration) -> bool {
+    /// Whether a leader may send appends: one that no quorum answers is silent in phases.
+    pub(crate) fn may_speak(&self) -> bool {
         // Not (yet) seen to lead, or nobody's answer is needed.
         let Some(age) = self.quorum_age() else { return true };
-        check_quorum::may_speak(age.min(self.woken.lock().elapsed()), lease)
+        check_quorum::may_speak(age.min(self.woken.lock().elapsed()), self.lease)
     }
 
     /// What is closed of a group that is parked here: see [`closed_as_leader`](Self::closed_as_leader).

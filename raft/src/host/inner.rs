@@ -335,7 +335,7 @@ impl<R: AsyncRuntime> Inner<R> {
         // Said before it is looked at whether the group is parked: see `park`.
         let _use = group.begin_use();
         if group.leads() {
-            group.wake_for(self.options.election_max, deadline).await;
+            group.wake_for(deadline).await;
         }
         let command = Command { request, epoch, at_ms: self.clock.wall_ms(), op };
         let bytes_max = self.options.command_bytes_max;

@@ -158,9 +158,10 @@ impl<R: AsyncRuntime> Inner<R> {
             parked: Arc::clone(&self.parked),
             wakes: self.metrics.pairs.wakes.clone(),
             observed: self.observed.clone(),
+            lease: self.options.election_max,
         });
-        let (weak, lease) = (Arc::downgrade(&group), self.options.election_max);
-        let may_speak = move || weak.upgrade().is_none_or(|group| group.may_speak(lease));
+        let weak = Arc::downgrade(&group);
+        let may_speak = move || weak.upgrade().is_none_or(|group| group.may_speak());
         // It is set once, here.
         drop(speaks.set(Box::new(may_speak) as MaySpeak));
         Ok(group)

@@ -74,8 +74,9 @@ async fn open(dir: &std::path::Path, bootstrap: Vec<NodeId>) -> (Host<R>, Writer
     }));
     let mut options = Options::new(CLUSTER, NODE, bootstrap, policy);
     options.heartbeat = Duration::from_millis(50);
-    options.election_min = Duration::from_millis(300);
-    options.election_max = Duration::from_millis(400);
+    // A replica that is alone does not wait for these; they say how long nobody gets its vote.
+    options.election_min = Duration::from_millis(2_500);
+    options.election_max = Duration::from_millis(3_000);
     let parts = Parts {
         options,
         wal: writer.handle(),

@@ -146,7 +146,6 @@ fn settled_replicas<R: AsyncRuntime>(group: &Group<R>, known: &[Replica]) -> Opt
 
 /// A change of membership that its leader did not finish is finished by the next one.
 async fn leave_joint<R: AsyncRuntime>(group: &Group<R>) {
-    group.wake_for(CHANGE, COMMIT).await;
     let target = group.with_metrics(|metrics| {
         let membership = metrics.membership_config.membership();
         let joint = membership.get_joint_config();
@@ -177,8 +176,7 @@ async fn report<R: AsyncRuntime>(
 /// Carries out one step of placement; a repeat changes nothing.
 async fn carry_out<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>, step: StepKind) {
     let shard = group.id;
-    // Its caller holds it `busy`, so that it stays awake.
-    group.wake_for(inner.options.election_max, COMMIT).await;
+
     tracing::debug!(%shard, ?step, "a step of placement");
     match step {
         StepKind::AddLearner { node, raft } => {
@@ -241,6 +239,8 @@ fn is_node_caught_up<R: AsyncRuntime>(group: &Group<R>, node: NodeId) -> bool {
 }
 
 async fn add_learner<R: AsyncRuntime>(group: &Group<R>, node: NodeId, raft: RaftId) {
+    // Its caller holds it `busy`, so that it stays awake.
+    group.wake_for(COMMIT).await;
     let adding = group.raft.add_learner(raft_node_id(raft), ReplicaNode::from(node), false);
     match R::timeout(CHANGE, adding).await {
         Ok(Ok(_)) => tracing::info!(group = %group.id, %node, %raft, "a learner is added"),
@@ -253,6 +253,7 @@ async fn add_learner<R: AsyncRuntime>(group: &Group<R>, node: NodeId, raft: Raft
 
 async fn change<R: AsyncRuntime>(group: &Group<R>, change: ChangeMembers<u64, ReplicaNode>) {
     let what = format!("{change:?}");
+    group.wake_for(COMMIT).await;
     match R::timeout(CHANGE, group.raft.change_membership(change, false)).await {
         Ok(Ok(_)) => tracing::info!(group = %group.id, %what, "the membership is changed"),
         Ok(Err(error)) => {

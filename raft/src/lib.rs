@@ -8,7 +8,8 @@
 //!   propose, read, transfer                       frames of other nodes
 //!          │                                               │
 //!        Host ── supervisor (found, follow, lead, …)     handle
-//!          ├──── pairs (who lives, who takes over)          │
+//!          ├──── pairs (who lives, who takes over, ─────────┤
+//!          │            what is parked)                     │
 //!          └───────────────┬───────────────────────────────┘
 //!                        Group ── Raft ── network ──▶ PeerTransport
 //!                          │       └─ LogStore ──▶ wal ──▶ Disk
@@ -24,6 +25,8 @@
 //! - Nobody gets a vote within one election timeout of a start, but of a replica that never gave one.
 //! - A proposal whose outcome is not known is reported as unknown, never as failed.
 //! - A replica says how old its answer is only if it can prove it.
+//! - Who promised the leader of a parked group to vote for nobody keeps that while it hears the leader's
+//!   node; a leader counts on it from the time at which it asked, never from when the answer came.
 //! - What is on a disk of a group is destroyed only after a leader, confirmed by a quorum, said of the
 //!   stopped replica that it is no member; should it be one again, it votes for nobody before it has the
 //!   entry that made it one.

@@ -27,7 +27,7 @@ use openraft::{
 };
 use parking_lot::Mutex;
 use prometheus::IntCounter;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use crate::{
     api::Proposed,
@@ -102,6 +102,8 @@ pub(crate) struct Group<R: AsyncRuntime> {
     heard_leader: Mutex<R::Instant>,
     /// Whether a change of the group is being carried out.
     pub(crate) busy: AtomicBool,
+    /// openraft's view changed. Beside its `watch`, which wakes those who wait in an order of chance.
+    pub(crate) changed: Notify,
     /// What is parked on this node, this group among it perhaps.
     parked: ParkedOf<R>,
     /// Whether its timer is off.
@@ -180,6 +182,7 @@ impl<R: AsyncRuntime> Group<R> {
             leader_seen: AtomicU64::new(0),
             heard_leader: Mutex::new(now),
             busy: AtomicBool::new(false),
+            changed: Notify::new(),
             parked,
             asleep: AtomicBool::new(false),
             uses: AtomicUsize::new(0),

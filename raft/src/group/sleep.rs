@@ -9,7 +9,7 @@ use std::{
 };
 
 use hexpop_edge_config::RaftId;
-use openraft::{AsyncRuntime, Instant as _, ServerState, async_runtime::watch::WatchReceiver as _};
+use openraft::{AsyncRuntime, Instant as _, ServerState};
 
 use super::Group;
 use crate::{check_quorum, pairs::Led, rpc::ParkOffer, types::LogId};
@@ -114,13 +114,15 @@ impl<R: AsyncRuntime> Group<R> {
         let is_ready = || {
             self.quorum_age().is_none_or(|age| age < lease) || self.woken.lock().elapsed() >= lease
         };
-        if is_ready() {
-            return;
-        }
-        let until = R::Instant::now() + deadline.min(lease);
-        let mut seen = self.watch_metrics();
-        while !is_ready() {
-            if !matches!(R::timeout_at(until, seen.changed()).await, Ok(Ok(()))) {
+        self.until(R::Instant::now() + deadline.min(lease), is_ready).await;
+    }
+
+    /// Waits until something holds that openraft's view decides, at most until then.
+    pub(crate) async fn until(&self, until: R::Instant, holds: impl Fn() -> bool) {
+        loop {
+            // It notices what happens from here on.
+            let changed = self.changed.notified();
+            if holds() || R::timeout_at(until, changed).await.is_err() {
                 return;
             }
         }

@@ -12,7 +12,7 @@ use std::{
 
 use hexpop_edge_config::{Epoch, GroupId, NodeId, RaftId, RequestId, ShardId};
 use hexpop_shard::{ClusterSecret, Command, LogPosition, Op, ReadOp, ShardDescriptor, ShardMap};
-use openraft::{AsyncRuntime, Instant as _, async_runtime::watch::WatchReceiver as _};
+use openraft::{AsyncRuntime, Instant as _};
 use parking_lot::{Mutex, RwLock};
 use rand::Rng as _;
 use tokio::sync::{Notify, watch};
@@ -67,8 +67,8 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) start: u64,
     /// What is parked, here or under other nodes.
     pub(crate) parked: ParkedOf<R>,
-    /// Counts the pairs that were lost, for those who wait for one.
-    pub(crate) losses: watch::Sender<u64>,
+    /// A pair was lost. Not a `watch`: that wakes those who wait in an order of chance.
+    pub(crate) losses: Notify,
     /// The newest map version anybody mentioned, and who did.
     pub(crate) hint: Mutex<Option<(u64, NodeId)>>,
     /// Wakes the supervisor's loops.
@@ -130,7 +130,7 @@ impl<R: AsyncRuntime> Inner<R> {
             pairs: Mutex::default(),
             start: R::thread_rng().next_u64(),
             parked: Arc::default(),
-            losses: watch::channel(0).0,
+            losses: Notify::new(),
             hint: Mutex::new(None),
             wake_map: Notify::new(),
             wake_replicas: Notify::new(),
@@ -350,17 +350,8 @@ impl<R: AsyncRuntime> Inner<R> {
                 || group.fault().is_some()
                 || group.leader_node().is_some_and(|node| self.pairs.lock().hears(node))
         };
-        if is_known() {
-            return;
-        }
         let until = R::Instant::now() + deadline.min(self.options.election_max * 2);
-        let mut seen = group.watch_metrics();
-        while !is_known() {
-            let changed = R::timeout_at(until, seen.changed()).await;
-            if !matches!(changed, Ok(Ok(()))) {
-                return;
-            }
-        }
+        group.until(until, is_known).await;
     }
 
     pub(super) async fn read(

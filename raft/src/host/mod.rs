@@ -203,18 +203,19 @@ impl<R: AsyncRuntime> Host<R> {
     /// not heard to begin with, nor after the host closed.
     #[must_use]
     pub fn lost(&self, node: NodeId) -> BoxFuture<'static, ()> {
-        let mut losses = self.inner.losses.subscribe();
         if !self.hears(node) {
             return Box::pin(future::pending());
         }
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {
-            while losses.changed().await.is_ok() {
+            loop {
+                // It notices what happens from here on.
+                let loss = inner.losses.notified();
                 if !inner.pairs.lock().hears(node) {
                     return;
                 }
+                loss.await;
             }
-            future::pending::<()>().await;
         })
     }
 

@@ -173,6 +173,7 @@ impl<R: AsyncRuntime> Inner<R> {
         drop(R::spawn(async move {
             let mut seen = watched.watch_metrics();
             loop {
+                watched.changed.notify_waiters();
                 if watched.note_leader() {
                     inner.metrics.leader_changes.inc();
                     inner.wake_leading.notify_one();

@@ -139,7 +139,7 @@ fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>, after: Duration) {
     let lost = inner.pairs.lock().lose(now, after);
     for gone in lost {
         inner.metrics.pairs.lost.inc();
-        inner.losses.send_modify(|losses| *losses = losses.wrapping_add(1));
+        inner.losses.notify_waiters();
         tracing::info!(dead = %gone.raft, "a node is not heard any more");
         takeover::begin(inner, gone);
     }

@@ -185,7 +185,7 @@ impl ShardState {
     pub fn founded(&mut self, position: LogPosition, members: &BTreeMap<RaftId, NodeId>) {
         // It may be the entry of index 0.
         if position.index >= self.applied.index {
-            self.skip(position);
+            self.applied = position;
             self.members_are(position, members);
         }
     }

@@ -158,7 +158,8 @@ fn a_repeated_erasure_takes_nothing_that_came_after_the_first() {
     state.apply(&erase("u1", 1), version(2), 0).unwrap();
     state.apply(&create("b", "u1", None), version(3), 0).unwrap();
     let repeat = state.apply(&erase("u1", 1), version(4), 0);
-    assert_eq!(repeat, Ok(SessionOutcome::Erased { sessions: 1, index: 2 }));
+    // The repeat names the user too.
+    assert_eq!(repeat, Ok(SessionOutcome::Erased { sessions: 1, index: 4 }));
     assert!(state.get(&id("b")).is_some());
     let second = state.apply(&erase("u1", 2), version(5), 0);
     assert_eq!(second, Ok(SessionOutcome::Erased { sessions: 1, index: 5 }));
@@ -174,7 +175,7 @@ fn an_erasure_that_may_have_been_forgotten_is_not_carried_out_again() {
     state.apply(&put("a", 60 * 24 * HOUR / 2, None), version(2), 1_000).unwrap();
     let over = begun + ERASURE_RETENTION_MS;
     let repeat = state.apply(&first, version(3), over - 1);
-    assert_eq!(repeat, Ok(SessionOutcome::Erased { sessions: 0, index: 1 }));
+    assert_eq!(repeat, Ok(SessionOutcome::Erased { sessions: 0, index: 3 }));
     state.apply(&put("a", HOUR, None), version(4), over - 1).unwrap();
     assert!(matches!(state.apply(&first, version(5), over), Err(Refusal::Invalid(_))));
     assert!(state.get(&id("a")).is_some());

@@ -160,8 +160,7 @@ impl Breaker {
         }
     }
 
-    /// The request was given up because the target took so long that others answered, or is not heard
-    /// any more.
+    /// A request was given up because the target took so long that others answered.
     pub fn outrun(&mut self, now: Duration) {
         self.failed(Pass { changes: self.changes }, now);
     }

@@ -107,8 +107,7 @@ impl Breakers {
         self.breakers.lock().get(&(target, class)).is_none_or(|breaker| breaker.would_admit(now))
     }
 
-    /// A request that was let through is given up: others answered before, or the target is not heard
-    /// any more.
+    /// A request that was let through is given up: others answered before.
     pub(crate) fn outrun(&self, target: Target, class: Class, now: Duration) {
         self.update(target, class, now, |breaker| breaker.outrun(now));
     }

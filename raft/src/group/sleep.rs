@@ -141,14 +141,14 @@ impl<R: AsyncRuntime> Group<R> {
             (!alone).then_some((metrics.current_term, answered))
         })?;
         // Before the first answer: since it was first seen to lead in this term.
-        let since = {
+        let since = || {
             let mut began = self.began_to_lead.lock();
             if began.0 != term {
                 *began = (term, R::Instant::now());
             }
             began.1.elapsed()
         };
-        Some(answered.unwrap_or(since))
+        Some(answered.unwrap_or_else(since))
     }
 
     fn stop_timer(&self, leads: bool) {

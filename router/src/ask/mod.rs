@@ -386,7 +386,7 @@ impl<R: AsyncRuntime> Asker<R> {
         }
     }
 
-    /// Tells its breaker that a node owes an answer that is not waited for any longer.
+    /// Tells its breaker that others answered before a node did.
     fn outrun(&self, node: NodeId, class: Class) {
         if node != self.options.node {
             self.breakers.outrun(Target::Node(node), class, self.uptime.now());

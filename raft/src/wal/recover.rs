@@ -275,7 +275,7 @@ fn garbage_bytes(bytes: &[u8], end: u32) -> usize {
 fn begin(disk: &dyn Disk, id: SegmentId, options: &Options) -> Result<Active, OpenError> {
     let mut spare = Spare::None;
     loop {
-        spare = prepare(disk, id, options.segment_bytes, spare)
+        spare = prepare(disk, id, options.segment_bytes, options.segment_bytes, spare)
             .map_err(io_error("preparing", &file_name(id.seq)))?;
         if let Spare::Ready(file, capacity) = spare {
             let end = SEGMENT_HEAD_BYTES;

@@ -22,7 +22,8 @@ fn batches(count: u64, bytes: usize) -> Vec<(Files, usize)> {
         log.try_append(vec![entry(2 * n, 1, bytes), entry(2 * n + 1, 1, bytes)], ignore()).unwrap();
         wal.step().unwrap();
         let files = disk.contents();
-        let newest = files.values().next_back().unwrap();
+        let mut segments = files.iter().filter(|(name, _)| name.ends_with(".seg"));
+        let newest = segments.next_back().unwrap().1;
         let end = newest.iter().rposition(|&byte| byte != 0).unwrap() + 1;
         states.push((files, end));
     }

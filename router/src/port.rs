@@ -43,12 +43,12 @@ pub trait LocalShard: Send + Sync + 'static {
     /// The newest shard map that this node knows.
     fn map(&self) -> Arc<ShardMap>;
 
-    /// Whether a node that shares a group with this one is still heard; true of any other. It tells of
-    /// a dead node within a few heartbeats, long before membership suspects it.
+    /// Whether a node that shares a group with this one, or was asked lately, is still heard; true of any
+    /// other. It tells of a dead node within a few heartbeats, long before membership suspects it.
     fn hears(&self, node: NodeId) -> bool;
 
-    /// Resolves once a node that is heard now is heard no more: whoever waits for its answer need not
-    /// wait any longer. Never for one that is not heard to begin with.
+    /// For each request to a node: resolves once it is heard no more, if it is heard now. Whoever waits
+    /// for its answer need not wait any longer. Never for one that is not heard to begin with.
     fn lost(&self, node: NodeId) -> BoxFuture<'static, ()>;
 }
 

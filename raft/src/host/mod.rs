@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::future::{self, BoxFuture};
 use hexpop_edge_config::{Epoch, NodeId, RaftId, RequestId, ShardId};
 use hexpop_shard::{ClusterSecret, LogPosition, MetaOp, MetaOutcome, Op, ReadOp, Reply, ShardMap};
-use openraft::AsyncRuntime;
+use openraft::{AsyncRuntime, Instant as _};
 use tokio::sync::watch;
 
 use crate::{
@@ -193,18 +193,24 @@ impl<R: AsyncRuntime> Host<R> {
         self.inner.known.read().secret
     }
 
-    /// Whether a node that shares a group with this one is still heard; true of any other.
+    /// Whether a node that shares a group with this one, or was [asked](Self::lost) lately, is still
+    /// heard; true of any other.
     #[must_use]
     pub fn hears(&self, node: NodeId) -> bool {
         self.inner.pairs.lock().hears(node)
     }
 
-    /// Resolves once a node that is [heard](Self::hears) now is heard no more; never for one that is
-    /// not heard to begin with, nor after the host closed.
+    /// For who asks a node for something: resolves once a node that is [heard](Self::hears) now is heard
+    /// no more; never for one that is not heard to begin with, nor after the host closed. Beats are
+    /// exchanged with it from now on for a while, whether it shares a group with this one or not.
     #[must_use]
     pub fn lost(&self, node: NodeId) -> BoxFuture<'static, ()> {
-        if !self.hears(node) {
-            return Box::pin(future::pending());
+        {
+            let mut pairs = self.inner.pairs.lock();
+            pairs.ask(node, R::Instant::now());
+            if !pairs.hears(node) {
+                return Box::pin(future::pending());
+            }
         }
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {

@@ -1,8 +1,8 @@
 //! Pairs of nodes: whether another node lives, found out once for all groups that two nodes share, and
 //! what is parked between them.
 //!
-//! Every node sends a beat to every node that it shares a group with; what comes from there, a beat or
-//! the answer to one, says that it lives (the idea is `CockroachDB`'s store liveness). A peer that was
+//! Every node sends a beat to every node that it shares a group with, and to those that it sends requests
+//! to; what comes from there, a beat or the answer to one, says that it lives (the idea is `CockroachDB`'s store liveness). A peer that was
 //! silent for three beats is lost: then others take over what it led ([`takeover`]). Beats also hold
 //! together the groups that have nothing to do ([`park`]).
 
@@ -11,7 +11,11 @@ mod parked;
 mod table;
 mod takeover;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use hexpop_edge_config::{NodeId, RaftId};
 use openraft::{AsyncRuntime, Instant as _, async_runtime::Select2};
@@ -31,6 +35,9 @@ use crate::{
 /// Beats between two looks at who is a peer.
 const PEERS_EVERY: u32 = 8;
 
+/// For how long after a request to a node it is listened to.
+const ASKED_FOR: Duration = Duration::from_secs(30);
+
 /// Silent beats after which a peer is lost.
 const LOST_AFTER: u32 = 3;
 
@@ -43,8 +50,10 @@ pub(crate) fn spawn<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
         let mut beats = 0_u32;
         loop {
             if beats.is_multiple_of(PEERS_EVERY) {
-                let peers = peers(&inner);
-                inner.pairs.lock().keep(&peers, R::Instant::now());
+                let now = R::Instant::now();
+                let asked = inner.pairs.lock().asked(now, ASKED_FOR);
+                let peers = peers(&inner, &asked);
+                inner.pairs.lock().keep(&peers, now);
                 park::gauges(&inner);
             }
             beats = beats.wrapping_add(1);
@@ -59,9 +68,12 @@ pub(crate) fn spawn<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     }));
 }
 
-/// The nodes that share a group with this one.
-fn peers<R: AsyncRuntime>(inner: &Inner<R>) -> BTreeMap<RaftId, NodeId> {
+/// The nodes that share a group with this one, and the members that are asked.
+fn peers<R: AsyncRuntime>(inner: &Inner<R>, asked: &BTreeSet<NodeId>) -> BTreeMap<RaftId, NodeId> {
     let mut peers = BTreeMap::new();
+    let members = inner.membership.members();
+    let asked = members.iter().filter(|member| asked.contains(&member.node));
+    peers.extend(asked.map(|member| (member.raft, member.node)));
     for group in inner.running() {
         group.with_metrics(|metrics| {
             let members = metrics.membership_config.membership().nodes();

@@ -1,14 +1,19 @@
 //! Who was heard when, and whose turn it is: pure, with the time passed in.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hexpop_edge_config::{GroupId, NodeId, RaftId};
 use openraft::Instant;
 
-/// The other nodes that share a group with this one, by their data directories.
+/// The other nodes that share a group with this one or are asked by it, by their data directories.
 #[derive(Debug)]
 pub(crate) struct Pairs<I> {
     peers: BTreeMap<RaftId, Peer<I>>,
+    /// When which node was last asked for something.
+    asked: BTreeMap<NodeId, I>,
     /// When it was looked at last.
     looked: Option<I>,
 }
@@ -31,7 +36,7 @@ pub(super) struct Gone {
 
 impl<I> Default for Pairs<I> {
     fn default() -> Self {
-        Self { peers: BTreeMap::new(), looked: None }
+        Self { peers: BTreeMap::new(), asked: BTreeMap::new(), looked: None }
     }
 }
 
@@ -43,6 +48,17 @@ impl<I: Instant> Pairs<I> {
             let peer = Peer { node: *node, heard: now, is_lost: false, start: None };
             self.peers.entry(*raft).or_insert(peer).node = *node;
         }
+    }
+
+    /// A node is asked for something.
+    pub(crate) fn ask(&mut self, node: NodeId, now: I) {
+        self.asked.insert(node, now);
+    }
+
+    /// The nodes that were asked less than `within` ago.
+    pub(super) fn asked(&mut self, now: I, within: Duration) -> BTreeSet<NodeId> {
+        self.asked.retain(|_, at| now < *at + within);
+        self.asked.keys().copied().collect()
     }
 
     /// All peers.
@@ -126,8 +142,6 @@ pub(super) const fn mix(number: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use hexpop_edge_config::ShardId;
     use openraft_rt_tokio::TokioInstant;
 
@@ -162,6 +176,18 @@ mod tests {
         // A stranger is nobody's peer.
         assert!(pairs.heard(RaftId(33), Some(1), start).is_none());
         assert_eq!(pairs.peers().len(), 2);
+    }
+
+    #[test]
+    fn who_is_asked_is_listened_to_for_a_while() {
+        let start = TokioInstant::now();
+        let mut pairs = pairs(start);
+        pairs.ask(NodeId(3), start);
+        pairs.ask(NodeId(4), start + BEAT);
+        assert_eq!(pairs.asked(start + BEAT, AFTER), BTreeSet::from([NodeId(3), NodeId(4)]));
+        assert_eq!(pairs.asked(start + AFTER, AFTER), BTreeSet::from([NodeId(4)]));
+        pairs.ask(NodeId(4), start + AFTER);
+        assert_eq!(pairs.asked(start + AFTER + BEAT, AFTER), BTreeSet::from([NodeId(4)]));
     }
 
     #[test]

@@ -262,7 +262,7 @@ impl<R: AsyncRuntime> Asker<R> {
                 .deadline
                 .at_most(call.attempt_timeout.unwrap_or(self.options.write_attempt_timeout));
             let attempt = self.attempt(node, shard, terms, op.clone(), call, within, class);
-            let attempt = match self.unless_lost(node, class, attempt).await {
+            let attempt = match attempt.await {
                 Ok(answer) => {
                     self.leaders.lock().insert(shard.id, node);
                     return Ok((answer, node));
@@ -308,7 +308,8 @@ impl<R: AsyncRuntime> Asker<R> {
         Err(Failure::of(last, unknown))
     }
 
-    /// One attempt at one node, within its breaker.
+    /// One attempt at one node, within its breaker. It ends when the node falls silent: one that is
+    /// dead costs no more than it takes to notice, not the whole time of an attempt.
     #[expect(clippy::too_many_arguments, reason = "all of it goes into one message")]
     fn attempt(
         &self,
@@ -344,19 +345,25 @@ impl<R: AsyncRuntime> Asker<R> {
             });
         }
         let (breakers, uptime) = (Arc::clone(&self.breakers), self.uptime);
-        let peer = Arc::clone(&self.peer);
+        let (peer, lost) = (Arc::clone(&self.peer), self.local.lost(node));
         Box::pin(async move {
             let result = match breakers.admit(Target::Node(node), class, uptime.now()) {
                 None => Err(Attempt::Refused),
                 Some(admitted) => {
-                    let result = match deadline.bound(peer.call(node, request)).await {
-                        Ok(Ok(result)) => result.map_err(Attempt::Shard),
-                        Ok(Err(error)) => Err(Attempt::Peer(error)),
-                        Err(_elapsed) => Err(Attempt::TimedOut),
+                    let answered = pin!(deadline.bound(peer.call(node, request)));
+                    let result = match select(answered, lost).await {
+                        Either::Left((Ok(Ok(result)), _lost)) => result.map_err(Attempt::Shard),
+                        Either::Left((Ok(Err(error)), _lost)) => Err(Attempt::Peer(error)),
+                        Either::Left((Err(_elapsed), _lost)) => Err(Attempt::TimedOut),
+                        Either::Right(((), _answered)) => Err(Attempt::Lost),
                     };
-                    // A node that answers is well, whatever it says about the shard.
-                    let healthy = matches!(result, Ok(_) | Err(Attempt::Shard(_)));
-                    admitted.report(healthy, uptime.now());
+                    match &result {
+                        // It is passed over for its silence, and asked again once it is heard.
+                        Err(Attempt::Lost) => drop(admitted),
+                        // A node that answers is well, whatever it says about the shard.
+                        Ok(_) | Err(Attempt::Shard(_)) => admitted.report(true, uptime.now()),
+                        Err(_) => admitted.report(false, uptime.now()),
+                    }
                     result
                 }
             };
@@ -364,26 +371,6 @@ impl<R: AsyncRuntime> Asker<R> {
             metrics.shard_request(is_write, false, label);
             result
         })
-    }
-
-    /// An attempt that ends when its node falls silent: a dead leader costs no more than it takes to
-    /// notice, not the whole time of an attempt.
-    async fn unless_lost(
-        &self,
-        node: NodeId,
-        class: Class,
-        attempt: BoxFuture<'static, Result<ShardAnswer, Attempt>>,
-    ) -> Result<ShardAnswer, Attempt> {
-        if node == self.options.node {
-            return attempt.await;
-        }
-        match select(attempt, self.local.lost(node)).await {
-            Either::Left((answer, _lost)) => answer,
-            Either::Right(((), _attempt)) => {
-                self.metrics.shard_request(class == Class::Write, false, Attempt::Lost.label());
-                Err(Attempt::Lost)
-            }
-        }
     }
 
     /// Tells its breaker that others answered before a node did.

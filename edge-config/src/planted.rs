@@ -17,6 +17,8 @@ pub enum Bug {
     ApplyTwice,
     /// A leader answers strong reads without asking a quorum whether it still leads.
     StrongWithoutQuorum,
+    /// A leader answers strong reads for longer after a quorum answered it than voters wait for it.
+    LeaseTooLong,
     /// The meta group takes a descriptor of an older epoch.
     AcceptOldEpoch,
     /// Snapshots leave the tombstones of listings out.
@@ -52,11 +54,12 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::AckBeforeFlush,
         Self::ForgetVote,
         Self::ApplyTwice,
         Self::StrongWithoutQuorum,
+        Self::LeaseTooLong,
         Self::AcceptOldEpoch,
         Self::DropTombstone,
         Self::AcceptTornTail,
@@ -82,6 +85,7 @@ impl Bug {
             Self::ForgetVote => "forget-vote",
             Self::ApplyTwice => "apply-twice",
             Self::StrongWithoutQuorum => "strong-without-quorum",
+            Self::LeaseTooLong => "lease-too-long",
             Self::AcceptOldEpoch => "accept-old-epoch",
             Self::DropTombstone => "drop-tombstone",
             Self::AcceptTornTail => "accept-torn-tail",

@@ -36,6 +36,7 @@ use crate::{
     machine::{Machine, Replica},
     metrics::Metrics,
     observe::Observed,
+    read::ReadLease,
     rpc::Refused,
     snapshot::Receiving,
     types::{LogId, Proposal, TypeConfig},
@@ -117,10 +118,12 @@ pub(crate) struct Group<R: AsyncRuntime> {
     /// The last term in which this replica led, and since when.
     began_to_lead: Mutex<(u64, R::Instant)>,
     wakes: IntCounter,
-    observed: Observed,
+    pub(crate) observed: Observed,
     proposals_max: usize,
     /// For how long voters vote for nobody else after they heard the leader.
-    lease: Duration,
+    pub(crate) lease: Duration,
+    /// The leader's, for reads.
+    pub(crate) read_lease: ReadLease,
 }
 
 /// What a group is made with.
@@ -140,6 +143,8 @@ pub(crate) struct Start<R: AsyncRuntime> {
     pub(crate) observed: Observed,
     /// The voters' lease.
     pub(crate) lease: Duration,
+    /// The leader's, for reads.
+    pub(crate) read_lease: ReadLease,
 }
 
 impl<R: AsyncRuntime> std::fmt::Debug for Group<R> {
@@ -162,6 +167,7 @@ impl<R: AsyncRuntime> Group<R> {
             wakes,
             observed,
             lease,
+            read_lease,
         } = start;
         let (appends, queue) = mpsc::channel(APPENDS_WAITING);
         let metrics = raft.metrics();
@@ -193,6 +199,7 @@ impl<R: AsyncRuntime> Group<R> {
             observed,
             proposals_max,
             lease,
+            read_lease,
             raft: raft.clone(),
         });
         drop(R::spawn(feed_appends::<R>(raft, queue)));

@@ -12,6 +12,7 @@ use crate::error::OpenError;
 pub struct Metrics {
     pub(crate) leader_changes: IntCounter,
     pub(crate) pairs: PairMetrics,
+    pub(crate) lease_reads: IntCounter,
     pub(crate) proposals: IntCounterVec,
     pub(crate) commit_seconds: Histogram,
     pub(crate) reads: IntCounterVec,
@@ -114,6 +115,10 @@ impl Metrics {
                 "Changes of leader that replicas of this node saw.",
             )?,
             pairs: PairMetrics::register(&make)?,
+            lease_reads: make.counter(
+                "hexpop_raft_lease_reads_total",
+                "Strong reads for which the leader asked no voter, since a quorum had just answered.",
+            )?,
             proposals: make.counters(
                 "hexpop_raft_proposals_total",
                 "Proposals made at this node, by outcome.",

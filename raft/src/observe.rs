@@ -29,6 +29,9 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
 
     /// A replica's group was parked; it leads the group, or promised its leader to vote for nobody.
     fn slept(&self, raft: RaftId, group: GroupId, leads: bool);
+
+    /// A leader read without asking its voters.
+    fn read_by_lease(&self);
 }
 
 /// Who looks at one replica, if anybody does.

@@ -28,6 +28,9 @@ pub struct Options {
     pub election_min: Duration,
     /// The most; also the lease, and the grace after a start. Default 1 s.
     pub election_max: Duration,
+    /// Whether a leader answers strong reads without asking its voters again while a quorum answered it
+    /// within [`read_lease`](Self::read_lease). Default no: see there for what this takes for granted.
+    pub lease_reads: bool,
     /// After so long without anything to do a group is parked: no heartbeats, no timers. Default 2 s.
     pub park_after: Duration,
     /// How many bytes of log a group gathers before it writes a snapshot, or half of its state if
@@ -69,6 +72,7 @@ impl Options {
             heartbeat: Duration::from_millis(250),
             election_min: Duration::from_millis(800),
             election_max: Duration::from_millis(1000),
+            lease_reads: false,
             park_after: Duration::from_secs(2),
             log_bytes_before_snapshot: 64 << 20,
             snapshot_chunk_bytes: 1 << 20,
@@ -85,6 +89,18 @@ impl Options {
     #[must_use]
     pub fn initialiser(&self) -> Option<NodeId> {
         self.bootstrap.iter().min().copied()
+    }
+
+    /// How long after a quorum answered it a leader may read without asking again, if at all: half of
+    /// the time for which voters vote for nobody else (Ongaro's dissertation, section 6.4.1).
+    ///
+    /// That takes for granted that no voter's monotonic clock runs at more than twice the rate of the
+    /// leader's, counted from before the leader sent what was answered. Steps of the wall clock do not
+    /// matter. A machine that is suspended or moved while it runs breaks it: Linux's monotonic clock
+    /// does not count that time.
+    #[must_use]
+    pub fn read_lease(&self) -> Duration {
+        if self.lease_reads { self.election_max / 2 } else { Duration::ZERO }
     }
 
     /// openraft's view of these options.

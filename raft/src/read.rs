@@ -7,7 +7,9 @@
 //!   age from when it *sent* its question, on its own clock, so that no delay on the way makes an
 //!   answer look fresher than it is.
 //! - `strong`: read index. The leader confirms with a quorum, after the read arrived, that it still
-//!   leads; a follower asks the leader for that index and waits until it has applied it.
+//!   leads; a follower asks the leader for that index and waits until it has applied it. Where
+//!   [`Options::lease_reads`](crate::Options::lease_reads) is set, an answer of a quorum that is younger
+//!   than the read lease will do.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,9 +19,10 @@ use hexpop_edge_config::{
 };
 use hexpop_shard::{LogPosition, ReadOp};
 use openraft::{
-    AsyncRuntime, Instant as _, LinearizerOption,
+    AsyncRuntime, Instant as _, LinearizerOption, ServerState,
     errors::{LinearizableReadError, RaftError},
 };
+use prometheus::IntCounter;
 
 use crate::{
     api::{ReadLevel, ReadResult},
@@ -139,7 +142,13 @@ impl<R: AsyncRuntime> Read<'_, R> {
     /// The index that a linearizable read must have applied.
     async fn read_index(&self) -> Result<u64, ReadError> {
         if self.group.leads() {
-            return match read_index_as_leader(self.group, self.remaining()).await {
+            return match read_index_as_leader(
+                self.group,
+                Some(&self.group.read_lease),
+                self.remaining(),
+            )
+            .await
+            {
                 Ok(id) => Ok(id.index),
                 Err(Refused::NotLeader { leader }) => Err(ReadError::NotLeader { leader }),
                 Err(refused) => Err(ReadError::Unavailable(refused.to_string())),
@@ -183,9 +192,20 @@ impl<R: AsyncRuntime> Read<'_, R> {
     }
 }
 
-/// Confirms with a quorum that this replica leads, and answers the read index.
+/// For how long a leader may read after a quorum answered it.
+#[derive(Debug, Clone)]
+pub(crate) struct ReadLease {
+    /// Zero: it asks each time.
+    pub(crate) time: Duration,
+    /// Reads for which nobody was asked.
+    pub(crate) reads: IntCounter,
+}
+
+/// Confirms that this replica leads, and answers the read index: with a quorum that is asked now, unless
+/// a quorum answered within `lease`, if one is given.
 pub(crate) async fn read_index_as_leader<R: AsyncRuntime>(
     group: &Group<R>,
+    lease: Option<&ReadLease>,
     wait: Duration,
 ) -> Result<LogId, Refused> {
     if planted::has(Bug::StrongWithoutQuorum)
@@ -193,9 +213,31 @@ pub(crate) async fn read_index_as_leader<R: AsyncRuntime>(
     {
         return Ok(committed);
     }
+    if planted::has(Bug::LeaseTooLong)
+        && let Some(committed) = group.with_metrics(|metrics| {
+            let acked = metrics.last_quorum_acked.as_ref()?;
+            let leads = metrics.state == ServerState::Leader && acked.elapsed() < group.lease * 3;
+            leads.then_some(metrics.cluster_committed).flatten()
+        })
+    {
+        return Ok(committed);
+    }
     let _use = group.begin_use();
     group.wake();
-    let option = LinearizerOption::new(Some(Duration::ZERO), true).with_wait_timeout(wait);
+    let lease = lease.filter(|lease| !lease.time.is_zero());
+    if let Some(lease) = lease {
+        let is_valid = group.with_metrics(|metrics| {
+            metrics.last_quorum_acked.as_ref().is_some_and(|acked| acked.elapsed() < lease.time)
+        });
+        if is_valid {
+            lease.reads.inc();
+            if let Some((observer, _)) = &group.observed.0 {
+                observer.read_by_lease();
+            }
+        }
+    }
+    let lease = lease.map_or(Duration::ZERO, |lease| lease.time);
+    let option = LinearizerOption::new(Some(lease), true).with_wait_timeout(wait);
     let reading = group.raft.get_read_linearizer(option);
     match R::timeout(wait, reading).await {
         Ok(Ok(linearizer)) => Ok(*linearizer.read_log_id().log_id()),

@@ -23,7 +23,7 @@ pub const FAULTS: [&str; 18] = [
 ];
 
 /// What happens now and then only.
-pub const RARE: [&str; 29] = [
+pub const RARE: [&str; 30] = [
     // Links.
     "message-cut",
     "message-late",
@@ -43,6 +43,7 @@ pub const RARE: [&str; 29] = [
     "log-truncations",
     "membership-changes",
     "promises-to-leaders",
+    "reads-by-lease",
     "reports-of-old-epochs",
     "requests-proposed-again",
     "snapshots-failed",

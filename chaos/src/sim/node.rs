@@ -218,7 +218,7 @@ pub(super) fn policy() -> PlacementPolicy {
 }
 
 /// As in production, but for snapshots, which are frequent and in small pieces, and disks, which are rid
-/// of what was erased soon.
+/// of what was erased soon. Half of the meshes read by lease.
 fn host_options(node: NodeId, nodes: u32) -> Options {
     let bootstrap: Vec<NodeId> = (1..=nodes.min(3)).map(NodeId).collect();
     let mut options = Options::new(CLUSTER, node, bootstrap, policy());
@@ -281,7 +281,7 @@ pub(super) async fn start(
     let clock = Arc::new(NodeClock { skew_ms });
     let links = Arc::new(Links { own: node, net: Arc::clone(&around.net) });
     let parts = Parts {
-        options: host_options(node, around.nodes),
+        options: Options { lease_reads: around.seed % 2 == 0, ..host_options(node, around.nodes) },
         wal: handle.clone(),
         snapshots,
         documents: Documents::in_memory(1 << 20),

@@ -26,6 +26,20 @@ pub struct Raft {
     /// Close to `election_min`: followers stand at the same moment and split the votes. Too high: writes
     /// stall longer; about this long when the leader's node dies. Default 1 s, up to 120 s. Since 0.1.
     pub election_max: Duration,
+    /// Whether leaders answer strong reads without asking their voters each time, for half of
+    /// [`election_max`](Self::election_max) after a quorum answered them.
+    ///
+    /// Saves a round trip and its work. Takes for granted that no node's monotonic clock runs at twice the
+    /// rate of another's, and that no node is suspended or moved to another machine while it runs:
+    /// otherwise a strong read may miss the latest writes. Default false. Since 0.1.
+    pub lease_reads: bool,
+    /// After so long without anything to do a shard is parked: no heartbeats, no timers, until the next
+    /// request.
+    ///
+    /// Too low: shards fall asleep between two requests, and the next one waits a round trip longer. Too
+    /// high: shards without work cost CPU and traffic. Default 2 s, 100 ms to 1 h. Since 0.1. Watch
+    /// `hexpop_raft_parked_groups`, `hexpop_raft_wakes_total`.
+    pub park_after: Duration,
     /// The size of one file of the write-ahead log, allocated in advance.
     ///
     /// Too low: files change often. Too high: space is freed late. Default 64 MiB, 1 MiB to 1 GiB. Since
@@ -73,6 +87,8 @@ impl Default for Raft {
             heartbeat: Duration::from_millis(250),
             election_min: Duration::from_millis(800),
             election_max: Duration::from_millis(1000),
+            lease_reads: false,
+            park_after: Duration::from_secs(2),
             segment_bytes: ByteSize::mib(64),
             log_bytes_before_snapshot: ByteSize::mib(64),
             queue_bytes: ByteSize::mib(64),
@@ -103,6 +119,13 @@ impl Raft {
                 .key("election_max", "The most time without a leader before an election.")
                 .between(millis(50), secs(120))
                 .or(default.election_max),
+            lease_reads: section
+                .key("lease_reads", "Whether leaders answer strong reads by their lease.")
+                .or(default.lease_reads),
+            park_after: section
+                .key("park_after", "After how long without work a shard costs nothing.")
+                .between(millis(100), secs(3600))
+                .or(default.park_after),
             segment_bytes: section
                 .key("segment_bytes", "The size of one file of the write-ahead log.")
                 .between(mib(1), mib(1024))

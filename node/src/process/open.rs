@@ -197,6 +197,8 @@ async fn open_host(
         heartbeat: config.raft.heartbeat,
         election_min: config.raft.election_min,
         election_max: config.raft.election_max,
+        lease_reads: config.raft.lease_reads,
+        park_after: config.raft.park_after,
         log_bytes_before_snapshot: config.raft.log_bytes_before_snapshot.bytes(),
         snapshot_chunk_bytes: config.raft.snapshot_chunk.as_usize(),
         append_bytes_max: config.raft.max_append_bytes.as_usize(),

@@ -219,7 +219,7 @@ fn question<R: AsyncRuntime>(
             let group = find(inner, group, false)?;
             let wait = Duration::from_millis(wait_ms).min(READ_INDEX_MAX);
             Ok(Box::pin(async move {
-                match read_index_as_leader(&group, wait).await {
+                match read_index_as_leader(&group, Some(&group.read_lease), wait).await {
                     Ok(id) => Response::ReadIndex(id),
                     Err(refused) => Response::Refused(refused),
                 }
@@ -353,7 +353,7 @@ fn check_word<R: AsyncRuntime>(
 /// What a data directory is to a group that is led here: by what is applied after a quorum has confirmed
 /// the leader, so that it was so after the question came.
 async fn standing<R: AsyncRuntime>(group: &Group<R>, of: RaftId) -> Result<Response<R>, Refused> {
-    let read = read_index_as_leader(group, STANDING_MAX).await?;
+    let read = read_index_as_leader(group, None, STANDING_MAX).await?;
     if R::timeout(STANDING_MAX, group.replica.reached(read.index)).await.is_err() {
         return Err(Refused::Busy);
     }

@@ -21,6 +21,7 @@ use crate::{
     log_store::LogStore,
     machine::{Machine, Replica},
     network::{MaySpeak, Network},
+    read::ReadLease,
     types::{ReplicaNode, TypeConfig, raft_node_id},
     wal::{GroupLog, NewGroup},
 };
@@ -159,6 +160,10 @@ impl<R: AsyncRuntime> Inner<R> {
             wakes: self.metrics.pairs.wakes.clone(),
             observed: self.observed.clone(),
             lease: self.options.election_max,
+            read_lease: ReadLease {
+                time: self.options.read_lease(),
+                reads: self.metrics.lease_reads.clone(),
+            },
         });
         let weak = Arc::downgrade(&group);
         let may_speak = move || weak.upgrade().is_none_or(|group| group.may_speak());

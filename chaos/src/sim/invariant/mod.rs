@@ -204,4 +204,8 @@ impl Observer for Checks {
     fn slept(&self, _raft: RaftId, _group: GroupId, leads: bool) {
         self.trace.count(if leads { "groups-parked" } else { "promises-to-leaders" }, 1);
     }
+
+    fn read_by_lease(&self) {
+        self.trace.count("reads-by-lease", 1);
+    }
 }

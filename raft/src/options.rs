@@ -22,11 +22,11 @@ pub struct Options {
     pub expect_nodes: u32,
     /// Where replicas go.
     pub policy: PlacementPolicy,
-    /// How often a leader tells its followers that it lives. Default 250 ms.
+    /// How often a leader tells its followers that it lives. Default 75 ms.
     pub heartbeat: Duration,
-    /// The least time a follower waits before it stands for election. Default 800 ms.
+    /// The least time a follower waits before it stands for election. Default 250 ms.
     pub election_min: Duration,
-    /// The most; also the lease, and the grace after a start. Default 1 s.
+    /// The most; also the lease, and the grace after a start. Default 330 ms.
     pub election_max: Duration,
     /// Whether a leader answers strong reads without asking its voters again while a quorum answered it
     /// within [`read_lease`](Self::read_lease). Default no: see there for what this takes for granted.
@@ -69,9 +69,9 @@ impl Options {
             expect_nodes: u32::try_from(bootstrap.len()).unwrap_or(u32::MAX).max(1),
             bootstrap,
             policy,
-            heartbeat: Duration::from_millis(250),
-            election_min: Duration::from_millis(800),
-            election_max: Duration::from_millis(1000),
+            heartbeat: Duration::from_millis(75),
+            election_min: Duration::from_millis(250),
+            election_max: Duration::from_millis(330),
             lease_reads: false,
             park_after: Duration::from_secs(2),
             log_bytes_before_snapshot: 64 << 20,

@@ -13,8 +13,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::{Either, select};
 use hexpop_edge_config::{
-    Epoch, GroupId,
+    Epoch, GroupId, NodeId, RaftId,
     planted::{self, Bug},
 };
 use hexpop_shard::{LogPosition, ReadOp};
@@ -28,16 +29,17 @@ use crate::{
     api::{ReadLevel, ReadResult},
     error::ReadError,
     group::Group,
+    host::Inner,
     port::Lane,
     rpc::{Refused, Request, Response, millis_up},
     types::{LogId, TypeConfig},
-    wire::{Wire, WireError},
+    wire::WireError,
 };
 
 /// A read that is being made fresh enough.
 pub(crate) struct Read<'a, R: AsyncRuntime> {
+    pub(crate) inner: &'a Arc<Inner<R>>,
     pub(crate) group: &'a Arc<Group<R>>,
-    pub(crate) wire: &'a Wire,
     pub(crate) until: R::Instant,
 }
 
@@ -48,6 +50,20 @@ impl<R: AsyncRuntime> Read<'_, R> {
 
     fn unmet(&self) -> ReadError {
         ReadError::StalenessUnmet { leader: self.group.leader_node() }
+    }
+
+    /// Asks another replica. `None`: its node fell silent meanwhile, and nobody waits for it any longer.
+    async fn ask(
+        &self,
+        (raft, node): (RaftId, NodeId),
+        request: Request<R>,
+    ) -> Option<Result<Response<R>, WireError>> {
+        let wire = &self.inner.wire;
+        let answer = wire.call(node, Some(raft), Lane::Raft, request, self.remaining());
+        match select(answer, self.inner.lost(node)).await {
+            Either::Left((answer, _lost)) => Some(answer),
+            Either::Right(((), _answer)) => None,
+        }
     }
 
     /// Waits until the entry of `index` is applied here.
@@ -154,18 +170,19 @@ impl<R: AsyncRuntime> Read<'_, R> {
                 Err(refused) => Err(ReadError::Unavailable(refused.to_string())),
             };
         }
-        let Some((raft, node)) = self.group.leader() else {
+        let Some(leader) = self.group.leader() else {
             return Err(ReadError::NotLeader { leader: None });
         };
         let wait_ms = millis_up(self.remaining());
         let request = Request::<R>::ReadIndex { group: self.group.id, wait_ms };
-        match self.wire.call(node, Some(raft), Lane::Raft, request, self.remaining()).await {
-            Ok(Response::ReadIndex(id)) => Ok(id.index),
-            Ok(_) => Err(ReadError::Unavailable("an answer of another kind".to_owned())),
-            Err(WireError::Refused(Refused::NotLeader { leader })) => {
+        match self.ask(leader, request).await {
+            Some(Ok(Response::ReadIndex(id))) => Ok(id.index),
+            Some(Ok(_)) => Err(ReadError::Unavailable("an answer of another kind".to_owned())),
+            Some(Err(WireError::Refused(Refused::NotLeader { leader }))) => {
                 Err(ReadError::NotLeader { leader })
             }
-            Err(error) => Err(ReadError::Unavailable(error.to_string())),
+            Some(Err(error)) => Err(ReadError::Unavailable(error.to_string())),
+            None => Err(ReadError::NotLeader { leader: None }),
         }
     }
 
@@ -175,13 +192,14 @@ impl<R: AsyncRuntime> Read<'_, R> {
             // Its last confirmation is too old: a read index makes a new one.
             return self.read_index().await;
         }
-        let Some((raft, node)) = self.group.leader() else {
+        let Some(leader) = self.group.leader() else {
             return Err(self.unmet());
         };
         let asked = R::Instant::now();
         let request = Request::<R>::Closed { groups: vec![self.group.id] };
-        let answer = self.wire.call(node, Some(raft), Lane::Raft, request, self.remaining()).await;
-        let Ok(Response::Closed(positions)) = answer else { return Err(self.unmet()) };
+        let Some(Ok(Response::Closed(positions))) = self.ask(leader, request).await else {
+            return Err(self.unmet());
+        };
         let closed = positions
             .into_iter()
             .find(|closed| closed.group == self.group.id)

@@ -217,12 +217,15 @@ pub(super) fn policy() -> PlacementPolicy {
     }
 }
 
-/// As in production, but for snapshots, which are frequent and in small pieces, and disks, which are rid
+/// As in production, but for timers, which are for nodes far apart, snapshots, which are frequent and in small pieces, and disks, which are rid
 /// of what was erased soon. Half of the meshes read by lease.
 fn host_options(node: NodeId, nodes: u32) -> Options {
     let bootstrap: Vec<NodeId> = (1..=nodes.min(3)).map(NodeId).collect();
     let mut options = Options::new(CLUSTER, node, bootstrap, policy());
     options.expect_nodes = nodes;
+    options.heartbeat = Duration::from_millis(250);
+    options.election_min = Duration::from_millis(800);
+    options.election_max = Duration::from_millis(1000);
     options.park_after = Duration::from_millis(400);
     options.log_bytes_before_snapshot = 4 << 10;
     options.snapshot_chunk_bytes = 4 << 10;

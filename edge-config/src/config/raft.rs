@@ -11,20 +11,21 @@ pub struct Raft {
     /// How often the leader of a group tells its followers that it lives.
     ///
     /// Too low: idle groups cost CPU and traffic. Too high: the election timeouts have to grow with it.
-    /// Three of it must fit below [`election_min`](Self::election_min). Default 250 ms, 10 ms to 10 s.
+    /// Three of it must fit below [`election_min`](Self::election_min). Default 75 ms, 10 ms to 10 s.
     /// Since 0.1.
     pub heartbeat: Duration,
     /// The least time that a follower waits without hearing from the leader before it stands for election.
     ///
     /// Too low: elections during short stalls, and below 10 round trips between the voters none is won.
+    /// The default is for voters within 25 ms of each other; `hexpop doctor` warns where they are not.
     /// Too high: writes to the shard stall longer when a leader falls silent whose node lives. Default
-    /// 800 ms, 50 ms to 60 s. Since 0.1. Watch `hexpop_raft_leader_changes_total`.
+    /// 250 ms, 50 ms to 60 s. Since 0.1. Watch `hexpop_raft_leader_changes_total`.
     pub election_min: Duration,
     /// The most time of the same. It is also the lease: peers refuse votes this long after they heard
     /// from the leader.
     ///
     /// Close to `election_min`: followers stand at the same moment and split the votes. Too high: writes
-    /// stall longer; about this long when the leader's node dies. Default 1 s, up to 120 s. Since 0.1.
+    /// stall longer; about this long when the leader's node dies. Default 330 ms, up to 120 s. Since 0.1.
     pub election_max: Duration,
     /// Whether leaders answer strong reads without asking their voters each time, for half of
     /// [`election_max`](Self::election_max) after a quorum answered them.
@@ -84,9 +85,9 @@ pub struct Raft {
 impl Default for Raft {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(250),
-            election_min: Duration::from_millis(800),
-            election_max: Duration::from_millis(1000),
+            heartbeat: Duration::from_millis(75),
+            election_min: Duration::from_millis(250),
+            election_max: Duration::from_millis(330),
             lease_reads: false,
             park_after: Duration::from_secs(2),
             segment_bytes: ByteSize::mib(64),

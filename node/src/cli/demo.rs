@@ -216,6 +216,7 @@ impl Demo {
                 self.args.nodes,
                 &self.origin_url(),
                 &territories,
+                self.args.wan,
             );
             self.layout.write_config(index + 1, &text)?;
         }

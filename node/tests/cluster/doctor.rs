@@ -42,7 +42,7 @@ fn of_a_running_node_it_finds_nothing_wrong_and_tells_the_bound() {
             assert!(found, "{topic}: {text}: {report}");
         };
         says("mesh", "3 of 3 members answer");
-        says("mesh", "failover bound: 3 × election_max (1s) + 2 × RTT");
+        says("mesh", "failover bound: 3 × election_max (330ms) + 2 × RTT");
         says("time", "clock offset to 2 peers at most");
         says("certs", "89 more days");
         says("config", "that of the file");

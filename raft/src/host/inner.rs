@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::{self, BoxFuture};
 use hexpop_edge_config::{Epoch, GroupId, NodeId, RaftId, RequestId, ShardId};
 use hexpop_shard::{ClusterSecret, Command, LogPosition, Op, ReadOp, ShardDescriptor, ShardMap};
 use openraft::{AsyncRuntime, Instant as _};
@@ -354,8 +355,30 @@ impl<R: AsyncRuntime> Inner<R> {
         group.until(until, is_known).await;
     }
 
+    /// See [`Host::lost`](super::Host::lost).
+    pub(crate) fn lost(self: &Arc<Self>, node: NodeId) -> BoxFuture<'static, ()> {
+        {
+            let mut pairs = self.pairs.lock();
+            pairs.ask(node, R::Instant::now());
+            if !pairs.hears(node) {
+                return Box::pin(future::pending());
+            }
+        }
+        let inner = Arc::clone(self);
+        Box::pin(async move {
+            loop {
+                // It notices what happens from here on.
+                let loss = inner.losses.notified();
+                if !inner.pairs.lock().hears(node) {
+                    return;
+                }
+                loss.await;
+            }
+        })
+    }
+
     pub(super) async fn read(
-        &self,
+        self: &Arc<Self>,
         shard: ShardId,
         epoch: Epoch,
         level: ReadLevel,
@@ -372,7 +395,7 @@ impl<R: AsyncRuntime> Inner<R> {
         if level == ReadLevel::Strong {
             self.leader_known(&group, deadline).await;
         }
-        let read = Read { group: &group, wire: &self.wire, until };
+        let read = Read { inner: self, group: &group, until };
         let result = read.run(level, min, op).await?;
         // The epoch of the state that answered, not of a moment before.
         stale(result.epoch).map_or(Ok(result), Err)

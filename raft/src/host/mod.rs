@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::future::{self, BoxFuture};
 use hexpop_edge_config::{Epoch, NodeId, RaftId, RequestId, ShardId};
 use hexpop_shard::{ClusterSecret, LogPosition, MetaOp, MetaOutcome, Op, ReadOp, Reply, ShardMap};
-use openraft::{AsyncRuntime, Instant as _};
+use openraft::AsyncRuntime;
 use tokio::sync::watch;
 
 use crate::{
@@ -205,24 +205,7 @@ impl<R: AsyncRuntime> Host<R> {
     /// exchanged with it from now on for a while, whether it shares a group with this one or not.
     #[must_use]
     pub fn lost(&self, node: NodeId) -> BoxFuture<'static, ()> {
-        {
-            let mut pairs = self.inner.pairs.lock();
-            pairs.ask(node, R::Instant::now());
-            if !pairs.hears(node) {
-                return Box::pin(future::pending());
-            }
-        }
-        let inner = Arc::clone(&self.inner);
-        Box::pin(async move {
-            loop {
-                // It notices what happens from here on.
-                let loss = inner.losses.notified();
-                if !inner.pairs.lock().hears(node) {
-                    return;
-                }
-                loss.await;
-            }
-        })
+        self.inner.lost(node)
     }
 
     /// Somebody has a shard map of this version; it is pulled if it is newer.

@@ -118,6 +118,7 @@ pub(super) fn node_config(
     nodes: u32,
     origin: &str,
     territories: &[Territory],
+    wan: bool,
 ) -> String {
     let id = index + 1;
     let labels = if EU_POPS.contains(&pop.as_str()) { "[\"eu\"]" } else { "[]" };
@@ -130,6 +131,12 @@ pub(super) fn node_config(
         .collect();
     // With fewer than three nodes every node holds every shard.
     let replicas = REPLICAS;
+    // Ten round trips between the farthest PoPs.
+    let timers = if wan {
+        "heartbeat = \"120ms\"\nelection_min = \"400ms\"\nelection_max = \"520ms\"\n"
+    } else {
+        ""
+    };
     let mut text = format!(
         "# Node {id} of a demo mesh.\n\n\
          [node]\nid = {id}\npop = \"{pop}\"\nlabels = {labels}\ndata_dir = \"@DIR@/node-{id}\"\n\n\
@@ -140,7 +147,7 @@ pub(super) fn node_config(
          [admin]\nloopback_role = \"chaos\"\n\n\
          [chaos]\nenabled = true\n\n\
          [data]\nsession_keys = \"@DIR@/certs/{SESSION_KEYS}\"\n\n\
-         [raft]\ncompact_after_erasure = \"2s\"\n\n\
+         [raft]\ncompact_after_erasure = \"2s\"\n{timers}\n\
          [origin]\nurl = \"{origin}\"\n\n\
          [placement]\nreplicas = {replicas}\nexpect_nodes = {nodes}\n",
         mesh = ports.mesh(index),

@@ -427,7 +427,14 @@ impl<R: AsyncRuntime> Asker<R> {
             .filter(|candidate| candidate.alive && candidate.admitted)
             .map(|candidate| candidate.node)
             .collect();
-        for_leader(&hints, shard, |node| well.contains(&node))
+        let mut order = for_leader(&hints, shard, |node| well.contains(&node));
+        // One that fell silent would be waited for in vain for a whole attempt, while the others elect;
+        // once it is heard again it is asked again.
+        let is_heard = |node: &NodeId| Some(*node) == own || self.local.hears(*node);
+        if order.iter().any(is_heard) {
+            order.retain(is_heard);
+        }
+        order
     }
 
     fn note_leader(&self, shard: ShardId, leader: Option<NodeId>) {

@@ -175,6 +175,36 @@ async fn a_leader_that_falls_silent_is_waited_for_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_the_others_elect_a_silent_leader_is_not_asked() {
+    const NOBODY: u32 = 9;
+    let mesh = Mesh::new(3, &["IT:lazio"]);
+    let router = mesh.router(1, port(&TestOrigin::unreachable()));
+    let shard = mesh.shard_of("IT:lazio");
+    let old = 2 + mesh.leader(shard) % 2;
+    mesh.lead(shard, old);
+    ingest(&router, listing("a", "IT:lazio", 1, 1)).await;
+    mesh.hang(old);
+    mesh.silence(old);
+    mesh.lead(shard, NOBODY);
+    mesh.take_requests();
+    let writing = {
+        let router = Arc::clone(&router);
+        tokio::spawn(async move { ingest(&router, listing("a", "IT:lazio", 2, 2)).await })
+    };
+    let mut asked = Vec::new();
+    while asked.len() < 4 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let requests = mesh.take_requests();
+        asked.extend(requests.into_iter().filter(|(_, request)| request.shard == shard));
+    }
+    mesh.lead(shard, 5 - old);
+    writing.await.unwrap();
+    asked.extend(mesh.take_requests());
+    assert!(asked.iter().all(|(node, _)| node.0 != old), "{asked:?}");
+    assert!(json(&router, "a", None).await.unwrap().contains("\"version\":2"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replica_that_others_always_outrun_is_not_asked_first_for_ever() {
     let mesh = Mesh::new(3, &["IT:lazio"]);
     ingest(&mesh.router(1, port(&TestOrigin::unreachable())), listing("a", "IT:lazio", 1, 1)).await;

@@ -75,6 +75,7 @@ impl NodeError {
 /// # Errors
 /// [`NodeError`] when a part of it cannot be opened.
 pub fn run(loaded: &Loaded, log: LogFilter) -> Result<(), NodeError> {
+    small_pages();
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let control = runtime("control", cores.min(2))?;
     let data = runtime("data", cores)?;
@@ -82,6 +83,17 @@ pub fn run(loaded: &Loaded, log: LogFilter) -> Result<(), NodeError> {
     data.shutdown_timeout(Duration::from_secs(1));
     control.shutdown_timeout(Duration::from_secs(1));
     outcome
+}
+
+/// Switches huge pages off, for the whole process.
+///
+/// openraft sets 1.5 MB aside per group, of which a group touches little; with huge pages the first
+/// touch takes, and clears, all of it. Measured with 203 groups: 118 MiB for 490.
+fn small_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::warn!(%error, "huge pages stay on: shards take up to 2 MiB more each");
+    }
 }
 
 fn runtime(name: &str, threads: usize) -> Result<Runtime, NodeError> {

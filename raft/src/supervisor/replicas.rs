@@ -21,6 +21,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How many groups are started at a time, so that they share flushes.
 const STARTED_AT_ONCE: usize = 32;
 
+/// With so many groups awake no more than [`STARTED_AT_ONCE`] are started in a step: those that are
+/// started elect, and what all of them say at once would be heard too late to count.
+const AWAKE_MAX: usize = 128;
+
 /// How many entries of the log are kept that the last snapshot holds.
 const LOG_KEPT: u64 = 256;
 
@@ -33,9 +37,11 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
         .shards()
         .filter(|shard| shard.replicas.iter().any(|replica| replica.raft == inner.raft))
         .collect();
+    let awake = inner.running().iter().filter(|group| !group.sleeps()).count();
     let starting: Vec<_> = wanted
         .iter()
         .filter(|shard| !inner.has_slot(shard.id))
+        .take(AWAKE_MAX.saturating_sub(awake).max(STARTED_AT_ONCE))
         .map(|shard| (*shard).clone())
         .collect();
     futures::stream::iter(starting)

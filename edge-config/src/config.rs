@@ -30,6 +30,7 @@ mod suggest;
 mod telemetry;
 mod territories;
 mod text;
+mod tls;
 mod tree;
 mod validate;
 mod value;
@@ -57,6 +58,7 @@ pub use setting::Setting;
 pub use source::Source;
 pub use telemetry::{LogFormat, Telemetry};
 pub use territories::TerritoryPolicy;
+pub use tls::{Tls, TlsCertificate, TlsVersion};
 
 /// Everything that one node is told before it starts, checked and complete.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +69,8 @@ pub struct Config {
     pub mesh: Mesh,
     /// Where clients and operators reach it.
     pub listen: Listen,
+    /// What the data port shows and asks over TLS.
+    pub tls: Tls,
     /// Who may use the admin port.
     pub admin: Admin,
     /// What may be asked of the data, and by whom.
@@ -95,7 +99,7 @@ pub struct Config {
 pub const SAMPLE: &str = include_str!("../sample/node.toml");
 
 /// Sections whose names are reserved: they have no effect in this version, and naming one is an error.
-const RESERVED: [&str; 2] = ["tls", "cors"];
+const RESERVED: [&str; 1] = ["cors"];
 
 impl Config {
     /// Reads all sections; none if something required is missing.
@@ -103,6 +107,7 @@ impl Config {
         let node = root.section("node", Node::read);
         let mesh = root.section("mesh", Mesh::read);
         let listen = root.section("listen", Listen::read);
+        let tls = root.section("tls", Tls::read);
         let admin = root.section("admin", Admin::read);
         let data = root.section("data", Data::read);
         let origin = root.section("origin", Origin::read);
@@ -125,6 +130,7 @@ impl Config {
             node: node.as_ref(),
             mesh: mesh.as_ref(),
             listen: listen.as_ref(),
+            tls: &tls,
             admin: &admin,
             data: &data,
             origin: &origin,
@@ -139,6 +145,7 @@ impl Config {
             node: node?,
             mesh: mesh?,
             listen: listen?,
+            tls,
             admin,
             data,
             origin,

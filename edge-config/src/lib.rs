@@ -28,6 +28,7 @@ pub mod codec;
 pub mod config;
 mod ids;
 mod language;
+mod network;
 #[doc(hidden)]
 pub mod planted;
 mod units;
@@ -38,4 +39,5 @@ pub use ids::{
     RequestId, ShardId, Territory,
 };
 pub use language::LanguageTag;
+pub use network::{Network, ParseNetworkError};
 pub use units::{ByteSize, ConfigDuration, ParseUnitError};

@@ -1,6 +1,6 @@
 //! What a running node takes from its configuration anew, without a restart.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use hexpop_edge_config::{
     Config,
@@ -10,7 +10,7 @@ use hexpop_shard::{Languages, SearchRules, SessionLimits};
 use serde_json::Value;
 
 use crate::{
-    http::{data::DataOptions, guard::Guard},
+    http::{data::DataOptions, guard::Guard, server::Certificates},
     process::NodeError,
 };
 
@@ -22,6 +22,8 @@ pub struct Live {
     pub guard: Guard,
     /// What the data port is told.
     pub data: DataOptions,
+    /// What the data port shows over TLS; none = it does not speak it.
+    pub certificates: Option<Arc<Certificates>>,
     /// Whether fault rules may be made here.
     pub chaos_enabled: bool,
     /// Bytes of one ingest at most.
@@ -38,12 +40,15 @@ impl Live {
     /// What `loaded` says, with the tokens of the files that it names.
     ///
     /// # Errors
-    /// [`NodeError`] when a token cannot be read.
+    /// [`NodeError`] when a token or a certificate cannot be read.
     pub fn read(loaded: &Loaded, restart_pending: Vec<String>) -> Result<Self, NodeError> {
         let config = &loaded.config;
         Ok(Self {
             guard: guard(&config.admin)?,
             data: data_options(config)?,
+            certificates: Certificates::read(&config.tls)
+                .map_err(|error| NodeError::open("the certificates of the data port")(&error))?
+                .map(Arc::new),
             chaos_enabled: config.chaos.enabled,
             ingest_bytes_max: config.limits.ingest_bytes.as_usize(),
             ingest_line_bytes_max: config.limits.ingest_line_bytes.as_usize(),

@@ -21,14 +21,20 @@ use std::{
     time::Duration,
 };
 
-use hexpop_edge_config::config::Loaded;
+use hexpop_edge_config::{Config, config::Loaded};
 use hexpop_gossip::NodeState;
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{open::Node, reload::Reloader, signals::Signals};
 use crate::{
-    http::server::{self, ServerLimits},
+    context::Context,
+    http::server::{
+        self, ConnectionMetrics, Handler, Http3Listener, Listener, Port, Secure, ServerLimits,
+    },
     telemetry::LogFilter,
 };
 
@@ -109,28 +115,30 @@ async fn serve(loaded: &Loaded, log: LogFilter, data: &Runtime) -> Result<(), No
     let mut signals = Signals::install().map_err(|error| NodeError::open("signals")(&error))?;
     let config = &loaded.config;
     let node = Node::open(loaded, data).await?;
-    let limits = ServerLimits {
-        header_timeout: config.limits.header_timeout,
-        header_bytes: config.limits.header_bytes.as_usize(),
-        header_fields: usize::try_from(config.limits.header_fields).unwrap_or(usize::MAX),
-        connections: usize::try_from(config.limits.connections).unwrap_or(usize::MAX),
-        drain: DRAIN,
-    };
+    let metrics = ConnectionMetrics::register(&node.context.registry)
+        .map_err(|error| NodeError::open("metrics of connections")(&error))?;
+    let limits = server_limits(config);
     let stop = CancellationToken::new();
     let reloader = Reloader::new(Arc::clone(&node.context), log, loaded.clone())?;
     if let Some(hangup) = signals.take_hangup() {
         data.spawn(reloader.run(hangup, stop.clone()));
     }
-    let http = listen(config.listen.http, data)?;
-    let admin = listen(config.listen.admin, data)?;
-    let data_port = data.spawn(server::serve(http, limits, node.data_port(), stop.clone()));
-    let admin_port = data.spawn(server::serve(admin, limits, node.admin_port(), stop.clone()));
+    let mut data_port = Port::new(node.data_port(), limits, metrics.clone(), rand::random());
+    if let Some(address) = config.listen.http3_address() {
+        data_port = data_port.offer_http3(address.port());
+    }
+    let admin_port = Port::new(node.admin_port(), limits, metrics, rand::random());
+    let mut servers = JoinSet::new();
+    serve_data(config, &node.context, data_port, &stop, data, &mut servers)?;
+    let admin = Listener::clear(listen(config.listen.admin, data)?);
+    servers.spawn_on(server::serve(admin, Arc::new(admin_port), stop.clone()), data.handle());
     node.set_state(NodeState::Up).await;
     tracing::info!(
         node = %config.node.id,
         pop = %config.node.pop,
         raft_id = %node.context.host.raft_id(),
         http = %config.listen.http,
+        https = config.listen.https.map(tracing::field::display),
         admin = %config.listen.admin,
         mesh = %config.mesh.listen,
         "node started"
@@ -153,10 +161,72 @@ async fn serve(loaded: &Loaded, log: LogFilter, data: &Runtime) -> Result<(), No
         tracing::warn!(groups = left, "some groups could not be handed over");
     }
     stop.cancel();
-    let _ended = tokio::join!(data_port, admin_port);
+    servers.join_all().await;
     node.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn server_limits(config: &Config) -> ServerLimits {
+    let limits = &config.limits;
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    ServerLimits {
+        header_timeout: limits.header_timeout,
+        client_idle: limits.client_idle_timeout,
+        header_bytes: limits.header_bytes.as_usize(),
+        header_fields: count(limits.header_fields),
+        connections: count(limits.connections),
+        streams: limits.streams,
+        handshake_timeout: config.tls.handshake_timeout,
+        handshakes: count(config.tls.handshakes),
+        drain: DRAIN,
+    }
+}
+
+/// Opens the data port, in clear and over TLS.
+fn serve_data<H: Handler>(
+    config: &Config,
+    context: &Arc<Context>,
+    port: Port<H>,
+    stop: &CancellationToken,
+    data: &Runtime,
+    servers: &mut JoinSet<()>,
+) -> Result<(), NodeError> {
+    let listens = &config.listen;
+    let port = Arc::new(port);
+    let proxies = listens.http_proxies.clone();
+    let clear = Listener { tcp: listen(listens.http, data)?, secure: None, proxies };
+    servers.spawn_on(server::serve(clear, Arc::clone(&port), stop.clone()), data.handle());
+    let Some(address) = listens.https else { return Ok(()) };
+    let source = Arc::clone(context);
+    let secure = Secure::new(config.tls.min_version, move || source.live().certificates.clone())
+        .map_err(|error| NodeError::open("TLS of the data port")(&error))?;
+    if let Some(address) = listens.http3_address() {
+        let listener = listen_http3(address, &secure, &port.limits(), data)?;
+        let serving = server::serve_http3(listener, Arc::clone(&port), stop.clone());
+        servers.spawn_on(serving, data.handle());
+    }
+    let listener = Listener {
+        tcp: listen(address, data)?,
+        secure: Some(secure),
+        proxies: listens.https_proxies.clone(),
+    };
+    servers.spawn_on(server::serve(listener, port, stop.clone()), data.handle());
+    Ok(())
+}
+
+fn listen_http3(
+    address: SocketAddr,
+    secure: &Secure,
+    limits: &ServerLimits,
+    data: &Runtime,
+) -> Result<Http3Listener, NodeError> {
+    let what = format!("listening on {address} (UDP)");
+    let bound = std::net::UdpSocket::bind(address).and_then(|socket| {
+        let _entered = data.enter();
+        Http3Listener::new(socket, secure, limits)
+    });
+    bound.map_err(|error| NodeError::open(what)(&error))
 }
 
 fn listen(address: SocketAddr, data: &Runtime) -> Result<tokio::net::TcpListener, NodeError> {

@@ -18,6 +18,12 @@ pub struct Limits {
     /// Too low and too high as for [`header_timeout`](Self::header_timeout). Default 30 s, 100 ms to
     /// 10 min. Since 0.1.
     pub body_idle_timeout: Duration,
+    /// How long a client may take nothing of an answer that waits for it, and how long a connection without
+    /// a request may stay open.
+    ///
+    /// Too low: phones in a tunnel are cut off, and connections made anew. Too high: clients that do not
+    /// read hold answers in memory. Default 30 s, 100 ms to 10 min. Since 0.1.
+    pub client_idle_timeout: Duration,
     /// The most bytes of all header fields of a request; more is 431.
     ///
     /// Too low: cookies of the platform do not fit. Too high: memory per connection. Default 64 KiB, 8 KiB
@@ -51,6 +57,11 @@ pub struct Limits {
     /// Too low: clients wait although the node is idle. Too high: memory and file descriptors. Default
     /// 8192, 16 to 1,048,576. Since 0.1.
     pub connections: u32,
+    /// The most requests of one connection at once, over HTTP/2 and HTTP/3.
+    ///
+    /// Too low: pages with many images load slower. Too high: one connection may hold this many answers.
+    /// Default 128, 1 to 1024. Since 0.1.
+    pub streams: u32,
     /// The most requests worked on at once; more are refused with 503.
     ///
     /// Too low: refusals although there is capacity. Too high: all requests become slow together. Default
@@ -71,6 +82,7 @@ impl Default for Limits {
         Self {
             header_timeout: Duration::from_secs(10),
             body_idle_timeout: Duration::from_secs(30),
+            client_idle_timeout: Duration::from_secs(30),
             header_bytes: ByteSize::kib(64),
             header_fields: 256,
             target_bytes: ByteSize::kib(16),
@@ -78,6 +90,7 @@ impl Default for Limits {
             ingest_bytes: ByteSize::mib(256),
             ingest_line_bytes: ByteSize::mib(1),
             connections: 8192,
+            streams: 128,
             requests_in_flight: 1024,
             session_bytes: ByteSize::kib(64),
             sessions_per_user: 1000,
@@ -100,6 +113,10 @@ impl Limits {
                 .between(shortest, longest)
                 .reloads()
                 .or(default.body_idle_timeout),
+            client_idle_timeout: section
+                .key("client_idle_timeout", "How long a client may take nothing, or ask nothing.")
+                .between(shortest, longest)
+                .or(default.client_idle_timeout),
             header_bytes: section
                 .key("header_bytes", "The most bytes of all header fields of a request.")
                 .between(kib(8), mib(1))
@@ -132,6 +149,10 @@ impl Limits {
                 .key("connections", "The most client connections at once.")
                 .between(16, 1 << 20)
                 .or(default.connections),
+            streams: section
+                .key("streams", "The most requests of one connection at once.")
+                .between(1, 1024)
+                .or(default.streams),
             requests_in_flight: section
                 .key("requests_in_flight", "The most requests worked on at once.")
                 .between(1, 65_536)

@@ -47,6 +47,10 @@ impl Setting {
 impl Config {
     /// The values of all keys that are marked with `reloads` where they are read.
     fn take_live(&mut self, new: &Self) {
+        // A file that no longer listens over TLS names none; what listens until the restart keeps its own.
+        if !new.tls.certificates.is_empty() {
+            self.tls.certificates.clone_from(&new.tls.certificates);
+        }
         self.admin = new.admin.clone();
         self.data = new.data.clone();
         self.cache.stale_max = new.cache.stale_max;

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use super::{
     Admin, Cache, Chaos, Data, Gossip, Limits, Listen, Mesh, Node, Origin, Problem, ProblemKind,
-    Raft, Role, Source, TerritoryPolicy, ledger::Ledger,
+    Raft, Role, Source, TerritoryPolicy, Tls, ledger::Ledger,
 };
 use crate::ConfigDuration;
 
@@ -13,6 +13,7 @@ pub(super) struct Draft<'d> {
     pub(super) node: Option<&'d Node>,
     pub(super) mesh: Option<&'d Mesh>,
     pub(super) listen: Option<&'d Listen>,
+    pub(super) tls: &'d Tls,
     pub(super) admin: &'d Admin,
     pub(super) data: &'d Data,
     pub(super) origin: &'d Origin,
@@ -35,6 +36,10 @@ pub(super) fn validate(draft: &Draft<'_>, ledger: &Ledger) -> Vec<Problem> {
     }
     if let Some(listen) = draft.listen {
         check_listen(&mut rules, listen);
+        check_tls(&mut rules, listen, draft.tls);
+        if let Some(mesh) = draft.mesh {
+            check_udp(&mut rules, listen, mesh);
+        }
     }
     check_admin(&mut rules, draft.admin, draft.chaos);
     check_data(&mut rules, draft.data);
@@ -124,12 +129,49 @@ fn check_join(rules: &mut Rules<'_>, node: &Node, mesh: &Mesh) {
 }
 
 fn check_listen(rules: &mut Rules<'_>, listen: &Listen) {
-    let (http, admin) = (listen.http, listen.admin);
-    let overlap = http.port() == admin.port()
-        && http.port() != 0
-        && (http.ip() == admin.ip() || http.ip().is_unspecified() || admin.ip().is_unspecified());
-    rules.require(&["listen.http", "listen.admin"], !overlap, || {
-        format!("listen.http ({http}) and listen.admin ({admin}) need ports of their own")
+    let ports = [
+        ("listen.http", Some(listen.http)),
+        ("listen.https", listen.https),
+        ("listen.admin", Some(listen.admin)),
+    ];
+    for (nth, (one, one_address)) in ports.iter().enumerate() {
+        for (other, other_address) in ports.iter().skip(nth + 1) {
+            let (Some(one_address), Some(other_address)) = (one_address, other_address) else {
+                continue;
+            };
+            rules.require(&[one, other], !overlap(*one_address, *other_address), || {
+                format!(
+                    "{one} ({one_address}) and {other} ({other_address}) need ports of their own"
+                )
+            });
+        }
+    }
+}
+
+/// Whether two sockets cannot both be open.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port()
+        && one.port() != 0
+        && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+fn check_tls(rules: &mut Rules<'_>, listen: &Listen, tls: &Tls) {
+    let holds = listen.https.is_none() || !tls.certificates.is_empty();
+    rules.require(&["listen.https", "tls.certificates"], holds, || {
+        "listen.https needs a certificate to show: name one in tls.certificates, or make one with \
+         `hexpop certs server`"
+            .to_owned()
+    });
+}
+
+fn check_udp(rules: &mut Rules<'_>, listen: &Listen, mesh: &Mesh) {
+    let Some(http3) = listen.http3_address() else { return };
+    rules.require(&["listen.https", "mesh.listen"], !overlap(http3, mesh.listen), || {
+        format!(
+            "HTTP/3 ({http3}) and mesh.listen ({}) need UDP ports of their own; listen.http3 = \
+             false switches HTTP/3 off",
+            mesh.listen
+        )
     });
 }
 

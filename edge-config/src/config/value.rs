@@ -14,7 +14,9 @@ use super::{
     Problem, ProblemKind,
     tree::{Raw, RawValue},
 };
-use crate::{ByteSize, ClusterName, ConfigDuration, LanguageTag, NodeId, PopId, Territory};
+use crate::{
+    ByteSize, ClusterName, ConfigDuration, LanguageTag, Network, NodeId, PopId, Territory,
+};
 
 /// What reading a value needs besides the value.
 pub(super) struct Context<'c> {
@@ -283,6 +285,7 @@ id_value!(
     "the tag of a language such as \"it\"",
     "^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*$"
 );
+id_value!(Network, "a network such as \"10.0.0.0/8\"", "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$");
 id_value!(Territory, "a territory such as \"IT:lombardia\"", "^[A-Z]{2}:[a-z0-9]+(-[a-z0-9]+)*$");
 
 /// A type with a few values that have names.

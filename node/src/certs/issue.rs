@@ -44,6 +44,15 @@ impl Authority {
     }
 }
 
+/// The files of a certificate for clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
 /// The files of a node's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issued {
@@ -96,12 +105,7 @@ pub fn issue(
     days: u32,
     force: bool,
 ) -> Result<Issued, CertError> {
-    if days == 0 || days > NODE_DAYS_MAX {
-        return Err(CertError::Invalid {
-            what: format!("--days {days}"),
-            problem: format!("a node's certificate is valid for 1 to {NODE_DAYS_MAX} days"),
-        });
-    }
+    check_days(days)?;
     let (cluster, issuer) = load_authority(ca_dir)?;
     let issued = Issued {
         identity: NodeIdentity { cluster, node },
@@ -119,17 +123,79 @@ pub fn issue(
     for name in names {
         params.subject_alt_names.push(subject_name(name)?);
     }
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    sign(params, days, &issuer, &issued.certificate, &issued.key)?;
+    Ok(issued)
+}
+
+/// Issues a certificate that the data port shows to clients (`tls.certificates`), signed by the authority
+/// in `ca_dir`: `NAME.pem` and `NAME.key` (for the owner only) in `out_dir`, valid for `days`. Clients have
+/// to be told to trust this authority; it is for tests, demos and private networks.
+///
+/// `names` are its DNS names and IP addresses. It is none of a node: the mesh does not let it in.
+///
+/// # Errors
+/// As [`issue`], and [`CertError::Invalid`] without a name.
+pub fn issue_server(
+    ca_dir: &Path,
+    out_dir: &Path,
+    name: &str,
+    names: &[String],
+    days: u32,
+    force: bool,
+) -> Result<Served, CertError> {
+    check_days(days)?;
+    if names.is_empty() {
+        return Err(CertError::Invalid {
+            what: "the names".to_owned(),
+            problem: "a server's certificate is for one name at least".to_owned(),
+        });
+    }
+    let (_cluster, issuer) = load_authority(ca_dir)?;
+    let served = Served {
+        certificate: out_dir.join(format!("{name}.pem")),
+        key: out_dir.join(format!("{name}.key")),
+    };
+    refuse_existing(&served.certificate, force)?;
+    refuse_existing(&served.key, force)?;
+    std::fs::create_dir_all(out_dir).map_err(io_error("make the directory", out_dir))?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::OrganizationName, "hexpop");
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.subject_alt_names =
+        names.iter().map(|name| subject_name(name)).collect::<Result<_, _>>()?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    sign(params, days, &issuer, &served.certificate, &served.key)?;
+    Ok(served)
+}
+
+fn check_days(days: u32) -> Result<(), CertError> {
+    if days == 0 || days > NODE_DAYS_MAX {
+        return Err(CertError::Invalid {
+            what: format!("--days {days}"),
+            problem: format!("a certificate is valid for 1 to {NODE_DAYS_MAX} days"),
+        });
+    }
+    Ok(())
+}
+
+/// Makes a key and its certificate, and writes both.
+fn sign(
+    mut params: CertificateParams,
+    days: u32,
+    issuer: &Issuer<'_, KeyPair>,
+    certificate_file: &Path,
+    key_file: &Path,
+) -> Result<(), CertError> {
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
     set_validity(&mut params, days);
     let key = KeyPair::generate()?;
-    let certificate = params.signed_by(&key, &issuer)?;
-    write(&issued.key, &key.serialize_pem(), Readable::ByOwner)?;
-    write(&issued.certificate, &certificate.pem(), Readable::ByAll)?;
-    Ok(issued)
+    let certificate = params.signed_by(&key, issuer)?;
+    write(key_file, &key.serialize_pem(), Readable::ByOwner)?;
+    write(certificate_file, &certificate.pem(), Readable::ByAll)
 }
 
 /// The cluster and the signing half of the authority in `dir`.
@@ -190,9 +256,11 @@ fn subject_name(name: &str) -> Result<SanType, CertError> {
     if let Ok(address) = name.parse() {
         return Ok(SanType::IpAddress(address));
     }
+    // One label of anything, and what it stands below (RFC 9525 §6.3).
+    let below = name.strip_prefix("*.").filter(|below| below.contains('.')).unwrap_or(name);
     let is_dns_name = !name.is_empty()
         && name.len() <= 253
-        && name.split('.').all(|label| {
+        && below.split('.').all(|label| {
             !label.is_empty()
                 && label.len() <= 63
                 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -263,5 +331,22 @@ mod tests {
         let wrong = issue(dir.path(), dir.path(), NodeId(1), &["a b".to_owned()], 90, false);
         assert!(wrong.unwrap_err().to_string().contains("--san a b"));
         assert!(issue(dir.path(), dir.path(), NodeId(1), &[], 0, false).is_err());
+        assert!(issue_server(dir.path(), dir.path(), "server", &[], 90, false).is_err());
+    }
+
+    #[test]
+    fn a_server_certificate_has_its_names_and_is_no_nodes() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), &demo(), false).unwrap();
+        let names = ["edge.example", "*.edge.example", "127.0.0.1"].map(str::to_owned);
+        let served = issue_server(dir.path(), dir.path(), "server", &names, 90, false).unwrap();
+        let der = read_certificates(&served.certificate).unwrap();
+        assert!(NodeIdentity::of_certificate(&der[0]).is_err());
+        let info = crate::certs::show(&served.certificate).unwrap();
+        assert_eq!(info[0].names, names);
+        let anything = ["*.example".to_owned()];
+        assert!(issue_server(dir.path(), dir.path(), "all", &anything, 90, false).is_err());
+        let again = issue_server(dir.path(), dir.path(), "server", &names, 90, false);
+        assert!(matches!(again, Err(CertError::Exists { .. })));
     }
 }

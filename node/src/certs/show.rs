@@ -89,7 +89,11 @@ fn name_text(name: &GeneralName<'_>) -> String {
 
 impl fmt::Display for CertificateInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.is_authority { "authority" } else { "node" };
+        let kind = match (self.is_authority, &self.identity) {
+            (true, _) => "authority",
+            (false, Some(_)) => "node",
+            (false, None) => "server",
+        };
         let now = if self.is_valid_now { "valid now" } else { "NOT VALID NOW" };
         writeln!(f, "kind      {kind}")?;
         if let Some(identity) = &self.identity {

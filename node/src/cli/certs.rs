@@ -13,7 +13,7 @@ use crate::certs::{self, CertError, NewKey};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hexpop certs init --cluster edge --dir certs\n  hexpop certs issue 1 --dir certs\n  hexpop certs show certs/node-1.pem\n  hexpop certs session-keys --name 2026-11"
+    after_help = "Examples:\n  hexpop certs init --cluster edge --dir certs\n  hexpop certs issue 1 --dir certs\n  hexpop certs server edge.example 192.0.2.7 --dir certs\n  hexpop certs show certs/node-1.pem\n  hexpop certs session-keys --name 2026-11"
 )]
 pub(super) struct CertsArgs {
     #[command(subcommand)]
@@ -51,6 +51,24 @@ enum CertsCommand {
         #[arg(long, default_value_t = 90)]
         days: u32,
         /// Replace the node's identity if it has one there.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Make a certificate that the data port shows to clients (tls.certificates).
+    Server {
+        /// DNS names and IP addresses that it is for.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// Where the authority is. Clients have to trust it.
+        #[arg(long, default_value = "certs")]
+        dir: PathBuf,
+        /// Where to write server.pem and server.key; beside the authority if not given.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// How long it is valid.
+        #[arg(long, default_value_t = 90)]
+        days: u32,
+        /// Replace one that is there.
         #[arg(long)]
         force: bool,
     },
@@ -100,6 +118,17 @@ pub(super) fn run(args: &CertsArgs) -> CliResult {
                 issued.identity,
                 issued.certificate.display(),
                 issued.key.display()
+            ))
+        }
+        CertsCommand::Server { names, dir, out, days, force } => {
+            let out = out.as_ref().unwrap_or(dir);
+            let served = certs::issue_server(dir, out, "server", names, *days, *force)
+                .map_err(failed("cannot make the certificate"))?;
+            println(&format!(
+                "{}: {}, {}, valid for {days} days",
+                names.join(" "),
+                served.certificate.display(),
+                served.key.display()
             ))
         }
         CertsCommand::SessionKeys { file, name, labels, standby } => {

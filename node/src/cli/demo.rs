@@ -334,7 +334,7 @@ impl Demo {
                     pop: self.pop(index)?.to_string(),
                     pid: self.children.pid(&name),
                     http: format!("http://127.0.0.1:{}", self.ports.http(index)),
-                    https: None,
+                    https: Some(format!("https://127.0.0.1:{}", self.ports.https(index))),
                     admin: format!("http://127.0.0.1:{}", self.ports.admin(index)),
                     mesh: format!("127.0.0.1:{}", self.ports.mesh(index)),
                     config: self.layout.config(index + 1),

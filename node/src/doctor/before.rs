@@ -79,6 +79,8 @@ pub struct OpenFiles {
 pub struct Certificates {
     /// Why they do not do for this node; none = they do.
     pub problem: Option<String>,
+    /// Why those that clients are shown cannot be used; none = they can, or there are none.
+    pub served_problem: Option<String>,
     /// Which certificates end when, in seconds since 1970.
     pub ends: Vec<(String, i64)>,
 }
@@ -226,6 +228,10 @@ fn certificate_checks(certificates: &Certificates, now_unix_s: i64) -> Vec<Check
         None => Check::ok("certificate, key and authority belong together and to this node"),
         Some(why) => Check::error("the certificates do not do for this node", why),
     }];
+    checks.extend(certificates.served_problem.as_ref().map(|why| {
+        Check::error("tls.certificates: a certificate for clients cannot be used", why)
+            .hint("`hexpop certs server` makes one; key and certificate have to be a pair")
+    }));
     let help = "`hexpop certs issue` makes another; the node takes it at its next start";
     checks.extend(
         certificates.ends.iter().map(|(what, ends)| expiry_check(what, *ends, now_unix_s, help)),

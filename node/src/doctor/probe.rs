@@ -25,7 +25,7 @@ use super::{
 use crate::{
     adapters::origin::HttpOrigin,
     certs,
-    http::body::empty,
+    http::{body::empty, server::Certificates as ServedCertificates},
     mesh::{NoHandshake, Probe},
 };
 
@@ -66,7 +66,9 @@ pub async fn gather(config: &Config, topics: &BTreeSet<Topic>) -> Facts {
         let probe = Probe::open(&config.mesh, config.node.id);
         if asked(Topic::Certs) {
             let problem = probe.as_ref().err().map(ToString::to_string);
-            facts.certificates = Some(Certificates { problem, ends: ends(config) });
+            let served = ServedCertificates::read(&config.tls);
+            let served_problem = served.err().map(|error| error.to_string());
+            facts.certificates = Some(Certificates { problem, served_problem, ends: ends(config) });
         }
         if asked(Topic::Mesh) {
             facts.seeds = Some(seeds(config, probe.ok()).await);
@@ -88,11 +90,14 @@ fn ports(config: &Config) -> Vec<Port> {
     let tcp = |address| TcpListener::bind(address).map(drop);
     let udp = |address| UdpSocket::bind(address).map(drop);
     let (http, admin, mesh) = (config.listen.http, config.listen.admin, config.mesh.listen);
-    vec![
-        port("listen.http", "TCP", http, tcp(http)),
-        port("listen.admin", "TCP", admin, tcp(admin)),
-        port("mesh.listen", "UDP", mesh, udp(mesh)),
-    ]
+    let mut ports = vec![port("listen.http", "TCP", http, tcp(http))];
+    let https = config.listen.https;
+    ports.extend(https.map(|https| port("listen.https", "TCP", https, tcp(https))));
+    let http3 = config.listen.http3_address();
+    ports.extend(http3.map(|http3| port("listen.https", "UDP", http3, udp(http3))));
+    ports.push(port("listen.admin", "TCP", admin, tcp(admin)));
+    ports.push(port("mesh.listen", "UDP", mesh, udp(mesh)));
+    ports
 }
 
 fn port(
@@ -175,7 +180,10 @@ fn ends(config: &Config) -> Vec<(String, i64)> {
         Some((format!("{what} {}", path.display()), first.valid_until_unix_s))
     };
     let mesh = &config.mesh;
-    [end("certificate", &mesh.cert), end("authority", &mesh.ca)].into_iter().flatten().collect()
+    let of_mesh = [end("certificate", &mesh.cert), end("authority", &mesh.ca)];
+    let served =
+        config.tls.certificates.iter().map(|pair| end("certificate for clients", &pair.cert));
+    of_mesh.into_iter().chain(served).flatten().collect()
 }
 
 async fn seeds(config: &Config, probe: Option<Probe>) -> Seeds {

@@ -1,38 +1,113 @@
-//! Accepting HTTP/1.1 connections within limits, and ending them gracefully.
+//! What accepts clients: HTTP/1.1, HTTP/2 and HTTP/3, in clear and over TLS, within limits, and ended
+//! gracefully. Every protocol ends in the same [`Handler`].
+//!
+//! ```text
+//! TCP ── PROXY header? ─┬─ TLS: SNI, ALPN ─┬─ h2 ─────────────── hyper ─┐
+//!                       └─ clear: preface ─┴─ http/1.1 ─ guard ─ hyper ─┼─ checks ── Handler
+//! UDP ── QUIC: TLS 1.3 ──────────────────────────────────────────── h3 ─┘
+//! ```
+//!
+//! | a client that | meets |
+//! |---|---|
+//! | sends its head slowly | `header_timeout`: 408, or the end of the connection |
+//! | sends its body slowly | `body_idle_timeout`, where the body is read |
+//! | does not read its answer | `client_idle_timeout`: the stream, or the connection, is reset |
+//! | asks nothing | `client_idle_timeout`: GOAWAY, or the end of the connection |
+//! | sends much | `header_bytes`, `header_fields`: 431; `target_bytes`: 414 |
+//! | opens many streams | `streams`; who resets most of them is cut off |
+//! | floods handshakes | `handshakes`; QUIC asks for a proof of the address first |
+//! | sends what has two readings | [`framing`]: 400 |
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+mod activity;
+mod answer;
+mod connection;
+mod exchange;
+pub mod framing;
+mod guarded;
+mod http3;
+mod listener;
+mod metrics;
+mod proxy_header;
+mod request_body;
+mod stream;
+mod tls;
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-};
-use tokio::{net::TcpListener, sync::Semaphore};
-use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
 
-/// What one listener allows its clients.
+pub use exchange::Port;
+pub use http3::{Http3Listener, serve_http3};
+pub use listener::{Listener, serve};
+pub use metrics::ConnectionMetrics;
+pub use request_body::{RequestBody, RequestBodyError};
+pub use tls::{Certificates, Secure};
+
+/// What a port allows its clients.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
     /// How long a client may take for the head of a request.
     pub header_timeout: Duration,
-    /// The size of a request's head, bytes.
+    /// How long a client may take nothing of its answer, or a connection be without a request.
+    pub client_idle: Duration,
+    /// The size of a request's header fields, bytes.
     pub header_bytes: usize,
     /// The number of header fields.
     pub header_fields: usize,
     /// Open connections; more wait in the kernel's backlog.
     pub connections: usize,
+    /// Requests of one connection at once, over HTTP/2 and HTTP/3.
+    pub streams: u32,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// TLS handshakes at once.
+    pub handshakes: usize,
     /// How long requests under way may go on after the shutdown began.
     pub drain: Duration,
+}
+
+/// What a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1, and HTTP/1.0.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// HTTP/3.
+    Http3,
+}
+
+impl Protocol {
+    /// The label in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "h2",
+            Self::Http3 => "h3",
+        }
+    }
 }
 
 /// What a handler knows of the connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer {
-    /// The client's address.
+    /// The client's address: the other end's, or what a trusted load balancer says.
     pub remote: SocketAddr,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Whether it came over TLS.
+    pub is_secure: bool,
+}
+
+impl Peer {
+    /// The scheme of what it asks for.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        if self.is_secure { "https" } else { "http" }
+    }
 }
 
 /// Answers requests; it never fails: errors are problems.
@@ -41,68 +116,6 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(
         self: Arc<Self>,
         peer: Peer,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> impl Future<Output = Response<Body>> + Send;
-}
-
-/// Serves `listener` until `shutdown`, then lets requests under way finish within the drain time.
-pub async fn serve<H: Handler>(
-    listener: TcpListener,
-    limits: ServerLimits,
-    handler: Arc<H>,
-    shutdown: CancellationToken,
-) {
-    let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(limits.connections));
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_headers(limits.header_fields)
-        // hyper needs at least 8 KiB for its buffer.
-        .max_buf_size(limits.header_bytes.max(8 << 10));
-    // No `pipeline_flush`: with it hyper 1.12 never sends its answer to a head that it cannot read,
-    // since what it could not read stays in the buffer.
-    loop {
-        let slot = tokio::select! {
-            () = shutdown.cancelled() => break,
-            slot = Arc::clone(&slots).acquire_owned() => match slot {
-                Ok(slot) => slot,
-                Err(_closed) => break,
-            },
-        };
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, remote) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, as a rule: let connections end before the next try.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, %remote, "TCP_NODELAY could not be set");
-        }
-        let handler = Arc::clone(&handler);
-        let service = service_fn(move |request: Request<Incoming>| {
-            let handler = Arc::clone(&handler);
-            async move { Ok::<_, Infallible>(handler.handle(Peer { remote }, request).await) }
-        });
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, %remote, "the connection ended with an error");
-            }
-            drop(slot);
-        });
-    }
-    drop(listener);
-    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
-        tracing::warn!(drain = ?limits.drain, "requests were still under way when the drain time ended");
-    }
 }

@@ -1,12 +1,13 @@
-//! Reading the configuration again while the node runs: on SIGHUP, and when the file has changed.
+//! Reading the configuration again while the node runs: on SIGHUP, and when the file has changed, or one
+//! of the certificates that it names for clients.
 //!
-//! The file is looked at every few seconds by its content. A watch on it would miss what matters: a
+//! The files are looked at every few seconds by their content. A watch on them would miss what matters: a
 //! mounted configuration is replaced by turning a symbolic link, which changes no file.
 
 use std::{
     fs::File,
     io::{self, Read as _},
-    path::Path,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -27,7 +28,7 @@ const SETTLE: Duration = Duration::from_millis(250);
 /// What is read of a file to see whether it has changed; a longer one is refused when it is read.
 const LOOK_BYTES_MAX: u64 = 2 << 20;
 
-/// The content of a file, in short.
+/// The content of some files, in short.
 type Fingerprint = [u8; 32];
 
 /// Reads the configuration again while the node runs.
@@ -37,7 +38,7 @@ pub(super) struct Reloader {
     metrics: ReloadMetrics,
     /// The configuration in force.
     running: Loaded,
-    /// The file as it was read last.
+    /// The files as they were read last.
     seen: Option<Fingerprint>,
 }
 
@@ -51,7 +52,7 @@ impl Reloader {
         let metrics = ReloadMetrics::register(&context.registry)
             .map_err(|error| NodeError::open("metrics of the configuration")(&error))?;
         metrics.succeeded(0);
-        let seen = fingerprint(&running.file).ok();
+        let seen = fingerprint(&files(&running)).ok();
         Ok(Self { context, log, metrics, running, seen })
     }
 
@@ -65,15 +66,15 @@ impl Reloader {
                 Some(()) = hangup.recv() => self.reload("SIGHUP").await,
                 _ = look.tick() => {
                     if self.has_changed().await {
-                        self.reload("the file has changed").await;
+                        self.reload("a file has changed").await;
                     }
                 }
             }
         }
     }
 
-    /// Whether the file has another content than when it was read last, and has it for a moment. One
-    /// that cannot be read is being replaced, as a rule.
+    /// Whether a file has another content than when it was read last, and has it for a moment. One that
+    /// cannot be read is being replaced, as a rule.
     async fn has_changed(&self) -> bool {
         let Some(now) = self.look().await.filter(|now| Some(*now) != self.seen) else {
             return false;
@@ -83,8 +84,8 @@ impl Reloader {
     }
 
     async fn look(&self) -> Option<Fingerprint> {
-        let file = self.running.file.clone();
-        tokio::task::spawn_blocking(move || fingerprint(&file).ok()).await.ok().flatten()
+        let files = files(&self.running);
+        tokio::task::spawn_blocking(move || fingerprint(&files).ok()).await.ok().flatten()
     }
 
     /// Takes over what can be, and says what came of it. On an error everything stays as it was.
@@ -98,6 +99,8 @@ impl Reloader {
             Ok(Read { running, live, changed }) => {
                 let waiting = live.restart_pending.clone();
                 self.apply(running, live);
+                // Other certificates may be named now, which have been read.
+                self.seen = self.look().await.or(self.seen);
                 self.metrics.succeeded(waiting.len());
                 tracing::info!(why, taken = changed.join(" "), "the configuration was read again");
                 if !waiting.is_empty() {
@@ -161,11 +164,21 @@ fn read(mut running: Loaded) -> Result<Read, String> {
     Ok(Read { running, live, changed: changes.live })
 }
 
-fn fingerprint(file: &Path) -> io::Result<Fingerprint> {
-    let mut content = Vec::new();
-    File::open(file)?.take(LOOK_BYTES_MAX).read_to_end(&mut content)?;
-    let digest = digest::digest(&digest::SHA256, &content);
-    digest.as_ref().try_into().map_err(io::Error::other)
+/// The files that are read: the configuration, and the certificates that it names for clients.
+fn files(running: &Loaded) -> Vec<PathBuf> {
+    let certificates = running.config.tls.certificates.iter();
+    let certificates = certificates.flat_map(|pair| [pair.cert.clone(), pair.key.clone()]);
+    std::iter::once(running.file.clone()).chain(certificates).collect()
+}
+
+fn fingerprint(files: &[PathBuf]) -> io::Result<Fingerprint> {
+    let mut all = digest::Context::new(&digest::SHA256);
+    for file in files {
+        let mut content = Vec::new();
+        File::open(file)?.take(LOOK_BYTES_MAX).read_to_end(&mut content)?;
+        all.update(digest::digest(&digest::SHA256, &content).as_ref());
+    }
+    all.finish().as_ref().try_into().map_err(io::Error::other)
 }
 
 /// What is told of readings.
@@ -226,11 +239,13 @@ mod tests {
             let _none = std::fs::remove_file(at("new"));
             std::os::unix::fs::symlink(at(to), at("new")).unwrap();
             std::fs::rename(at("new"), at("current")).unwrap();
-            fingerprint(&at("current/node.toml")).unwrap()
+            fingerprint(&[at("current/node.toml")]).unwrap()
         };
         let first = turn("1");
         assert_ne!(turn("2"), first);
         assert_eq!(turn("1"), first);
-        assert!(fingerprint(&at("none")).is_err());
+        assert!(fingerprint(&[at("current/node.toml"), at("none")]).is_err());
+        let both = [at("1/node.toml"), at("2/node.toml")];
+        assert_ne!(fingerprint(&both).unwrap(), first);
     }
 }

@@ -284,7 +284,7 @@ fn bodies_of_another_kind_or_size_are_refused() {
     assert_eq!(client::raw(&node.http, &many), 431);
     let large = format!("GET /openapi.json HTTP/1.1\r\n{head}x: {}\r\n\r\n", "y".repeat(100_000));
     assert_eq!(client::raw(&node.http, &large), 431);
-    assert_eq!(client::raw(&node.http, &format!("GET / HTTP/9.9\r\n{head}\r\n")), 400);
+    assert_eq!(client::raw(&node.http, &format!("GET / HTTP/9.9\r\n{head}\r\n")), 505);
     assert_eq!(client::raw(&node.http, "nonsense\r\n\r\n"), 400);
     for node in &mesh.nodes {
         node.post(SEARCH, &json!({"listingType": "sale"})).expect(200);

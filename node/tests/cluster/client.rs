@@ -3,7 +3,8 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
-    sync::LazyLock,
+    path::Path,
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
@@ -14,8 +15,11 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use serde_json::Value;
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsConnector;
 
 /// How long an answer may take: above every deadline inside the mesh.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -98,6 +102,44 @@ pub(crate) fn send(
             .await
             .unwrap_or_else(|_elapsed| Err(format!("no answer within {DEADLINE:?}")))
     })
+}
+
+/// `GET` over TLS, HTTP/1.1, on a connection of its own; the answer and the server's certificate.
+pub(crate) fn secure_get(
+    base: &str,
+    ca: &Path,
+    path: &str,
+) -> Result<(Answer, CertificateDer<'static>), String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let authority = base.trim_start_matches("https://").to_owned();
+    let request = Request::get(path).header("host", &authority).body(Full::<Bytes>::default());
+    let exchange = async {
+        let tcp = tokio::net::TcpStream::connect(&authority).await.map_err(|e| e.to_string())?;
+        let name = ServerName::try_from("localhost").unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        let stream = connector.connect(name, tcp).await.map_err(|error| error.to_string())?;
+        let certificate = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(io).await.map_err(|error| error.to_string())?;
+        tokio::spawn(connection);
+        let response =
+            sender.send_request(request.unwrap()).await.map_err(|error| error.to_string())?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
+        let answer = Answer { status: head.status.as_u16(), headers: head.headers, body };
+        Ok((answer, certificate))
+    };
+    RUNTIME
+        .block_on(async { tokio::time::timeout(DEADLINE, exchange).await })
+        .unwrap_or_else(|_elapsed| Err(format!("no answer within {DEADLINE:?}")))
 }
 
 /// `GET`.

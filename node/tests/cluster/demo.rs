@@ -24,20 +24,34 @@ fn the_ready_file_names_everything() {
         assert!(is_absolute_file(&node["config"]), "{node}");
         assert!(Path::new(node["data_dir"].as_str().unwrap()).is_dir(), "{node}");
         assert!(node["mesh"].as_str().unwrap().starts_with("127.0.0.1:"), "{node}");
-        assert!(node.get("https").is_some(), "{node}");
+        assert!(node["https"].as_str().unwrap().starts_with("https://127.0.0.1:"), "{node}");
         for port in ["http", "admin"] {
             assert!(node[port].as_str().unwrap().starts_with("http://127.0.0.1:"), "{node}");
         }
     }
-    // Of 3 nodes 2 ports each, and the origin's: all different.
+    // Of 3 nodes 3 ports each, and the origin's: all different.
     let ports: BTreeSet<&str> = nodes
         .iter()
-        .flat_map(|node| [node["http"].as_str().unwrap(), node["admin"].as_str().unwrap()])
+        .flat_map(|node| ["http", "https", "admin"].map(|name| node[name].as_str().unwrap()))
         .chain(ready["origin"]["url"].as_str())
+        .filter_map(|url| url.rsplit(':').next())
         .collect();
-    assert_eq!(ports.len(), 7);
+    assert_eq!(ports.len(), 10);
     for node in &mesh.nodes {
         assert!(node.is_ready());
+    }
+}
+
+#[test]
+fn every_node_answers_over_tls_with_a_certificate_of_the_demo() {
+    let mesh = Mesh::shared();
+    let ca = Path::new(mesh.ready["ca"].as_str().unwrap());
+    for node in mesh.ready["nodes"].as_array().unwrap() {
+        let https = node["https"].as_str().unwrap();
+        let (answer, _certificate) = client::secure_get(https, ca, "/openapi.json").unwrap();
+        assert_eq!(answer.json()["openapi"], "3.1.0");
+        let port = https.rsplit(':').next().unwrap();
+        assert_eq!(answer.header("alt-svc"), format!("h3=\":{port}\"; ma=86400"));
     }
 }
 

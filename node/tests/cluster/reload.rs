@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::{
-    client::get,
+    client::{get, secure_get},
     mesh::{Data, Mesh, PATIENCE, turn},
     wait::{until, until_true},
 };
@@ -117,6 +117,19 @@ fn a_node_follows_its_file_on_sighup_and_by_itself() {
     assert!(subject.log().contains(&place), "{place}: {}", subject.log());
     let status = subject.mesh.node(1).admin("/admin/v1/status").expect(200).json();
     assert_eq!(status["config"]["lastReloadSuccessful"], false, "{status}");
+
+    // Another certificate for clients is shown as soon as its files are there, without a signal.
+    let ca = Path::new(subject.mesh.ready["ca"].as_str().unwrap());
+    let https = subject.mesh.ready["nodes"][0]["https"].as_str().unwrap();
+    let shown = || secure_get(https, ca, "/openapi.json").map(|(_answer, shown)| shown);
+    let before = shown().unwrap();
+    subject.write("");
+    let certs = ca.parent().unwrap();
+    let names = ["localhost".to_owned()];
+    hexpop_node::certs::issue_server(certs, certs, "server", &names, 1, true).unwrap();
+    until_true("the other certificate is shown", PATIENCE, || {
+        shown().is_ok_and(|now| now != before)
+    });
 
     // Without a signal: the file becomes a link, as mounted configurations are, and is turned.
     let good = versioned(&subject, "good", "");

@@ -47,7 +47,7 @@ const CASES: &[(&str, &str)] = &[
     ),
     ("[chaos]\ncolour = 1", "2:1 chaos.colour: there is no such key; known here: enabled, max_ttl"),
     ("[gosip]\nsuspicion = \"4s\"", "1:2 gosip: there is no such section; did you mean `gossip`?"),
-    ("[tls]\nx = 1", "1:2 tls: section `tls` has no effect in this version; remove it"),
+    ("[cors]\nx = 1", "1:2 cors: section `cors` has no effect in this version; remove it"),
     (
         "[cache]\nbytes = \"64MB\"",
         "2:9 cache.bytes: `MB` is not a unit here; it is one of TiB, GiB, MiB, KiB, B",
@@ -170,7 +170,7 @@ fn what_is_required_is_asked_for_in_its_section() {
     let errors = load("[mesh]\ncluster = \"a\"\n\n[node]\nid = 0\n", &[]).unwrap_err();
     let text = errors.to_string();
     for line in [
-        "/conf/node.toml: listen.http: is missing: The address of the data port: HTTP for clients.",
+        "/conf/node.toml: listen.http: is missing: The address of the data port in clear: HTTP for clients.",
         "/conf/node.toml:1:2: mesh.listen: is missing: The UDP address that the mesh listens on.",
         "/conf/node.toml:1:2: mesh.key: is missing: The private key of this node (PEM).",
         "/conf/node.toml:4:2: node.pop: is missing: The point of presence this node stands in.",
@@ -237,7 +237,16 @@ fn addresses_have_to_be_reachable_and_distinct() {
         (
             "http = ",
             "https = \"127.0.0.1:8443\"\nhttp = ",
-            "13:1: listen.https: key `https` has no effect in this version\n  help: remove it",
+            "13:9: listen.https: listen.https needs a certificate to show: name one in \
+             tls.certificates, or make one with `hexpop certs server`",
+        ),
+        (
+            "http = ",
+            "https = \"127.0.0.1:7080\"\nhttp = ",
+            "13:9: listen.https: listen.https needs a certificate to show: name one in \
+             tls.certificates, or make one with `hexpop certs server`\n\
+             /conf/node.toml:13:9: listen.https: HTTP/3 (127.0.0.1:7080) and mesh.listen \
+             (127.0.0.1:7080) need UDP ports of their own; listen.http3 = false switches HTTP/3 off",
         ),
     ] {
         let errors = load(&LEAST.replace(from, to), &[]).expect_err(to);

@@ -154,6 +154,7 @@ fn what_changed_is_told_by_what_it_takes() {
 fn a_reload_takes_what_it_can_and_goes_on_naming_the_rest() {
     // Every key that reloads, with another value than the default.
     let live = [
+        ("tls.certificates", r#"[{cert = "c", key = "k"}]"#),
         ("admin.tokens", r#"[{role = "viewer", file = "v"}]"#),
         ("admin.allowed_hosts", r#"["a"]"#),
         ("admin.loopback_role", "chaos"),

@@ -19,6 +19,10 @@ use crate::certs;
 const EU_POPS: [&str; 3] = ["mil", "mad", "ber"];
 /// Voters of the meta group.
 const META_VOTERS_MAX: u32 = 3;
+/// The certificate that all nodes show to clients, beside the others.
+const SERVER: &str = "server";
+/// Its names: the demo is on this machine.
+const SERVER_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// The file of session keys, beside the certificates.
 const SESSION_KEYS: &str = "session.keys";
 /// Replicas of each shard.
@@ -70,7 +74,8 @@ impl Layout {
         self.dir.join("logs").join(format!("{name}.log"))
     }
 
-    /// Makes the authority, an identity per node and a key for sessions; those of an earlier demo are kept.
+    /// Makes the authority, an identity per node, a certificate for clients and a key for sessions; those
+    /// of an earlier demo are kept.
     pub(super) fn make_certificates(&self, nodes: u32) -> CliResult {
         let cannot = |error: &dyn std::error::Error| {
             CliError::failed("cannot make the demo's certificates").caused_by(error)
@@ -82,6 +87,10 @@ impl Layout {
         }
         if !dir.join(SESSION_KEYS).exists() {
             certs::add_session_key(&dir.join(SESSION_KEYS), "demo", &[], certs::NewKey::InUse)
+                .map_err(|error| cannot(&error))?;
+        }
+        if !dir.join(format!("{SERVER}.pem")).exists() {
+            certs::issue_server(&dir, &dir, SERVER, &SERVER_NAMES.map(str::to_owned), 90, false)
                 .map_err(|error| cannot(&error))?;
         }
         for id in 1..=nodes {
@@ -143,7 +152,9 @@ pub(super) fn node_config(
          [mesh]\ncluster = \"demo\"\nlisten = \"127.0.0.1:{mesh}\"\nseeds = [{seeds}]\n\
          bootstrap = [{bootstrap}]\nca = \"@DIR@/certs/ca.pem\"\n\
          cert = \"@DIR@/certs/node-{id}.pem\"\nkey = \"@DIR@/certs/node-{id}.key\"\n\n\
-         [listen]\nhttp = \"127.0.0.1:{http}\"\nadmin = \"127.0.0.1:{admin}\"\n\n\
+         [listen]\nhttp = \"127.0.0.1:{http}\"\nhttps = \"127.0.0.1:{https}\"\n\
+         admin = \"127.0.0.1:{admin}\"\n\n\
+         [tls]\ncertificates = [{{ cert = \"@DIR@/certs/{SERVER}.pem\", key = \"@DIR@/certs/{SERVER}.key\" }}]\n\n\
          [admin]\nloopback_role = \"chaos\"\n\n\
          [chaos]\nenabled = true\n\n\
          [data]\nsession_keys = \"@DIR@/certs/{SESSION_KEYS}\"\n\n\
@@ -154,6 +165,7 @@ pub(super) fn node_config(
         seeds = seeds.join(", "),
         bootstrap = bootstrap.join(", "),
         http = ports.http(index),
+        https = ports.https(index),
         admin = ports.admin(index),
     );
     for territory in territories {

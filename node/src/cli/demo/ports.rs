@@ -15,12 +15,13 @@ pub(super) struct Ports {
 #[derive(Debug, Clone, Copy, Default)]
 struct NodePorts {
     http: u16,
+    https: u16,
     admin: u16,
     mesh: u16,
 }
 
 impl Ports {
-    /// Counts the ports from `base` (node i: HTTP base+i, admin base+1000+i, mesh base-1000+i; the
+    /// Counts the ports from `base` (node i: HTTP base+i, HTTPS and HTTP/3 base+363+i, admin base+1000+i, mesh base-1000+i; the
     /// origin base-10) and checks that all are free; 0 = any free ones.
     pub(super) fn choose(base: u16, nodes: u32, with_origin: bool) -> CliResult<Self> {
         let mut taken = Vec::new();
@@ -57,6 +58,7 @@ impl Ports {
         let nodes = (0..count)
             .map(|index| NodePorts {
                 http: hold(at(base.wrapping_add(index)), false),
+                https: hold_both(at(base.wrapping_add(363 + index)), &mut hold),
                 admin: hold(at(base.wrapping_add(1_000 + index)), false),
                 mesh: hold(at(base.wrapping_sub(1_000).wrapping_add(index)), true),
             })
@@ -84,6 +86,11 @@ impl Ports {
         self.node(index).http
     }
 
+    /// Its data port over TLS (TCP and UDP).
+    pub(super) fn https(&self, index: u32) -> u16 {
+        self.node(index).https
+    }
+
     /// Its admin port.
     pub(super) fn admin(&self, index: u32) -> u16 {
         self.node(index).admin
@@ -95,6 +102,21 @@ impl Ports {
     }
 }
 
+/// A port that is free for TCP and for UDP.
+fn hold_both(wanted: u16, hold: &mut impl FnMut(u16, bool) -> u16) -> u16 {
+    if wanted != 0 {
+        hold(wanted, false);
+        return hold(wanted, true);
+    }
+    // Which one is free for TCP says nothing about UDP, but nearly always it is.
+    loop {
+        let port = hold(0, false);
+        if port == 0 || UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,10 +125,11 @@ mod tests {
     fn free_ports_are_all_different() {
         let ports = Ports::choose(0, 3, true).unwrap();
         let mut tcp: Vec<u16> =
-            (0..3).flat_map(|i| [ports.http(i), ports.admin(i)]).chain([ports.origin]).collect();
+            (0..3).flat_map(|i| [ports.http(i), ports.https(i), ports.admin(i)]).collect();
+        tcp.push(ports.origin);
         tcp.sort_unstable();
         tcp.dedup();
-        assert_eq!(tcp.len(), 7);
+        assert_eq!(tcp.len(), 10);
         assert!(!tcp.contains(&0));
     }
 

@@ -45,8 +45,8 @@ fn table(ready: &ReadyFile) -> String {
         ("POP", false),
         ("PID", true),
         ("HTTP", false),
+        ("HTTPS, HTTP/3", false),
         ("ADMIN", false),
-        ("MESH", false),
     ];
     let mut table = Columns::new(&heads, false);
     for node in &ready.nodes {
@@ -55,8 +55,8 @@ fn table(ready: &ReadyFile) -> String {
             node.pop.clone(),
             node.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
             node.http.clone(),
+            node.https.clone().unwrap_or_else(|| "-".to_owned()),
             node.admin.clone(),
-            node.mesh.clone(),
         ]);
     }
     table.row([
@@ -80,12 +80,15 @@ fn hints(ready: &ReadyFile, example: Option<&Example>) -> String {
         "{{\"listingType\":\"{kind}\",\"geoFilter\":{{\"type\":\"radius\",\"center\":{{\"lat\":{lat},\"lng\":{lng}}},\"radiusKm\":3}},\"facets\":[\"propertyTypes\"]}}"
     );
     let pid = first.pid.unwrap_or_default();
+    let over_tls = first.https.as_ref().map_or_else(String::new, |https| {
+        format!("  curl --cacert {} '{https}/api/v1/listings/{listing}'\n", ready.ca.display())
+    });
     format!(
         "Try:\n  \
          curl -i '{}/api/v1/listings/{listing}'\n  \
          curl -s '{}/api/v1/search' -H 'content-type: application/json' -d '{search}'\n  \
          curl -i '{}/api/v1/sessions' -H 'content-type: application/json' -d '{{\"territory\":\"IT:lombardia\",\"userId\":\"u1\",\"data\":{{}}}}'\n  \
-         kill -9 {pid} && hexpop status --admin {} --watch\n\
+         {over_tls}  kill -9 {pid} && hexpop status --admin {} --watch\n\
          Stop: Ctrl-C      This text again: hexpop demo ls\n",
         first.http, second.http, first.http, second.admin,
     )

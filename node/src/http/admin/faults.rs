@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, time::Instant};
 use hexpop_chaos::{Registry, RegistryError, Rule, RuleError};
 use hexpop_router::{FieldPlace as Place, Problem as ProblemType};
 use http::{Method, Response, StatusCode};
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{Answer, json, shards::read_json, with_status};
@@ -15,6 +14,7 @@ use crate::{
     http::{
         body::{Body, empty},
         problem::Problem,
+        server::RequestBody,
     },
 };
 
@@ -24,7 +24,7 @@ pub(super) async fn answer(
     method: &Method,
     id: Option<&str>,
     query: &BTreeMap<String, String>,
-    body: Incoming,
+    body: RequestBody,
 ) -> Answer {
     let registry = &context.faults;
     if method == Method::GET {

@@ -14,13 +14,12 @@ use hexpop_router::{Body as RouterBody, BodyError, Context as Ask, Problem as Pr
 use hexpop_shard::{ListingFormat, Word as _};
 use http::{HeaderMap, Request, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use serde_json::json;
 
 use super::{Answer, json};
 use crate::{
     context::Context,
-    http::{problem::Problem, trace::TraceContext},
+    http::{problem::Problem, server::RequestBody, trace::TraceContext},
 };
 
 /// Compressed bytes that are unpacked at once: what they unpack to is held in memory, a thousand
@@ -32,7 +31,7 @@ const INFLATE_STEP: usize = 4 << 10;
 pub(super) async fn ingest(
     context: &Context,
     query: &BTreeMap<String, String>,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     trace: TraceContext,
 ) -> Answer {
     if let Some(unknown) = query.keys().find(|name| !matches!(name.as_str(), "complete" | "format"))
@@ -99,7 +98,7 @@ fn is_gzipped(headers: &HeaderMap) -> Result<bool, Problem> {
 
 /// A request's body, unpacked if need be, that breaks off beyond its bound.
 struct Bounded {
-    inner: Incoming,
+    inner: RequestBody,
     inflate: Option<MultiGzDecoder<Vec<u8>>>,
     /// Compressed bytes that are not unpacked yet.
     pending: Bytes,

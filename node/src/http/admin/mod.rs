@@ -10,14 +10,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use hexpop_edge_config::config::Role;
 use hexpop_router::Problem as ProblemType;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use prometheus::{Encoder as _, TextEncoder};
 use serde::Serialize;
 
 use super::{
     body::{Body, empty, full},
     problem::Problem,
-    server::{Handler, Peer},
+    server::{Handler, Peer, RequestBody},
     trace::{RequestIds, TraceContext},
 };
 use crate::{
@@ -47,7 +46,7 @@ impl AdminPort {
 }
 
 impl Handler for AdminPort {
-    async fn handle(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+    async fn handle(self: Arc<Self>, peer: Peer, request: Request<RequestBody>) -> Response<Body> {
         let traceparent =
             request.headers().get("traceparent").and_then(|value| value.to_str().ok());
         let trace = self.ids.begin(traceparent);
@@ -84,7 +83,12 @@ impl Handler for AdminPort {
 }
 
 impl AdminPort {
-    async fn route(&self, peer: Peer, request: Request<Incoming>, trace: TraceContext) -> Answer {
+    async fn route(
+        &self,
+        peer: Peer,
+        request: Request<RequestBody>,
+        trace: TraceContext,
+    ) -> Answer {
         let uri = request.uri().clone();
         let live = self.context.live();
         let remote = peer.remote.ip();

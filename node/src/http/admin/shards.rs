@@ -6,7 +6,6 @@ use hexpop_edge_config::{NodeId, ShardId, Territory};
 use hexpop_router::{Context as Ask, FieldPlace as Place, Problem as ProblemType, Routed};
 use hexpop_shard::ShardKey;
 use http::StatusCode;
-use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -14,7 +13,7 @@ use super::{Answer, json, with_status};
 use crate::{
     context::Context,
     control::{AdminAnswer, AdminRequest},
-    http::{body::read_bounded, problem::Problem},
+    http::{body::read_bounded, problem::Problem, server::RequestBody},
     view,
 };
 
@@ -65,7 +64,7 @@ struct TransferBody {
 
 /// Reads a small JSON body.
 pub(super) async fn read_json<T: serde::de::DeserializeOwned>(
-    body: Incoming,
+    body: RequestBody,
 ) -> Result<T, Problem> {
     let body = read_bounded(body, BODY_BYTES_MAX, Duration::from_secs(10)).await?;
     serde_json::from_slice(&body).map_err(|error| {
@@ -79,7 +78,7 @@ pub(super) async fn read_json<T: serde::de::DeserializeOwned>(
 }
 
 /// `POST /admin/v1/shards/{id}/transfer-leader`.
-pub(super) async fn transfer_leader(context: &Context, id: &str, body: Incoming) -> Answer {
+pub(super) async fn transfer_leader(context: &Context, id: &str, body: RequestBody) -> Answer {
     let shard: ShardId = id
         .parse()
         .map_err(|_error| Problem::new(ProblemType::NotFound, format!("there is no shard {id}")))?;

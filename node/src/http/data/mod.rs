@@ -13,10 +13,9 @@ use std::{
 };
 
 use hexpop_router::{Client, Problem as ProblemType};
-use hexpop_shard::{Languages, SearchRules, SessionLimits};
+use hexpop_shard::{SearchRules, SessionLimits};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 
 use self::admission::{Admission, Class};
 use super::{
@@ -24,7 +23,7 @@ use super::{
     guard::constant_time_eq,
     language::reduce_languages,
     problem::Problem,
-    server::{Handler, Peer},
+    server::{Handler, Peer, RequestBody},
     target::decode_segment,
     trace::{RequestIds, TraceContext},
 };
@@ -76,7 +75,7 @@ struct Exchange {
     path: String,
     query: Option<String>,
     authority: Option<String>,
-    body: Incoming,
+    body: RequestBody,
     live: Arc<Live>,
 }
 
@@ -159,7 +158,7 @@ impl DataPort {
 }
 
 impl Handler for DataPort {
-    async fn handle(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+    async fn handle(self: Arc<Self>, peer: Peer, request: Request<RequestBody>) -> Response<Body> {
         let begin = Instant::now();
         let traceparent =
             request.headers().get("traceparent").and_then(|value| value.to_str().ok());
@@ -225,7 +224,7 @@ impl DataPort {
         &self,
         route: Route,
         peer: Peer,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         trace: TraceContext,
     ) -> Answer {
         let live = self.context.live();
@@ -255,7 +254,7 @@ impl DataPort {
             .status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
         }
         if matches!(route, Route::Proxy) {
-            return self.proxy(peer, request, &live.data.search.languages).await;
+            return self.proxy(peer, request, options).await;
         }
         let (parts, body) = request.into_parts();
         let exchange = Exchange {
@@ -291,13 +290,14 @@ impl DataPort {
     async fn proxy(
         &self,
         peer: Peer,
-        mut request: Request<Incoming>,
-        languages: &Languages,
+        mut request: Request<RequestBody>,
+        options: &DataOptions,
     ) -> Answer {
-        reduce_languages(request.headers_mut(), languages);
+        reduce_languages(request.headers_mut(), &options.search.languages);
         let client =
             client_of(peer, request.uri().authority().map(|a| a.as_str()), request.headers())?;
-        let request = request.map(|body| Body::new(body.map_err(Into::into)));
+        let request =
+            request.map(|body| Body::new(body.idle_after(options.body_idle).map_err(Into::into)));
         Ok(self.context.router.proxy(request, client, None).await?)
     }
 
@@ -343,7 +343,7 @@ fn client_of(peer: Peer, authority: Option<&str>, headers: &HeaderMap) -> Result
     }
     Ok(Client {
         address: peer.remote.ip(),
-        scheme: "http",
+        scheme: peer.scheme(),
         authority: authority.to_ascii_lowercase(),
     })
 }

@@ -39,7 +39,7 @@ mod value;
 mod tests;
 
 pub use admin::{Admin, AdminToken, Role};
-pub use cache::Cache;
+pub use cache::{Cache, CacheQuery};
 pub use chaos::Chaos;
 pub use data::{Data, DataAuth, FILTERS};
 pub use error::{ConfigErrors, Problem, ProblemKind};

@@ -16,7 +16,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use hexpop_chaos::Registry;
 use hexpop_edge_config::{NodeId, PopId, codec};
 use hexpop_raft::{ReplicaState, wal::Health};
-use hexpop_router::{Clock, Router};
+use hexpop_router::{Clock, PurgeTarget, Router};
 use openraft_rt_tokio::TokioRuntime;
 use serde_json::Value;
 
@@ -269,6 +269,14 @@ impl AdminCalls for Calls {
             match request {
                 AdminRequest::Report => AdminAnswer::Report(context.report()),
                 AdminRequest::Clock => AdminAnswer::Clock(Clock::wall_ms(&SystemClock)),
+                AdminRequest::Purge { targets, soft } => purged(&context, &targets, soft),
+                AdminRequest::Inspect { url } => match context.router.inspect(&url) {
+                    Ok(entries) => match serde_json::to_string(&entries) {
+                        Ok(text) => AdminAnswer::Inspected(text),
+                        Err(error) => AdminAnswer::Failed(error.to_string()),
+                    },
+                    Err(error) => AdminAnswer::Failed(error.to_string()),
+                },
                 AdminRequest::TransferLeader { shard, to } => {
                     match context.host.transfer_leader(shard, to, CALL_DEADLINE).await {
                         Ok(()) => AdminAnswer::Done,
@@ -289,6 +297,18 @@ impl AdminCalls for Calls {
             }
         }
         .boxed()
+    }
+}
+
+/// Purges this node's HTTP cache.
+fn purged(context: &Context, targets: &[PurgeTarget], soft: bool) -> AdminAnswer {
+    let begin = Instant::now();
+    match context.router.purge(targets, soft) {
+        Ok(objects) => {
+            let took_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+            AdminAnswer::Purged { objects: objects as u64, took_us }
+        }
+        Err(error) => AdminAnswer::Failed(error.to_string()),
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use hexpop_edge_config::{NodeId, ShardId, codec};
 use hexpop_raft::ReplicaStatus;
-use hexpop_router::{LocalShard, ShardRequest};
+use hexpop_router::{LocalShard, PurgeTarget, ShardRequest};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -38,6 +38,18 @@ pub enum AdminRequest {
     },
     /// What time it is there.
     Clock,
+    /// Forget stored responses of the origin.
+    Purge {
+        /// What to forget.
+        targets: Vec<PurgeTarget>,
+        /// Whether they only become stale.
+        soft: bool,
+    },
+    /// What the HTTP cache holds of a URL.
+    Inspect {
+        /// The URL.
+        url: String,
+    },
 }
 
 /// The answer to an [`AdminRequest`].
@@ -51,6 +63,15 @@ pub enum AdminAnswer {
     Failed(String),
     /// What time it is there, in milliseconds since 1970.
     Clock(u64),
+    /// So many stored responses were forgotten or made stale.
+    Purged {
+        /// How many.
+        objects: u64,
+        /// How long that took, microseconds.
+        took_us: u64,
+    },
+    /// What the HTTP cache holds, as JSON.
+    Inspected(String),
 }
 
 /// What a node knows of itself.

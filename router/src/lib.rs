@@ -41,7 +41,11 @@ mod wire;
 
 pub use breaker::{Breaker, BreakerOptions, BreakerState, Pass};
 pub use breakers::{BreakerStatus, Class, Target};
-pub use cache::{CacheOptions, CacheStats, OriginHost, empty, full};
+#[doc(hidden)]
+pub use cache::fuzz;
+pub use cache::{
+    CacheOptions, CacheStats, NotAUrl, OriginHost, PurgeTarget, QueryRules, StoredView, empty, full,
+};
 pub use consistency::{CONSISTENCY_HEADER, Given, Level, ReadPoint, TOKEN_HEADER};
 pub use deadline::{Deadline, Elapsed};
 pub use error::{FieldError, FieldPlace, Problem, RouteError, WriteOutcome};

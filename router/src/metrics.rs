@@ -21,6 +21,8 @@ pub struct Metrics {
     cache_entries: IntGauge,
     fetches: IntCounterVec,
     coalesced: IntCounter,
+    purges: IntCounterVec,
+    purged: IntCounter,
     origin_up: IntGauge,
     breaker_state: IntGaugeVec,
     breaker_opened: IntCounterVec,
@@ -96,6 +98,15 @@ impl Metrics {
                 "hexpop_cache_coalesced_total",
                 "Requests that waited for the fetch of another.",
             )?,
+            purges: counters(
+                "hexpop_purges_total",
+                "Purges applied to this node's HTTP cache, by what they named and whether that hit.",
+                &["kind", "outcome"],
+            )?,
+            purged: IntCounter::new(
+                "hexpop_purged_responses_total",
+                "Stored responses that purges forgot or made stale.",
+            )?,
             origin_up: IntGauge::new(
                 "hexpop_origin_up",
                 "Whether the last request to the origin was answered.",
@@ -141,6 +152,8 @@ impl Metrics {
             Box::new(self.cache_entries.clone()),
             Box::new(self.fetches.clone()),
             Box::new(self.coalesced.clone()),
+            Box::new(self.purges.clone()),
+            Box::new(self.purged.clone()),
             Box::new(self.origin_up.clone()),
             Box::new(self.breaker_state.clone()),
             Box::new(self.breaker_opened.clone()),
@@ -169,6 +182,13 @@ impl Metrics {
 
     pub(crate) fn coalesced(&self) {
         self.coalesced.inc();
+    }
+
+    /// A purge that hit so many stored responses.
+    pub(crate) fn purged(&self, kind: &str, hit: usize) {
+        let outcome = if hit == 0 { "nothing" } else { "hit" };
+        self.purges.with_label_values(&[kind, outcome]).inc();
+        self.purged.inc_by(hit as u64);
     }
 
     pub(crate) fn cache_size(&self, entries: u64, bytes: u64) {

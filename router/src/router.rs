@@ -17,7 +17,7 @@ use openraft_rt::AsyncRuntime;
 use crate::{
     ask::{Answered, Asker, Call},
     breakers::{BreakerStatus, Breakers, Class},
-    cache::{CacheStats, HttpCache},
+    cache::{CacheStats, HttpCache, NotAUrl, PurgeTarget, StoredView},
     consistency::{Given, Level},
     deadline::Deadline,
     error::RouteError,
@@ -170,6 +170,30 @@ impl<R: AsyncRuntime> Router<R> {
     /// Forgets what the HTTP cache holds of a target.
     pub fn invalidate(&self, scheme: &str, authority: &str, target: &str) {
         self.cache.invalidate(scheme, authority, target);
+    }
+
+    /// Forgets, in this node's HTTP cache, what the targets name; with `soft` it only becomes stale.
+    /// Answers how many responses that hit.
+    ///
+    /// # Errors
+    /// [`NotAUrl`]; nothing was forgotten.
+    pub fn purge(&self, targets: &[PurgeTarget], soft: bool) -> Result<usize, NotAUrl> {
+        let purges: Vec<_> =
+            targets.iter().map(|target| self.cache.purges_of(target)).collect::<Result<_, _>>()?;
+        let hit = |target: &PurgeTarget, purges: &[_]| -> usize {
+            let hit = purges.iter().map(|purge| self.cache.purge(purge, soft)).sum();
+            self.metrics.purged(target.kind(), hit);
+            hit
+        };
+        Ok(targets.iter().zip(&purges).map(|(target, purges)| hit(target, purges)).sum())
+    }
+
+    /// What this node's HTTP cache holds of an absolute URL.
+    ///
+    /// # Errors
+    /// [`NotAUrl`].
+    pub fn inspect(&self, url: &str) -> Result<Vec<StoredView>, NotAUrl> {
+        self.cache.inspect(url)
     }
 
     /// All breakers.

@@ -81,6 +81,13 @@ pub(crate) enum Source {
         /// Whether it was stored.
         stored: bool,
     },
+    /// What is stored is only a part of what is asked for.
+    Partial {
+        /// The status of the origin's answer.
+        status: u16,
+        /// Whether it was stored.
+        stored: bool,
+    },
     /// Another request was already fetching it.
     Collapsed {
         /// Whether a stale response was stored.
@@ -118,7 +125,7 @@ impl Source {
             Self::StaleWhileRevalidate { .. } | Self::StaleIfError { .. } => "stale",
             Self::Revalidated => "revalidated",
             Self::Updated { .. } => "expired",
-            Self::Miss { .. } | Self::VaryMiss { .. } => "miss",
+            Self::Miss { .. } | Self::VaryMiss { .. } | Self::Partial { .. } => "miss",
             Self::Collapsed { .. } => "coalesced",
             Self::Replica => "replica",
             Self::Peer => "peer",
@@ -126,6 +133,14 @@ impl Source {
             Self::Bypass(_) | Self::Method | Self::Request { .. } => "bypass",
             Self::Failed => "error",
         }
+    }
+
+    /// Whether a stored response was used without asking the origin about it.
+    pub(crate) const fn is_reuse(self) -> bool {
+        matches!(
+            self,
+            Self::Hit { .. } | Self::StaleWhileRevalidate { .. } | Self::StaleIfError { .. }
+        )
     }
 
     /// The member of the field: `name; parameters`.
@@ -150,6 +165,7 @@ impl fmt::Display for Source {
             Self::Updated { status, stored } => forwarded(f, "stale", status, stored),
             Self::Miss { status, stored } => forwarded(f, "uri-miss", status, stored),
             Self::VaryMiss { status, stored } => forwarded(f, "vary-miss", status, stored),
+            Self::Partial { status, stored } => forwarded(f, "partial", status, stored),
             Self::Collapsed { stale: false } => f.write_str("fwd=uri-miss; collapsed"),
             Self::Collapsed { stale: true } => f.write_str("fwd=stale; collapsed"),
             Self::Replica => f.write_str("hit; detail=replica"),
@@ -217,6 +233,10 @@ mod tests {
             (
                 Source::VaryMiss { status: 404, stored: false },
                 "hexpop-mil-1; fwd=vary-miss; fwd-status=404",
+            ),
+            (
+                Source::Partial { status: 206, stored: true },
+                "hexpop-mil-1; fwd=partial; fwd-status=206; stored",
             ),
             (Source::Collapsed { stale: false }, "hexpop-mil-1; fwd=uri-miss; collapsed"),
             (Source::Collapsed { stale: true }, "hexpop-mil-1; fwd=stale; collapsed"),

@@ -4,6 +4,8 @@
 //! ```text
 //! cd chaos && cargo +nightly fuzz run -s none query_parse -- -max_total_time=300
 //! cd chaos && cargo +nightly fuzz run -s none query_plan -- -max_total_time=300
+//! cd chaos && cargo +nightly fuzz run -s none cache_parse -- -max_total_time=300
+//! cd chaos && cargo +nightly fuzz run -s none cache_policy -- -max_total_time=300
 //! ```
 //!
 //! Without the address sanitizer (`-s none`): the engine has no unsafe code, and runs some times as fast.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::section::Section;
+use super::{checks::check_each, section::Section};
 use crate::ByteSize;
 
 /// Memory for cached answers and hot documents.
@@ -24,6 +24,25 @@ pub struct Cache {
     /// Zero: never beyond what the answer allows. Too high: pages of yesterday. Default 0 s, up to 30 d.
     /// Since 0.1.
     pub stale_max: Duration,
+    /// The longest time for which an answer that says nothing of its freshness, but when it last changed,
+    /// counts as fresh: a tenth of the time since then, at most this.
+    ///
+    /// Zero: never. Too high: what an origin forgot to mark is served for too long. Default 1 h, up to 7 d.
+    /// Since 0.1.
+    pub heuristic_max: Duration,
+    /// How long a 404, 405, 410, 414 or 501 that says nothing of its freshness is served again.
+    ///
+    /// Zero: each goes to the origin. Too high: what was just published is missing for so long. Default
+    /// 1 s, up to 1 h. Since 0.1.
+    pub negative_ttl: Duration,
+    /// What of a query string tells pages apart.
+    pub query: CacheQuery,
+    /// The cookies that the origin gets with requests that the cache may answer; one that ends in `*` is a
+    /// prefix.
+    ///
+    /// `["*"]`: all. Empty: none. A page that differs by a cookie must say so (`Vary: Cookie`, `private`).
+    /// At most 64. Default `["*"]`. Since 0.1.
+    pub cookies: Vec<String>,
     /// Memory for the documents of listings that are asked for often.
     ///
     /// Too low: they are read from disk each time. Default 64 MiB, from 1 MiB. Since 0.1.
@@ -36,9 +55,62 @@ impl Default for Cache {
             bytes: ByteSize::mib(256),
             object_max: ByteSize::mib(8),
             stale_max: Duration::ZERO,
+            heuristic_max: Duration::from_secs(3600),
+            negative_ttl: Duration::from_secs(1),
+            query: CacheQuery::default(),
+            cookies: vec!["*".to_owned()],
             docs_bytes: ByteSize::mib(64),
         }
     }
+}
+
+/// What of a query string tells pages apart. The origin gets the query as these rules leave it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CacheQuery {
+    /// Parameters that are left out; one that ends in `*` is a prefix, such as `utm_*`.
+    ///
+    /// At most 256. Default none. Since 0.1.
+    pub drop: Vec<String>,
+    /// The only parameters that are not left out.
+    ///
+    /// Empty: all but those of [`drop`](Self::drop). At most 256. Default none. Since 0.1.
+    pub keep: Vec<String>,
+    /// Whether parameters are put in the order of their names.
+    ///
+    /// On: pages whose links differ in the order only are one page. Default false. Since 0.1.
+    pub sort: bool,
+}
+
+impl CacheQuery {
+    fn read(section: &mut Section<'_>) -> Self {
+        Self {
+            drop: section
+                .key("drop", "Query parameters that are left out.")
+                .check(|names: &Vec<String>| check_each(names, 256, check_name))
+                .or(Vec::new()),
+            keep: section
+                .key("keep", "The only query parameters that are not left out.")
+                .check(|names: &Vec<String>| check_each(names, 256, check_name))
+                .or(Vec::new()),
+            sort: section
+                .key("sort", "Whether query parameters are put in the order of their names.")
+                .or(false),
+        }
+    }
+}
+
+/// A name of a parameter or cookie, or a prefix with `*` behind it.
+fn check_name(name: &str) -> Result<(), String> {
+    let plain = name.strip_suffix('*').unwrap_or(name);
+    let odd = |letter: char| {
+        letter.is_whitespace()
+            || letter.is_control()
+            || matches!(letter, '*' | '=' | '&' | ';' | '#')
+    };
+    if name.is_empty() || name.len() > 128 || plain.contains(odd) {
+        return Err(format!("`{name}` is no name such as `page`, and no prefix such as `utm_*`"));
+    }
+    Ok(())
 }
 
 impl Cache {
@@ -59,6 +131,22 @@ impl Cache {
                 .between(Duration::ZERO, Duration::from_secs(30 * 24 * 60 * 60))
                 .reloads()
                 .or(default.stale_max),
+            heuristic_max: section
+                .key(
+                    "heuristic_max",
+                    "How long an answer that does not say counts as fresh at most.",
+                )
+                .between(Duration::ZERO, Duration::from_secs(7 * 24 * 60 * 60))
+                .or(default.heuristic_max),
+            negative_ttl: section
+                .key("negative_ttl", "How long a 404 that does not say is served again.")
+                .between(Duration::ZERO, Duration::from_secs(60 * 60))
+                .or(default.negative_ttl),
+            query: section.section("query", CacheQuery::read),
+            cookies: section
+                .key("cookies", "The cookies that the origin gets with requests for cached pages.")
+                .check(|names: &Vec<String>| check_each(names, 64, check_name))
+                .or(default.cookies),
             docs_bytes: section
                 .key("docs_bytes", "Memory for documents of listings that are often asked for.")
                 .between(ByteSize::mib(1), most)

@@ -19,6 +19,7 @@ mod mesh;
 mod node;
 mod origin;
 mod output;
+mod purge;
 mod sessions;
 
 use std::process::ExitCode;
@@ -59,6 +60,10 @@ enum Command {
     Listings(listings::ListingsArgs),
     /// Sessions of the platform's users.
     Sessions(sessions::SessionsArgs),
+    /// Make the HTTP caches of all nodes forget.
+    Purge(purge::PurgeArgs),
+    /// What the HTTP caches hold.
+    Cache(purge::CacheArgs),
     /// Fault rules.
     Faults(faults::FaultsArgs),
     /// Load.
@@ -122,6 +127,8 @@ fn run(command: Command) -> CliResult {
         Command::Breakers(args) => block_on(mesh::breakers(args)),
         Command::Listings(args) => block_on(listings::run(args)),
         Command::Sessions(args) => block_on(sessions::run(args)),
+        Command::Purge(args) => block_on(purge::purge(args)),
+        Command::Cache(args) => block_on(purge::cache(args)),
         Command::Faults(args) => block_on(faults::run(args)),
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use hexpop_edge_config::{ClusterId, Config, RaftId, config::OriginHost};
 use hexpop_gossip::{Event, Gossip, Identity, Metrics, NodeInfo, NodeState, Options};
-use hexpop_router::{OriginHost as CacheHost, RouterOptions};
+use hexpop_router::{OriginHost as CacheHost, QueryRules, RouterOptions};
 
 use super::NodeError;
 use crate::{
@@ -132,6 +132,16 @@ pub(super) fn apply_router_config(options: &mut RouterOptions, config: &Config) 
     options.cache.bytes_max = config.cache.bytes.bytes();
     options.cache.object_bytes_max = config.cache.object_max.as_usize();
     options.cache.stale_max = config.cache.stale_max;
+    options.cache.arriving_bytes_max = config.cache.bytes.bytes() / 4;
+    options.cache.heuristic_max = config.cache.heuristic_max;
+    options.cache.negative = config.cache.negative_ttl;
+    options.cache.query = QueryRules {
+        drop: config.cache.query.drop.clone(),
+        keep: config.cache.query.keep.clone(),
+        sort: config.cache.query.sort,
+    };
+    let cookies = &config.cache.cookies;
+    options.cache.cookies = (*cookies != ["*"]).then(|| cookies.clone());
     options.cache.origin_timeout = config.origin.timeout;
     options.cache.host = match &config.origin.host {
         OriginHost::Pass => CacheHost::Pass,

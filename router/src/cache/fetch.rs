@@ -1,104 +1,53 @@
-//! One fetch from the origin on behalf of the cache.
+//! One fetch from the origin on behalf of the cache: what of the answer is stored, and who learns of
+//! it.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body::Body as _;
 use openraft_rt::AsyncRuntime;
 
 use super::{
-    body::{Collected, collect, empty, full},
-    flight::{Landing, Ticket},
-    headers::{add_via, freshen, set_forwarded, strip_hop_by_hop},
-    key::CacheKey,
-    options::OriginHost,
-    policy::{FetchTimes, Freshness, is_origin_error, may_store, selecting, vary_names},
+    body::{full, not_stalling},
+    exchange::Exchange,
+    flight::{Arriving, Landing, Ticket},
+    headers::{is_of_connection, strip_hop_by_hop},
+    policy::{
+        date,
+        freshness::{FetchTimes, Guesses},
+        range::parse_content_range,
+        storing::{Storable, is_origin_error, may_store},
+        tags,
+        validation::{confirms, freshen},
+    },
     proxy::HttpCache,
-    store::Stored,
+    purge::Moment,
+    stored::{Payload, Stored},
+    transfer::Transfer,
 };
 use crate::{
     breakers::Class,
     deadline::Deadline,
     error::{Problem, RouteError},
-    port::{Body, BodyError, Client},
+    port::Body,
     status::Bypass,
 };
 
-/// A client's request without its body.
-#[derive(Debug)]
-pub(super) struct Exchange {
-    pub(super) method: Method,
-    /// Path and query.
-    pub(super) target: String,
-    pub(super) version: Version,
-    pub(super) headers: HeaderMap,
-    pub(super) client: Client,
-    /// The authority that the origin sees.
-    pub(super) authority: String,
-    pub(super) key: CacheKey,
-}
-
-impl Exchange {
-    pub(super) fn new(parts: http::request::Parts, client: Client, host: &OriginHost) -> Self {
-        let authority = match host {
-            OriginHost::Pass => client.authority.clone(),
-            OriginHost::Fixed(authority) => authority.clone(),
-        };
-        let target = parts.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
-        let key = CacheKey::new(client.scheme, &authority, &target);
-        let (method, version, headers) = (parts.method, parts.version, parts.headers);
-        Self { method, target, version, headers, client, authority, key }
-    }
-
-    /// The request that the origin gets.
-    pub(super) fn upstream(&self, body: Body, name: &str) -> Option<Request<Body>> {
-        let mut headers = self.headers.clone();
-        strip_hop_by_hop(&mut headers);
-        set_forwarded(&mut headers, &self.client);
-        add_via(&mut headers, self.version, name);
-        headers.insert(header::HOST, self.authority.parse().ok()?);
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.target.parse().ok()?;
-        *request.headers_mut() = headers;
-        Some(request)
-    }
-
-    /// The same for a response that is to be stored: without the client's own conditions, and with
-    /// those that confirm what is stored already.
-    fn upstream_for_store(&self, stale: Option<&Stored>, name: &str) -> Option<Request<Body>> {
-        let mut request = self.upstream(empty(), name)?;
-        let headers = request.headers_mut();
-        for condition in [
-            header::IF_NONE_MATCH,
-            header::IF_MODIFIED_SINCE,
-            header::IF_MATCH,
-            header::IF_UNMODIFIED_SINCE,
-            header::IF_RANGE,
-            header::CONTENT_LENGTH,
-        ] {
-            headers.remove(condition);
-        }
-        let validators = [
-            (header::ETAG, header::IF_NONE_MATCH),
-            (header::LAST_MODIFIED, header::IF_MODIFIED_SINCE),
-        ];
-        for (validator, condition) in validators {
-            if let Some(value) = stale.and_then(|stale| stale.headers.get(validator)) {
-                headers.insert(condition, value.clone());
-            }
-        }
-        Some(request)
-    }
-}
-
 /// What a fetch brought.
 pub(super) enum Fetched {
-    /// A response that is stored now.
-    Stored {
+    /// A response that is on its way into the store.
+    Arriving {
+        arriving: Arc<Arriving>,
+        /// The fields for the one who asked.
+        own: HeaderMap,
+        /// The body for the one who asked.
+        body: Body,
+    },
+    /// What was stored, confirmed by the origin.
+    Confirmed {
         stored: Arc<Stored>,
-        /// Whether the origin confirmed what was stored before.
-        confirmed: bool,
+        /// The fields for the one who asked.
+        own: HeaderMap,
     },
     /// A response that is not stored.
     Passed(Response<Body>, Bypass),
@@ -106,124 +55,257 @@ pub(super) enum Fetched {
     Failed(RouteError),
 }
 
+/// An answer of the origin.
+struct Answered {
+    status: StatusCode,
+    head: HeaderMap,
+    body: Body,
+    times: FetchTimes,
+    arrived: std::time::Duration,
+}
+
+/// What a fetch is about.
+pub(super) struct Task {
+    pub(super) exchange: Arc<Exchange>,
+    /// The response that is stored for this request.
+    pub(super) before: Option<Arc<Stored>>,
+    /// Whether the client's ranges are asked for.
+    pub(super) ranged: bool,
+    /// When it began.
+    pub(super) began: Moment,
+}
+
+/// A response that may be stored, and its body.
+struct Opened {
+    arriving: Arc<Arriving>,
+    own: HeaderMap,
+    body: Body,
+}
+
 impl<R: AsyncRuntime> HttpCache<R> {
-    /// Fetches, stores what may be stored, and lands the flight if there is one.
-    pub(super) async fn fetch(
-        &self,
-        exchange: &Exchange,
-        stale: Option<&Arc<Stored>>,
-        ticket: Option<Ticket>,
-    ) -> Fetched {
-        let fetched = self.fetch_and_store(exchange, stale).await;
-        let landing = match &fetched {
-            Fetched::Stored { stored, .. } => {
-                let shareable = !stored.freshness.no_cache
-                    && stored.freshness.ttl(stored.resident(self.uptime.now())) > 0;
-                if !shareable {
-                    self.remember_uncacheable(&exchange.key);
+    /// Fetches, and tells those who wait on `ticket` what comes of it. The body is stored by a task of
+    /// its own.
+    pub(super) async fn fetch(self: &Arc<Self>, task: Task, ticket: Option<Ticket>) -> Fetched {
+        let Opened { arriving, own, body } = match self.open(&task).await {
+            Ok(opened) => opened,
+            Err(fetched) => {
+                let landing = self.landing(&task.exchange, &fetched);
+                if let Some(ticket) = ticket {
+                    ticket.land(landing);
                 }
-                Landing::Stored { stored: Arc::clone(stored), shareable }
+                return *fetched;
             }
+        };
+        // The transfer is new: its beginning is there.
+        let Some(reader) = arriving.transfer.reader(arriving.length) else {
+            return Fetched::Failed(gone());
+        };
+        if let Some(ticket) = &ticket {
+            ticket.announce(Landing::Arriving(Arc::clone(&arriving)));
+        }
+        if arriving.length == Some(0) {
+            // There is nothing to wait for.
+            self.fill(&task, &arriving, body, ticket).await;
+        } else {
+            let (this, shared) = (Arc::clone(self), Arc::clone(&arriving));
+            drop(R::spawn(async move { this.fill(&task, &shared, body, ticket).await }));
+        }
+        Fetched::Arriving { arriving, own, body: reader }
+    }
+
+    /// What those who wait learn of a fetch that stores no new response.
+    fn landing(&self, exchange: &Exchange, fetched: &Fetched) -> Landing {
+        match fetched {
+            Fetched::Arriving { arriving, .. } => Landing::Arriving(Arc::clone(arriving)),
+            Fetched::Confirmed { stored, .. } => Landing::Confirmed(Arc::clone(stored)),
             Fetched::Passed(response, _) if is_origin_error(response.status()) => {
                 let detail = format!("the origin answered {}", response.status().as_u16());
-                let error = RouteError::new(Problem::OriginUnavailable, detail);
-                Landing::Failed(Box::new(error))
+                Landing::Failed(Box::new(RouteError::new(Problem::OriginUnavailable, detail)))
             }
-            Fetched::Passed(..) => {
-                self.remember_uncacheable(&exchange.key);
+            Fetched::Passed(_, bypass) => {
+                // That a client has credentials says nothing about the URI.
+                if *bypass != Bypass::Authorization {
+                    self.remember_uncacheable(&exchange.key);
+                }
                 Landing::Uncacheable
             }
             Fetched::Failed(error) => Landing::Failed(Box::new(error.clone())),
-        };
-        if let Some(ticket) = ticket {
-            ticket.land(landing);
         }
-        fetched
     }
 
-    async fn fetch_and_store(&self, exchange: &Exchange, stale: Option<&Arc<Stored>>) -> Fetched {
-        let validator = stale.map(AsRef::as_ref);
-        let Some(request) = exchange.upstream_for_store(validator, &self.name) else {
-            return Fetched::Failed(bad_target());
+    /// Asks the origin and opens a transfer for what it answers, if that may be stored.
+    async fn open(&self, task: &Task) -> Result<Opened, Box<Fetched>> {
+        let exchange = &task.exchange;
+        let whole = |stored: &&Arc<Stored>| matches!(stored.payload, Payload::Whole(_));
+        let validated = task.before.as_ref().filter(whole);
+        let mut answered = self.ask(task, validated.map(AsRef::as_ref)).await?;
+        if let Some(before) = validated.filter(|_| answered.status == StatusCode::NOT_MODIFIED) {
+            if confirms(&before.headers, &answered.head) {
+                return Err(Box::new(self.confirm(task, before, answered)));
+            }
+            // It speaks of something else than what is stored (RFC 9111 §4.3.4).
+            answered = self.ask(task, None).await?;
+        }
+        let Answered { status, head, body, times, arrived } = answered;
+        let length = content_length(&head).or_else(|| body.size_hint().exact());
+        let how = match self.may_keep(task, status, &head, times, length) {
+            Ok(how) => how,
+            Err(bypass) => {
+                // What was stored is no longer what the origin gives, unless it is just failing, or
+                // gave this to one who has credentials.
+                if !is_origin_error(status) && bypass != Bypass::Authorization {
+                    self.drop_variant(task);
+                }
+                let body = not_stalling::<R>(body, self.options.origin_timeout);
+                return Err(Box::new(Fetched::Passed(rebuild(status, head, body), bypass)));
+            }
         };
+        let part = (status == StatusCode::PARTIAL_CONTENT)
+            .then(|| head.get(header::CONTENT_RANGE).cloned())
+            .flatten();
+        let stored_status = if part.is_some() { StatusCode::OK } else { status };
+        let stored = self.stored(exchange, stored_status, &head, how, times, arrived);
+        let arriving = Arriving { stored, part, length, transfer: Transfer::default() };
+        Ok(Opened { arriving: Arc::new(arriving), own: head, body })
+    }
+
+    async fn ask(&self, task: &Task, validated: Option<&Stored>) -> Result<Answered, Box<Fetched>> {
+        let failed = |error| Box::new(Fetched::Failed(error));
+        let request = task
+            .exchange
+            .upstream_for_store(validated, task.ranged, &self.name)
+            .ok_or_else(|| failed(bad_target()))?;
         let began = self.uptime.now();
         let deadline = Deadline::after(self.options.origin_timeout);
-        let response = match self.origin.fetch(Class::Proxy, request, deadline).await {
-            Ok(response) => response,
-            Err(failure) => return Fetched::Failed(failure.to_error(false)),
-        };
+        let response = self.origin.fetch(Class::Proxy, request, deadline).await;
+        let response = response.map_err(|failure| failed(failure.to_error(false)))?;
         let arrived = self.uptime.now();
-        let times =
-            FetchTimes { received_ms: self.clock.wall_ms(), delay: arrived.saturating_sub(began) };
+        let delay = arrived.saturating_sub(began);
+        let times = FetchTimes { received_ms: self.clock.wall_ms(), delay };
         let (parts, body) = response.into_parts();
         let mut head = parts.headers;
         strip_hop_by_hop(&mut head);
-        let (status, confirmed, body) = match stale {
-            Some(stale) if parts.status == StatusCode::NOT_MODIFIED => {
-                let mut merged = stale.headers.clone();
-                freshen(&mut merged, &head);
-                head = merged;
-                (stale.status, true, full(stale.body.clone()))
+        // RFC 9110 §6.6.1: what has no date gets the one it was received at.
+        if date::valid(&head, &header::DATE, times.received()).is_none()
+            && let Some(now) = date::format(times.received())
+            && let Ok(now) = HeaderValue::from_str(&now)
+        {
+            head.insert(header::DATE, now);
+        }
+        Ok(Answered { status: parts.status, head, body, times, arrived })
+    }
+
+    /// What was stored, with the fields of a 304.
+    fn confirm(&self, task: &Task, before: &Arc<Stored>, answered: Answered) -> Fetched {
+        let mut own = before.headers.clone();
+        freshen(&mut own, &answered.head);
+        let request = &task.exchange.headers;
+        let how = may_store(request, before.status, &own, answered.times, self.guesses());
+        match how {
+            Ok(how) => {
+                let new = self.stored(
+                    &task.exchange,
+                    before.status,
+                    &own,
+                    how,
+                    answered.times,
+                    answered.arrived,
+                );
+                let stored =
+                    Arc::new(Stored { payload: before.payload.clone(), ..Stored::clone(&new) });
+                self.store.put(task.exchange.key.clone(), Arc::clone(&stored), task.began);
+                Fetched::Confirmed { stored, own }
             }
-            _ => (parts.status, false, body),
-        };
-        let freshness = match may_store(&exchange.headers, status, &head, times) {
-            Ok(freshness) => freshness,
             Err(bypass) => {
-                // What was stored is no longer what the origin gives, unless it is just failing.
-                if stale.is_some() && !is_origin_error(status) {
-                    self.store.invalidate(exchange.key.clone());
-                }
-                return Fetched::Passed(rebuild(status, head, body), bypass);
-            }
-        };
-        match self.take_in(&head, body).await {
-            Ok(Collected::Whole(bytes)) => {
-                let stored = stored(exchange, status, head, bytes, freshness, arrived);
-                let stored = Arc::new(stored);
-                if !self.invalidated_since(&exchange.key, began) {
-                    self.store.put(exchange.key.clone(), Arc::clone(&stored));
-                }
-                Fetched::Stored { stored, confirmed }
-            }
-            Ok(Collected::Longer(body)) => {
-                Fetched::Passed(rebuild(status, head, body), Bypass::Rule("size"))
-            }
-            Err(error) => {
-                let detail = format!("the origin's response broke off: {error}");
-                Fetched::Failed(RouteError::new(Problem::OriginUnavailable, detail))
+                self.drop_variant(task);
+                let body = match &before.payload {
+                    Payload::Whole(bytes) => full(bytes.clone()),
+                    Payload::Pieces(_) => return Fetched::Failed(gone()),
+                };
+                Fetched::Passed(rebuild(before.status, own, body), bypass)
             }
         }
     }
 
-    /// Reads the body, unless its length says already that it is too long.
-    async fn take_in(&self, head: &HeaderMap, body: Body) -> Result<Collected, BodyError> {
-        let length: Option<u64> =
-            head.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let bytes_max = self.options.object_bytes_max;
-        if length.is_some_and(|length| length > bytes_max as u64) {
-            return Ok(Collected::Longer(body));
+    /// Whether the answer to a task may be stored.
+    fn may_keep(
+        &self,
+        task: &Task,
+        status: StatusCode,
+        head: &HeaderMap,
+        times: FetchTimes,
+        length: Option<u64>,
+    ) -> Result<Storable, Bypass> {
+        let how = may_store(&task.exchange.headers, status, head, times, self.guesses())?;
+        if is_origin_error(status) && task.before.is_some() {
+            return Err(Bypass::Rule("origin-error"));
         }
-        Deadline::<R>::after(self.options.body_timeout).bound(collect(body, bytes_max)).await?
+        let is_part = status == StatusCode::PARTIAL_CONTENT;
+        if is_part && (!task.ranged || parse_content_range(head).is_none()) {
+            return Err(Bypass::Rule("partial"));
+        }
+        if tags::of_response(task.exchange.key.origin(), head).is_err() {
+            return Err(Bypass::Rule("tags"));
+        }
+        if length.is_some_and(|length| length > self.options.object_bytes_max as u64) {
+            return Err(Bypass::Rule("size"));
+        }
+        Ok(how)
+    }
+
+    pub(super) const fn guesses(&self) -> Guesses {
+        Guesses { heuristic_max: self.options.heuristic_max, negative: self.options.negative }
+    }
+
+    /// A response as it is stored, without a body yet.
+    pub(super) fn stored(
+        &self,
+        exchange: &Exchange,
+        status: StatusCode,
+        head: &HeaderMap,
+        how: Storable,
+        times: FetchTimes,
+        arrived: std::time::Duration,
+    ) -> Arc<Stored> {
+        let mut headers = head.clone();
+        // Its age is counted from here on, and its length from its body.
+        for name in [header::AGE, header::CONTENT_LENGTH, header::CONTENT_RANGE] {
+            headers.remove(name);
+        }
+        let named: Vec<_> = headers.keys().filter(|name| is_of_connection(name)).cloned().collect();
+        for name in how.withheld.iter().chain(&named) {
+            headers.remove(name);
+        }
+        let tags = tags::of_response(exchange.key.origin(), head).unwrap_or_default();
+        let date_ms = date::valid(head, &header::DATE, times.received());
+        Arc::new(Stored {
+            status,
+            headers,
+            payload: Payload::Whole(bytes::Bytes::new()),
+            freshness: how.freshness,
+            arrived,
+            date_ms: date_ms.unwrap_or_else(|| times.received()),
+            vary: how.vary,
+            selected_by: how.selected_by,
+            tags: tags.into(),
+        })
+    }
+
+    /// Forgets the response that was stored for a request.
+    fn drop_variant(&self, task: &Task) {
+        if let Some(before) = &task.before {
+            let keep = |stored: &Arc<Stored>| !stored.is_variant_of(before);
+            self.store
+                .change(&task.exchange.key, |stored| keep(stored).then(|| Arc::clone(stored)));
+        }
     }
 }
 
-fn stored(
-    exchange: &Exchange,
-    status: StatusCode,
-    mut headers: HeaderMap,
-    body: Bytes,
-    freshness: Freshness,
-    arrived: std::time::Duration,
-) -> Stored {
-    // Its age is counted from here on.
-    headers.remove(header::AGE);
-    let vary = vary_names(&headers).unwrap_or_default();
-    let selected_by = selecting(&vary, &exchange.headers);
-    Stored { status, headers, body, freshness, arrived, vary, selected_by }
+pub(super) fn content_length(head: &HeaderMap) -> Option<u64> {
+    head.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn rebuild(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
+pub(super) fn rebuild(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -233,4 +315,8 @@ fn rebuild(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body>
 pub(super) fn bad_target() -> RouteError {
     RouteError::new(Problem::InvalidRequest, "the target or the authority is not valid")
         .with_status(400)
+}
+
+pub(super) fn gone() -> RouteError {
+    RouteError::new(Problem::OriginUnavailable, "the request to the origin was given up")
 }

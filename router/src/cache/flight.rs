@@ -2,32 +2,45 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{key::CacheKey, store::Stored};
+use super::{key::CacheKey, purge::Purge, stored::Stored, transfer::Transfer};
 use crate::error::RouteError;
 
-/// What a flight is for: a URI, and the values of the headers that it is known to vary by.
+/// What a flight is for: a URI, the values of the headers that it is known to vary by, and the ranges
+/// asked for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FlightKey {
     pub(crate) uri: CacheKey,
     pub(crate) selected_by: Vec<Option<Vec<u8>>>,
+    /// `Range` and `If-Range`, where they go to the origin.
+    pub(crate) range: Vec<Vec<u8>>,
 }
 
-/// How a flight ended.
+/// A response that is arriving: its head is there, its body comes.
+#[derive(Debug, Clone)]
+pub(crate) struct Arriving {
+    /// The response as it will be stored, without a body yet.
+    pub(crate) stored: Arc<Stored>,
+    /// `Content-Range`, if it is a part.
+    pub(crate) part: Option<HeaderValue>,
+    /// How long the body is, where that is known.
+    pub(crate) length: Option<u64>,
+    pub(crate) transfer: Transfer,
+}
+
+/// What those who wait learn.
 #[derive(Debug, Clone)]
 pub(crate) enum Landing {
-    /// With a response that those who waited may use, if it is their variant.
-    Stored {
-        /// The response, new or confirmed.
-        stored: Arc<Stored>,
-        /// Whether it may be used by those that did not cause the fetch.
-        shareable: bool,
-    },
-    /// With a response for the one who asked only.
+    /// A response begins to arrive, which they may use if it is theirs.
+    Arriving(Arc<Arriving>),
+    /// What was stored holds.
+    Confirmed(Arc<Stored>),
+    /// There is a response for the one who asked only.
     Uncacheable,
-    /// Without a response.
+    /// There is none.
     Failed(Box<RouteError>),
 }
 
@@ -53,17 +66,19 @@ pub(crate) struct FlightLimits {
     pub(crate) waiters_max: usize,
 }
 
+type Flying = Arc<Mutex<BTreeMap<FlightKey, Flight>>>;
+
 /// All fetches under way.
 #[derive(Debug)]
 pub(crate) struct Flights {
     limits: FlightLimits,
-    flying: Arc<Mutex<BTreeMap<FlightKey, Flight>>>,
+    flying: Flying,
 }
 
 #[derive(Debug)]
 struct Flight {
     landing: watch::Receiver<Option<Landing>>,
-    /// Counts those who wait: each holds a clone.
+    /// Counts those who wait: each holds a clone. Also tells this flight from later ones of its key.
     waiting: Arc<()>,
 }
 
@@ -77,8 +92,8 @@ impl Flights {
     pub(crate) fn join(&self, key: FlightKey) -> Joined {
         let mut flying = self.flying.lock();
         if let Some(flight) = flying.get(&key) {
-            // The flight itself holds one of the counted.
-            if Arc::strong_count(&flight.waiting) > self.limits.waiters_max {
+            // The flight and its ticket hold one of the counted each.
+            if Arc::strong_count(&flight.waiting) > self.limits.waiters_max + 1 {
                 return Joined::Crowded;
             }
             let (landing, counted) = (flight.landing.clone(), Arc::clone(&flight.waiting));
@@ -88,8 +103,22 @@ impl Flights {
             return Joined::Full;
         }
         let (sender, landing) = watch::channel(None);
-        flying.insert(key.clone(), Flight { landing, waiting: Arc::default() });
-        Joined::Leader(Ticket { key, sender, flying: Arc::clone(&self.flying) })
+        let waiting = Arc::new(());
+        flying.insert(key.clone(), Flight { landing, waiting: Arc::clone(&waiting) });
+        Joined::Leader(Ticket { key, sender, waiting, flying: Arc::clone(&self.flying) })
+    }
+
+    /// Lets nobody else join the flights that a purge is about, or may be about: what they bring is
+    /// out of date for who comes after it.
+    pub(crate) fn close_hit_by(&self, purge: &Purge) {
+        self.flying.lock().retain(|key, flight| {
+            let landing = flight.landing.borrow();
+            let hit = match &*landing {
+                Some(Landing::Arriving(arriving)) => purge.hits(&key.uri, &arriving.stored.tags),
+                _ => purge.is_by_tag() || purge.hits(&key.uri, &[]),
+            };
+            !hit
+        });
     }
 }
 
@@ -98,23 +127,36 @@ impl Flights {
 pub(crate) struct Ticket {
     key: FlightKey,
     sender: watch::Sender<Option<Landing>>,
-    flying: Arc<Mutex<BTreeMap<FlightKey, Flight>>>,
+    waiting: Arc<()>,
+    flying: Flying,
 }
 
 impl Ticket {
-    /// Ends the flight. Whatever was fetched must be in the store already, so that who comes after
-    /// this finds it there.
-    pub(crate) fn land(self, landing: Landing) {
-        self.flying.lock().remove(&self.key);
+    /// Tells those who wait; others may still join.
+    pub(crate) fn announce(&self, landing: Landing) {
         self.sender.send_replace(Some(landing));
+    }
+
+    /// Ends the flight. Whatever is to be stored must be in the store already, so that who comes
+    /// after this finds it there.
+    pub(crate) fn land(self, landing: Landing) {
+        self.close();
+        self.announce(landing);
+    }
+
+    /// Lets nobody else join.
+    pub(crate) fn close(&self) {
+        let mut flying = self.flying.lock();
+        let mine = |flight: &Flight| Arc::ptr_eq(&flight.waiting, &self.waiting);
+        if flying.get(&self.key).is_some_and(mine) {
+            flying.remove(&self.key);
+        }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.sender.borrow().is_none() {
-            self.flying.lock().remove(&self.key);
-        }
+        self.close();
     }
 }
 
@@ -126,7 +168,7 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// How the flight ended; `None` when whoever fetched went away without a word.
+    /// What the flight brings; `None` when whoever fetched went away without a word.
     ///
     /// # Cancel safety
     /// Nothing is lost: who stops waiting just does not learn it.
@@ -141,17 +183,25 @@ mod tests {
     use super::*;
 
     fn key(path: &str) -> FlightKey {
-        FlightKey { uri: CacheKey::new("http", "a", path), selected_by: Vec::new() }
+        let uri = CacheKey::new("http", "a", path);
+        FlightKey { uri, selected_by: Vec::new(), range: Vec::new() }
     }
 
     fn flights(waiters_max: usize) -> Flights {
         Flights::new(FlightLimits { flights_max: 2, waiters_max })
     }
 
+    fn leader(flights: &Flights, path: &str) -> Ticket {
+        match flights.join(key(path)) {
+            Joined::Leader(ticket) => ticket,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[tokio::test]
     async fn all_who_wait_learn_how_it_landed() {
         let flights = flights(1000);
-        let Joined::Leader(ticket) = flights.join(key("/")) else { panic!("not the leader") };
+        let ticket = leader(&flights, "/");
         let waiters: Vec<_> = (0..1000)
             .map(|_| match flights.join(key("/")) {
                 Joined::Waiter(waiter) => waiter.landed(),
@@ -162,28 +212,54 @@ mod tests {
         for landed in futures::future::join_all(waiters).await {
             assert!(matches!(landed, Some(Landing::Uncacheable)));
         }
-        assert!(matches!(flights.join(key("/")), Joined::Leader(_)));
+        leader(&flights, "/");
+    }
+
+    #[tokio::test]
+    async fn who_comes_after_the_announcement_learns_it_too() {
+        let flights = flights(10);
+        let ticket = leader(&flights, "/");
+        ticket.announce(Landing::Uncacheable);
+        let Joined::Waiter(waiter) = flights.join(key("/")) else { panic!("not a waiter") };
+        assert!(matches!(waiter.landed().await, Some(Landing::Uncacheable)));
+        drop(ticket);
+        leader(&flights, "/");
     }
 
     #[tokio::test]
     async fn a_leader_that_goes_away_leaves_nobody_waiting() {
         let flights = flights(10);
-        let Joined::Leader(ticket) = flights.join(key("/")) else { panic!("not the leader") };
+        let ticket = leader(&flights, "/");
         let Joined::Waiter(waiter) = flights.join(key("/")) else { panic!("not a waiter") };
         drop(ticket);
         assert!(waiter.landed().await.is_none());
-        assert!(matches!(flights.join(key("/")), Joined::Leader(_)));
+        leader(&flights, "/");
     }
 
     #[test]
     fn flights_and_waiters_are_bounded() {
         let flights = flights(1);
-        let Joined::Leader(_a) = flights.join(key("/a")) else { panic!("not the leader") };
+        let _a = leader(&flights, "/a");
         let Joined::Waiter(waiter) = flights.join(key("/a")) else { panic!("not a waiter") };
         assert!(matches!(flights.join(key("/a")), Joined::Crowded));
         drop(waiter);
         assert!(matches!(flights.join(key("/a")), Joined::Waiter(_)));
-        let Joined::Leader(_b) = flights.join(key("/b")) else { panic!("not the leader") };
+        let _b = leader(&flights, "/b");
         assert!(matches!(flights.join(key("/c")), Joined::Full));
+    }
+
+    #[test]
+    fn nobody_joins_a_flight_after_a_purge_and_the_later_flight_keeps_its_place() {
+        let flights = flights(10);
+        let (a, b) = (leader(&flights, "/a"), leader(&flights, "/b"));
+        flights.close_hit_by(&Purge::Uri(key("/a").uri));
+        assert!(matches!(flights.join(key("/b")), Joined::Waiter(_)));
+        let later = leader(&flights, "/a");
+        drop(a);
+        assert!(matches!(flights.join(key("/a")), Joined::Waiter(_)));
+        drop((b, later));
+        let _a = leader(&flights, "/a");
+        flights.close_hit_by(&Purge::Tag("unknown".into()));
+        leader(&flights, "/a");
     }
 }

@@ -1,27 +1,40 @@
-//! A first shared cache for proxied requests (RFC 9111, RFC 5861, RFC 9211): in memory, one fetch
+//! A shared cache for proxied requests (RFC 9111, RFC 5861, RFC 9211, RFC 9213): in memory, one fetch
 //! per key however many wait.
 //!
 //! ```text
-//! request ─> key ─> store ─┬─ fresh ──────────────────────────────> answer
-//!                          ├─ stale, may be used meanwhile ───────> answer, refresh behind it
-//!                          └─ nothing, stale, not this variant
-//!                                └─> flight ─┬─ leader: origin ─> store ─> answer
-//!                                            └─ waiters ────────> answer, or go alone
+//! request ─> exchange ─> store ─> policy ─┬─ answer it ─────────────────────────> respond
+//!                                         ├─ answer it, refresh behind ─────────> respond
+//!                                         └─ ask the origin ─> flight ─┬─ leader: fetch ─┐
+//!                                                                      └─ waiters <──────┤
+//!                                       store <─ fill <─ transfer (all read as it comes) ┘
 //! ```
+//!
+//! What may be stored and used is decided by the pure functions of [`policy`].
 
 mod body;
-mod control;
+mod exchange;
 mod fetch;
+mod fill;
 mod flight;
+mod forget;
+pub mod fuzz;
 mod headers;
+mod index;
+mod inspect;
 mod key;
 mod options;
+mod pass;
 mod policy;
 mod proxy;
+mod purge;
 mod respond;
 mod store;
+mod stored;
+mod transfer;
 
 pub use body::{empty, full};
+pub use inspect::{NotAUrl, PurgeTarget, StoredView};
+pub use key::QueryRules;
 pub use options::{CacheOptions, OriginHost};
 pub use proxy::CacheStats;
 pub(crate) use proxy::HttpCache;

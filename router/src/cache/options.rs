@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::key::QueryRules;
+
 /// The `Host` that the origin sees, and the authority of cache keys.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum OriginHost {
@@ -18,8 +20,11 @@ pub struct CacheOptions {
     /// Bytes of stored responses in memory. Too low: responses are evicted before they are used
     /// again. Default 64 MiB. Watch `hexpop_cache_bytes`.
     pub bytes_max: u64,
-    /// A longer body is passed on and not stored. A fetch holds at most this much. Default 8 MiB.
+    /// A longer body is passed on and not stored. Default 8 MiB.
     pub object_bytes_max: usize,
+    /// Bytes of bodies that are on their way into the cache, all together; further ones are passed on
+    /// and not stored. Default 64 MiB.
+    pub arriving_bytes_max: u64,
     /// Fetches that others can wait for, at a time; further ones go alone. Default 4096.
     pub flights_max: usize,
     /// Who may wait for one fetch; further ones are refused as overload. Default 10,000.
@@ -27,14 +32,24 @@ pub struct CacheOptions {
     /// How long stale responses may be used beyond what they allow themselves when the origin
     /// fails. Default 0.
     pub stale_max: Duration,
+    /// How long a response that says nothing of it is fresh at most, by when it last changed. Zero =
+    /// it is not. Default 1 h.
+    pub heuristic_max: Duration,
+    /// How long a 404, 405, 410, 414 or 501 that says nothing of it is fresh. Default 1 s.
+    pub negative: Duration,
     /// For how long a URI that proved uncacheable is not waited for. Default 10 s.
     pub uncacheable_memory: Duration,
-    /// For the head of the origin's response. Default 10 s.
+    /// For the head of the origin's response, and for each further part of its body. Default 10 s.
     pub origin_timeout: Duration,
-    /// For the body of a response that is being stored. Default 30 s.
+    /// For a whole answer, where a client does not say. Default 30 s.
     pub body_timeout: Duration,
     /// What the origin sees as `Host`.
     pub host: OriginHost,
+    /// What of a query counts.
+    pub query: QueryRules,
+    /// The cookies that the origin gets with requests that the cache may answer; one that ends in `*`
+    /// is a prefix. `None` = all.
+    pub cookies: Option<Vec<String>>,
 }
 
 impl Default for CacheOptions {
@@ -42,13 +57,18 @@ impl Default for CacheOptions {
         Self {
             bytes_max: 64 << 20,
             object_bytes_max: 8 << 20,
+            arriving_bytes_max: 64 << 20,
             flights_max: 4096,
             waiters_max: 10_000,
             stale_max: Duration::ZERO,
+            heuristic_max: Duration::from_secs(3600),
+            negative: Duration::from_secs(1),
             uncacheable_memory: Duration::from_secs(10),
             origin_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             host: OriginHost::Pass,
+            query: QueryRules::default(),
+            cookies: None,
         }
     }
 }

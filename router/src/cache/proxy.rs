@@ -8,37 +8,39 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, Method, Request, Response, header};
+use http::{Method, Request, Response};
 use moka::sync::Cache;
 use openraft_rt::AsyncRuntime;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::{
-    body::{empty, full},
-    control::CacheControl,
-    fetch::{Exchange, Fetched, bad_target},
-    flight::{FlightKey, FlightLimits, Flights, Joined, Landing, Waiter},
-    headers::came_through,
+    body::empty,
+    exchange::Exchange,
+    fetch::{Fetched, Task, gone},
+    fill::InFlight,
+    flight::{FlightLimits, Flights, Joined, Landing, Waiter},
+    headers::is_loop,
     key::CacheKey,
     options::CacheOptions,
-    policy::{Use, is_origin_error, request_may_use_cache, selecting},
-    respond,
-    store::{Found, Store, Stored},
+    policy::{
+        reuse::{Asked, Decision, Use, Why, decide, usable_if_error},
+        storing::is_origin_error,
+    },
+    respond::{self, Respondent},
+    store::{Store, Variants},
+    stored::Stored,
 };
 use crate::{
-    breakers::Class,
     deadline::Deadline,
     error::{Problem, RouteError},
     metrics::Metrics,
     origin::{OriginClient, Uptime},
     port::{Body, Client, Clock},
-    router::Fallback,
     status::{Bypass, Source},
 };
 
-/// URIs that are remembered as uncacheable or as invalidated; beyond these the oldest are
-/// forgotten, which costs waiting or, at worst, one stale entry until it expires.
+/// URIs that are remembered as uncacheable; beyond these some are forgotten, which costs waiting.
 const REMEMBERED_MAX: u64 = 10_000;
 
 fn in_millis(duration: Duration) -> u64 {
@@ -67,29 +69,32 @@ pub(crate) struct HttpCache<R: AsyncRuntime> {
     pub(super) origin: OriginClient<R>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) uptime: Uptime<R>,
-    flights: Flights,
+    pub(super) arriving: InFlight,
+    pub(super) flights: Flights,
     uncacheable: Cache<CacheKey, Duration>,
-    invalidated: Cache<CacheKey, Duration>,
     metrics: Metrics,
 }
 
-/// Why a request goes to the origin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Why {
-    UriMiss,
-    VaryMiss,
-    Stale,
-    Request,
+/// A request on its way through the cache.
+struct Passage<R: AsyncRuntime> {
+    exchange: Arc<Exchange>,
+    asked: Asked,
+    why: Why,
+    /// The response that is stored for it.
+    before: Option<Arc<Stored>>,
+    /// Whether the client's ranges go to the origin.
+    ranged: bool,
+    deadline: Deadline<R>,
 }
 
 impl Why {
-    const fn source(self, status: u16, stored: bool, confirmed: bool) -> Source {
+    pub(super) const fn source(self, status: u16, stored: bool) -> Source {
         match self {
-            Self::Stale | Self::Request if confirmed => Source::Revalidated,
             Self::Stale => Source::Updated { status, stored },
             Self::UriMiss => Source::Miss { status, stored },
             Self::VaryMiss => Source::VaryMiss { status, stored },
-            Self::Request => Source::Request { status, stored },
+            Self::Request | Self::Condition => Source::Request { status, stored },
+            Self::Partial => Source::Partial { status, stored },
         }
     }
 }
@@ -109,9 +114,9 @@ impl<R: AsyncRuntime> HttpCache<R> {
         Self {
             stale_max_ms,
             store: Store::new(options.bytes_max),
+            arriving: InFlight::default(),
             flights: Flights::new(limits),
             uncacheable: Cache::new(REMEMBERED_MAX),
-            invalidated: Cache::new(REMEMBERED_MAX),
             options,
             name,
             origin,
@@ -133,6 +138,10 @@ impl<R: AsyncRuntime> HttpCache<R> {
         CacheStats { entries, bytes, bytes_max: self.options.bytes_max }
     }
 
+    pub(super) fn now_ms(&self) -> i64 {
+        i64::try_from(self.clock.wall_ms()).unwrap_or(i64::MAX)
+    }
+
     /// Answers a proxied request.
     pub(crate) async fn handle(
         self: &Arc<Self>,
@@ -141,7 +150,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
         deadline: Deadline<R>,
     ) -> Result<Response<Body>, RouteError> {
         let (parts, body) = request.into_parts();
-        let exchange = Exchange::new(parts, client, &self.options.host);
+        let exchange = Exchange::new(parts, client, &self.options);
         self.route(exchange, body, deadline).await.map_err(|error| self.with_status(error))
     }
 
@@ -151,171 +160,182 @@ impl<R: AsyncRuntime> HttpCache<R> {
         body: Body,
         deadline: Deadline<R>,
     ) -> Result<Response<Body>, RouteError> {
-        if came_through(&exchange.headers, &self.name) {
+        if is_loop(&exchange.headers, &self.name) {
             let detail = "the request came through this node before: the origin points back here";
             return Err(RouteError::new(Problem::OriginUnavailable, detail).with_status(508));
         }
         if exchange.method == Method::CONNECT {
             return Err(RouteError::new(Problem::MethodNotAllowed, "tunnels are not offered"));
         }
-        match request_may_use_cache(&exchange.method, &exchange.headers) {
-            Ok(()) => self.cached(exchange, deadline).await,
-            Err(Bypass::Rule("method")) => self.pass(&exchange, body, None, deadline).await,
-            Err(bypass) => self.pass(&exchange, body, Some(bypass), deadline).await,
+        match Asked::of(&exchange.method, &exchange.headers) {
+            Ok(asked) => self.cached(exchange, asked, deadline).await,
+            Err(Bypass::Rule("method")) => {
+                self.pass(&exchange, body, Source::Method, deadline).await
+            }
+            Err(bypass) => self.pass(&exchange, body, Source::Bypass(bypass), deadline).await,
         }
-    }
-
-    /// Lets the origin answer in the mesh's place; the response is not stored.
-    pub(crate) async fn fetch_fallback(
-        &self,
-        fallback: Fallback,
-        class: Class,
-        deadline: Deadline<R>,
-    ) -> Result<Response<Body>, RouteError> {
-        let Fallback { method, target, headers, body, client } = fallback;
-        let mut request = Request::new(());
-        *request.method_mut() = method;
-        *request.uri_mut() = target.parse().map_err(|_invalid| bad_target())?;
-        *request.headers_mut() = headers;
-        let exchange = Exchange::new(request.into_parts().0, client, &self.options.host);
-        let request = exchange.upstream(full(body), &self.name).ok_or_else(bad_target)?;
-        let response = self
-            .origin
-            .fetch(class, request, deadline)
-            .await
-            .map_err(|failure| self.with_status(failure.to_error(false)))?;
-        let source = Source::OriginFallback { status: response.status().as_u16() };
-        Ok(self.passed(response, source))
-    }
-
-    /// Forgets what is stored under a path of an authority.
-    pub(crate) fn invalidate(&self, scheme: &str, authority: &str, target: &str) {
-        self.invalidate_key(CacheKey::new(scheme, authority, target));
     }
 
     async fn cached(
         self: &Arc<Self>,
         exchange: Exchange,
+        asked: Asked,
         deadline: Deadline<R>,
     ) -> Result<Response<Body>, RouteError> {
-        let now = self.uptime.now();
-        let (why, stale, vary) = match self.store.find(&exchange.key, &exchange.headers) {
-            Found::Nothing => (Why::UriMiss, None, Vec::new()),
-            Found::OtherVariant(vary) => (Why::VaryMiss, None, vary),
-            Found::Response(stored) => {
-                let vary = stored.vary.clone();
-                match stored.freshness.usable(&exchange.headers, stored.resident(now)) {
-                    Use::Fresh(ttl) => {
-                        return Ok(self.answer(&exchange, &stored, Source::Hit { ttl }));
-                    }
-                    Use::WhileRevalidate(ttl) => {
-                        let source = Source::StaleWhileRevalidate { ttl };
-                        let response = self.answer(&exchange, &stored, source);
-                        self.refresh(exchange, stored, vary);
-                        return Ok(response);
-                    }
-                    Use::Revalidate => (Why::Stale, Some(stored), vary),
-                    Use::RequestForbids => (Why::Request, Some(stored), vary),
-                }
+        let variants = self.store.get(&exchange.key);
+        let (now, now_ms) = (self.uptime.now(), self.now_ms());
+        let (method, headers) = (&exchange.method, &exchange.headers);
+        let (why, before) = match decide(method, headers, &asked, &variants, now, now_ms) {
+            Decision::Answer(stored, Use::Hit(ttl)) => {
+                return Ok(self.answer(&exchange, &asked, &stored, Source::Hit { ttl }));
+            }
+            Decision::Answer(stored, Use::WhileRevalidate(ttl)) => {
+                let source = Source::StaleWhileRevalidate { ttl };
+                let response = self.answer(&exchange, &asked, &stored, source);
+                self.refresh(exchange, stored, &variants);
+                return Ok(response);
+            }
+            Decision::Forward(why, before) => (why, before),
+            Decision::Nothing => {
+                let detail = "nothing that may be used is stored, and the request asks for no more";
+                return Err(RouteError::new(Problem::OriginTimeout, detail));
             }
         };
-        if CacheControl::of(&exchange.headers).only_if_cached {
-            let detail = "nothing that may be used is stored, and the request asks for no more";
-            return Err(RouteError::new(Problem::OriginTimeout, detail));
-        }
         if exchange.method == Method::HEAD {
-            return self.head(&exchange, why, deadline).await;
+            return self.head(&exchange, &variants, why, deadline).await;
         }
+        if why == Why::Condition {
+            let source = Source::Request { status: 0, stored: false };
+            return self.pass(&exchange, empty(), source, deadline).await;
+        }
+        let ranged = Exchange::forwards_ranges(asked.ranges.as_deref(), before.as_deref());
         let exchange = Arc::new(exchange);
-        let alone = why == Why::Request || self.is_uncacheable(&exchange.key);
-        if alone {
-            return self.alone(&exchange, stale, why, deadline).await;
+        let passage = Passage { exchange, asked, why, before, ranged, deadline };
+        if why == Why::Request || self.is_uncacheable(&passage.exchange.key) {
+            return self.alone(&passage).await;
         }
-        let selected_by = selecting(&vary, &exchange.headers);
-        let key = FlightKey { uri: exchange.key.clone(), selected_by };
-        match self.flights.join(key) {
+        self.together(passage, &variants).await
+    }
+
+    /// Fetches for all who ask for the same, or waits for who does.
+    async fn together(
+        self: &Arc<Self>,
+        passage: Passage<R>,
+        variants: &Variants,
+    ) -> Result<Response<Body>, RouteError> {
+        let task = self.task(&passage);
+        match self.flights.join(passage.exchange.flight_key(variants, passage.ranged)) {
             Joined::Leader(ticket) => {
+                // Another flight may have landed between the look into the store and this one.
+                if let Some((stored, source)) = self.stored_meanwhile(&passage) {
+                    let response = self.answer(&passage.exchange, &passage.asked, &stored, source);
+                    ticket.land(Landing::Confirmed(stored));
+                    return Ok(response);
+                }
                 // The fetch goes on when its client goes away: others wait for it.
                 let (sender, fetched) = oneshot::channel();
-                let (this, shared) = (Arc::clone(self), Arc::clone(&exchange));
-                let before = stale.clone();
+                let this = Arc::clone(self);
                 drop(R::spawn(async move {
-                    let fetched = this.fetch(&shared, before.as_ref(), Some(ticket)).await;
                     // The client may have gone.
-                    sender.send(fetched).ok();
+                    sender.send(this.fetch(task, Some(ticket)).await).ok();
                 }));
-                let fetched = match deadline.bound(fetched).await {
+                let fetched = match passage.deadline.bound(fetched).await {
                     Ok(Ok(fetched)) => fetched,
                     Ok(Err(_closed)) => Fetched::Failed(gone()),
                     Err(_elapsed) => Fetched::Failed(too_late()),
                 };
-                self.conclude(&exchange, fetched, stale.as_ref(), why)
+                self.conclude(&passage, fetched)
             }
-            Joined::Waiter(waiter) => self.wait(exchange, waiter, stale, why, deadline).await,
-            Joined::Full => self.alone(&exchange, stale, why, deadline).await,
+            Joined::Waiter(waiter) => self.wait(&passage, waiter).await,
+            Joined::Full => self.alone(&passage).await,
             Joined::Crowded => {
                 let detail = "too many requests wait for the same response of the origin";
                 let error = RouteError::new(Problem::Overloaded, detail);
-                self.conclude(&exchange, Fetched::Failed(error), stale.as_ref(), why)
+                self.conclude(&passage, Fetched::Failed(error))
             }
+        }
+    }
+
+    /// The response that was stored since a request was decided about, if it is one for it.
+    fn stored_meanwhile(&self, passage: &Passage<R>) -> Option<(Arc<Stored>, Source)> {
+        let Passage { exchange, asked, .. } = passage;
+        let variants = self.store.get(&exchange.key);
+        let (now, now_ms) = (self.uptime.now(), self.now_ms());
+        match decide(&exchange.method, &exchange.headers, asked, &variants, now, now_ms) {
+            Decision::Answer(stored, Use::Hit(ttl)) => Some((stored, Source::Hit { ttl })),
+            _ => None,
+        }
+    }
+
+    fn task(&self, passage: &Passage<R>) -> Task {
+        Task {
+            exchange: Arc::clone(&passage.exchange),
+            before: passage.before.clone(),
+            ranged: passage.ranged,
+            began: self.store.moment(),
         }
     }
 
     /// Waits for the fetch of another.
     async fn wait(
         self: &Arc<Self>,
-        exchange: Arc<Exchange>,
+        passage: &Passage<R>,
         waiter: Waiter,
-        stale: Option<Arc<Stored>>,
-        why: Why,
-        deadline: Deadline<R>,
     ) -> Result<Response<Body>, RouteError> {
         self.metrics.coalesced();
-        let landed = deadline.bound(waiter.landed()).await;
-        let failed = |error| self.conclude(&exchange, Fetched::Failed(error), stale.as_ref(), why);
+        let landed = passage.deadline.bound(waiter.landed()).await;
+        let source = Source::Collapsed { stale: passage.why == Why::Stale };
         match landed {
-            Ok(Some(Landing::Stored { stored, shareable: true })) => {
-                let credentials = exchange.headers.contains_key(header::AUTHORIZATION);
-                let mine = stored.matches(&exchange.headers)
-                    && (!credentials || stored.freshness.for_authorized);
-                if mine {
-                    let source = Source::Collapsed { stale: why == Why::Stale };
-                    return Ok(self.answer(&exchange, &stored, source));
+            Ok(Some(Landing::Arriving(arriving))) => {
+                let reader = arriving.transfer.reader(arriving.length);
+                match reader.filter(|_| self.is_for(passage, &arriving.stored)) {
+                    Some(body) => {
+                        let respondent = self.respondent(&passage.exchange, &passage.asked, source);
+                        self.metrics.answered_from(source);
+                        Ok(respond::of_arriving(&respondent, &arriving, None, body))
+                    }
+                    None => self.alone(passage).await,
                 }
-                self.alone(&exchange, stale, why, deadline).await
             }
-            Ok(Some(Landing::Stored { shareable: false, .. } | Landing::Uncacheable)) => {
-                self.alone(&exchange, stale, why, deadline).await
+            Ok(Some(Landing::Confirmed(stored))) if self.is_for(passage, &stored) => {
+                Ok(self.answer(&passage.exchange, &passage.asked, &stored, source))
             }
-            Ok(Some(Landing::Failed(error))) => failed(*error),
-            Ok(None) => failed(gone()),
-            Err(_elapsed) => failed(too_late()),
+            Ok(Some(Landing::Confirmed(_) | Landing::Uncacheable)) => self.alone(passage).await,
+            Ok(Some(Landing::Failed(error))) => self.conclude(passage, Fetched::Failed(*error)),
+            Ok(None) => self.conclude(passage, Fetched::Failed(gone())),
+            Err(_elapsed) => self.conclude(passage, Fetched::Failed(too_late())),
         }
     }
 
+    /// Whether a response that another fetched may answer a request.
+    fn is_for(&self, passage: &Passage<R>, stored: &Arc<Stored>) -> bool {
+        let (method, headers) = (&passage.exchange.method, &passage.exchange.headers);
+        // Whoever waits asked for the same ranges, so that a part is what it wants.
+        let asked = Asked { ranges: None, ..passage.asked.clone() };
+        let variants = [Arc::clone(stored)];
+        let decision = decide(method, headers, &asked, &variants, self.uptime.now(), self.now_ms());
+        matches!(decision, Decision::Answer(_, Use::Hit(_)))
+    }
+
     /// Fetches without letting others wait for it.
-    async fn alone(
-        &self,
-        exchange: &Exchange,
-        stale: Option<Arc<Stored>>,
-        why: Why,
-        deadline: Deadline<R>,
-    ) -> Result<Response<Body>, RouteError> {
-        let fetched = deadline
-            .bound(self.fetch(exchange, stale.as_ref(), None))
+    async fn alone(self: &Arc<Self>, passage: &Passage<R>) -> Result<Response<Body>, RouteError> {
+        let fetched = passage
+            .deadline
+            .bound(self.fetch(self.task(passage), None))
             .await
             .unwrap_or_else(|_elapsed| Fetched::Failed(too_late()));
-        self.conclude(exchange, fetched, stale.as_ref(), why)
+        self.conclude(passage, fetched)
     }
 
     /// Refreshes what was just used, behind the answer.
-    fn refresh(self: &Arc<Self>, exchange: Exchange, stale: Arc<Stored>, vary: Vec<HeaderName>) {
-        let selected_by = selecting(&vary, &exchange.headers);
-        let key = FlightKey { uri: exchange.key.clone(), selected_by };
-        if let Joined::Leader(ticket) = self.flights.join(key) {
+    fn refresh(self: &Arc<Self>, exchange: Exchange, before: Arc<Stored>, variants: &Variants) {
+        if let Joined::Leader(ticket) = self.flights.join(exchange.flight_key(variants, false)) {
             let this = Arc::clone(self);
+            let began = self.store.moment();
+            let (exchange, before) = (Arc::new(exchange), Some(before));
+            let task = Task { exchange, before, ranged: false, began };
             drop(R::spawn(async move {
-                drop(this.fetch(&exchange, Some(&stale), Some(ticket)).await);
+                drop(this.fetch(task, Some(ticket)).await);
             }));
         }
     }
@@ -323,23 +343,31 @@ impl<R: AsyncRuntime> HttpCache<R> {
     /// The answer out of what a fetch brought, or out of a stale response if that may stand in.
     fn conclude(
         &self,
-        exchange: &Exchange,
+        passage: &Passage<R>,
         fetched: Fetched,
-        stale: Option<&Arc<Stored>>,
-        why: Why,
     ) -> Result<Response<Body>, RouteError> {
+        let Passage { exchange, asked, why, before, .. } = passage;
         let stand_in = |status: Option<u16>| {
-            let stale = stale.filter(|stale| {
+            let stale = before.as_ref().filter(|stale| {
                 let resident = stale.resident(self.uptime.now());
                 let stale_max = Duration::from_millis(self.stale_max_ms.load(Ordering::Relaxed));
-                stale.freshness.usable_if_error(&exchange.headers, resident, stale_max)
+                *why != Why::Partial
+                    && usable_if_error(&stale.freshness, &asked.control, resident, stale_max)
             })?;
-            Some(self.answer(exchange, stale, Source::StaleIfError { status }))
+            Some(self.answer(exchange, asked, stale, Source::StaleIfError { status }))
         };
         match fetched {
-            Fetched::Stored { stored, confirmed } => {
-                let source = why.source(stored.status.as_u16(), true, confirmed);
-                Ok(self.answer(exchange, &stored, source))
+            Fetched::Arriving { arriving, own, body } => {
+                let status =
+                    if arriving.part.is_some() { 206 } else { arriving.stored.status.as_u16() };
+                let source = why.source(status, true);
+                self.metrics.answered_from(source);
+                let respondent = self.respondent(exchange, asked, source);
+                Ok(respond::of_arriving(&respondent, &arriving, Some(own), body))
+            }
+            Fetched::Confirmed { stored, own } => {
+                let own = Stored { headers: own, ..Stored::clone(&stored) };
+                Ok(self.answer(exchange, asked, &own, Source::Revalidated))
             }
             Fetched::Passed(response, bypass) => {
                 let status = response.status();
@@ -347,83 +375,13 @@ impl<R: AsyncRuntime> HttpCache<R> {
                 Ok(stale.flatten().unwrap_or_else(|| {
                     let source = match why {
                         Why::Request => Source::Request { status: status.as_u16(), stored: false },
-                        Why::UriMiss | Why::VaryMiss | Why::Stale => Source::Bypass(bypass),
+                        _ => Source::Bypass(bypass),
                     };
                     self.passed(response, source)
                 }))
             }
             Fetched::Failed(error) => stand_in(None).ok_or(error),
         }
-    }
-
-    /// Passes a HEAD on that nothing stored answers.
-    async fn head(
-        &self,
-        exchange: &Exchange,
-        why: Why,
-        deadline: Deadline<R>,
-    ) -> Result<Response<Body>, RouteError> {
-        let response = self.send(exchange, empty(), deadline).await?;
-        let source = why.source(response.status().as_u16(), false, false);
-        Ok(self.passed(response, source))
-    }
-
-    /// Passes a request on as it is. `bypass` is `None` when its method is what keeps it from the
-    /// cache.
-    async fn pass(
-        &self,
-        exchange: &Exchange,
-        body: Body,
-        bypass: Option<Bypass>,
-        deadline: Deadline<R>,
-    ) -> Result<Response<Body>, RouteError> {
-        let response = self.send(exchange, body, deadline).await?;
-        let is_error = response.status().is_client_error() || response.status().is_server_error();
-        if !exchange.method.is_safe() && !is_error {
-            self.invalidate_after_write(exchange, &response);
-        }
-        Ok(self.passed(response, bypass.map_or(Source::Method, Source::Bypass)))
-    }
-
-    async fn send(
-        &self,
-        exchange: &Exchange,
-        body: Body,
-        deadline: Deadline<R>,
-    ) -> Result<Response<Body>, RouteError> {
-        let request = exchange.upstream(body, &self.name).ok_or_else(bad_target)?;
-        let deadline = deadline.at_most(self.options.origin_timeout);
-        let is_write = !exchange.method.is_safe();
-        self.origin
-            .fetch(Class::Proxy, request, deadline)
-            .await
-            .map_err(|failure| failure.to_error(is_write))
-    }
-
-    /// RFC 9111 §4.4.
-    fn invalidate_after_write(&self, exchange: &Exchange, response: &Response<Body>) {
-        self.invalidate_key(exchange.key.clone());
-        for field in [header::LOCATION, header::CONTENT_LOCATION] {
-            let reference = response.headers().get(field).and_then(|value| value.to_str().ok());
-            let key = reference.and_then(|reference| {
-                let (scheme, authority) = (exchange.client.scheme, &exchange.authority);
-                CacheKey::of_reference(scheme, authority, &exchange.target, reference)
-            });
-            if let Some(key) = key {
-                self.invalidate_key(key);
-            }
-        }
-    }
-
-    fn invalidate_key(&self, key: CacheKey) {
-        // First the mark, so that a fetch that began before cannot store behind the removal.
-        self.invalidated.insert(key.clone(), self.uptime.now());
-        self.store.invalidate(key);
-    }
-
-    /// Whether a write went through after `began`.
-    pub(super) fn invalidated_since(&self, key: &CacheKey, began: Duration) -> bool {
-        self.invalidated.get(key).is_some_and(|at| at >= began)
     }
 
     pub(super) fn remember_uncacheable(&self, key: &CacheKey) {
@@ -435,28 +393,52 @@ impl<R: AsyncRuntime> HttpCache<R> {
         self.uncacheable.get(key).is_some_and(|until| self.uptime.now() < until)
     }
 
-    fn answer(&self, exchange: &Exchange, stored: &Stored, source: Source) -> Response<Body> {
-        self.metrics.answered_from(source);
-        let now = self.uptime.now();
-        respond::of_stored(stored, &exchange.method, &exchange.headers, now, source, &self.name)
+    fn respondent<'a>(
+        &'a self,
+        exchange: &'a Exchange,
+        asked: &'a Asked,
+        source: Source,
+    ) -> Respondent<'a> {
+        Respondent {
+            method: &exchange.method,
+            request: &exchange.headers,
+            ranges: asked.ranges.as_deref(),
+            now: self.uptime.now(),
+            now_ms: self.now_ms(),
+            source,
+            name: &self.name,
+        }
     }
 
-    fn passed(&self, response: Response<Body>, source: Source) -> Response<Body> {
+    fn answer(
+        &self,
+        exchange: &Exchange,
+        asked: &Asked,
+        stored: &Stored,
+        source: Source,
+    ) -> Response<Body> {
         self.metrics.answered_from(source);
+        respond::of_stored(&self.respondent(exchange, asked, source), stored)
+    }
+
+    pub(super) fn passed(&self, response: Response<Body>, source: Source) -> Response<Body> {
+        self.metrics.answered_from(source);
+        let source = match source {
+            Source::Request { stored, .. } => {
+                Source::Request { status: response.status().as_u16(), stored }
+            }
+            source => source,
+        };
         respond::of_passed(response, source, &self.name)
     }
 
-    fn with_status(&self, error: RouteError) -> RouteError {
+    pub(super) fn with_status(&self, error: RouteError) -> RouteError {
         self.metrics.answered_from(Source::Failed);
         if error.cache_status.is_some() {
             return error;
         }
         error.with_cache_status(Source::Failed.member(&self.name))
     }
-}
-
-fn gone() -> RouteError {
-    RouteError::new(Problem::OriginUnavailable, "the request to the origin was given up")
 }
 
 fn too_late() -> RouteError {

@@ -1,14 +1,21 @@
-//! Answers made of stored and of passed-on responses.
+//! Answers made of stored, of arriving and of passed-on responses.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
+use bytes::Bytes;
+use hexpop_shard::hash_point;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 
 use super::{
-    body::{empty, full},
+    body::{chunks, empty, full},
+    flight::Arriving,
     headers::{add_via, strip_hop_by_hop},
-    policy::client_has,
-    store::Stored,
+    policy::{
+        precondition::{Outcome, evaluate, range_applies},
+        range::{RangeSpec, Ranges, content_range, resolve},
+        tags::is_for_caches_only,
+    },
+    stored::{Payload, Stored},
 };
 use crate::{
     port::Body,
@@ -18,7 +25,7 @@ use crate::{
 const CACHE_STATUS: HeaderName = HeaderName::from_static(CACHE_STATUS_HEADER);
 
 /// What of a stored response goes into a 304 (RFC 9110 §15.4.5), besides what names the cache.
-const IN_NOT_MODIFIED: [HeaderName; 7] = [
+const IN_NOT_MODIFIED: [HeaderName; 8] = [
     header::CACHE_CONTROL,
     header::CONTENT_LOCATION,
     header::DATE,
@@ -26,56 +33,219 @@ const IN_NOT_MODIFIED: [HeaderName; 7] = [
     header::EXPIRES,
     header::LAST_MODIFIED,
     header::VARY,
+    CACHE_STATUS,
 ];
 
-/// The answer to a GET or HEAD out of a stored response.
-pub(super) fn of_stored(
-    stored: &Stored,
-    method: &Method,
-    request: &HeaderMap,
-    now: Duration,
-    source: Source,
-    name: &str,
-) -> Response<Body> {
-    let not_modified = stored.status == StatusCode::OK && client_has(request, &stored.headers);
-    let mut response = if not_modified {
-        let mut response = Response::new(empty());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        for name in &IN_NOT_MODIFIED {
-            for value in stored.headers.get_all(name) {
-                response.headers_mut().append(name, value.clone());
-            }
+/// To whom an answer goes, and what is said about it.
+pub(super) struct Respondent<'a> {
+    pub(super) method: &'a Method,
+    pub(super) request: &'a HeaderMap,
+    pub(super) ranges: Option<&'a [RangeSpec]>,
+    pub(super) now: Duration,
+    pub(super) now_ms: i64,
+    pub(super) source: Source,
+    pub(super) name: &'a str,
+}
+
+impl Respondent<'_> {
+    /// Whether the client has it already (RFC 9110 §13.2.1: conditions are for what succeeds).
+    fn has(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        status.is_success()
+            && evaluate(self.method, self.request, headers, self.now_ms) == Outcome::NotModified
+    }
+
+    fn finish(&self, mut response: Response<Body>, age: Duration) -> Response<Body> {
+        strip_for_caches(response.headers_mut());
+        // RFC 9111 §5.1: an age says that it was not asked for at the origin just now.
+        response.headers_mut().remove(header::AGE);
+        if age.as_secs() > 0 || self.source.is_reuse() {
+            response.headers_mut().insert(header::AGE, age.as_secs().into());
         }
-        if let Some(upstream) = stored.headers.get(&CACHE_STATUS) {
-            response.headers_mut().insert(CACHE_STATUS, upstream.clone());
-        }
+        sign(response.headers_mut(), Version::HTTP_11, self.source, self.name);
         response
+    }
+}
+
+/// The answer to a GET or HEAD out of a stored response.
+pub(super) fn of_stored(respondent: &Respondent<'_>, stored: &Stored) -> Response<Body> {
+    let response = if respondent.has(stored.status, &stored.headers) {
+        not_modified(&stored.headers)
     } else {
-        let body = if *method == Method::HEAD { empty() } else { full(stored.body.clone()) };
+        match wanted(respondent, stored) {
+            Ranges::Whole => whole(respondent, stored),
+            Ranges::Unsatisfiable => unsatisfiable(stored),
+            Ranges::Parts(parts) => match parts.as_slice() {
+                [part] => one_part(stored, part),
+                _ => several_parts(stored, &parts),
+            },
+        }
+    };
+    respondent.finish(response, stored.freshness.age(stored.resident(respondent.now)))
+}
+
+/// The answer to a GET out of a response that is arriving. `own` = the fields for the one who caused
+/// it.
+pub(super) fn of_arriving(
+    respondent: &Respondent<'_>,
+    arriving: &Arriving,
+    own: Option<HeaderMap>,
+    body: Body,
+) -> Response<Body> {
+    let stored = &arriving.stored;
+    let headers = own.unwrap_or_else(|| stored.headers.clone());
+    let response = if arriving.part.is_none() && respondent.has(stored.status, &headers) {
+        not_modified(&headers)
+    } else {
         let mut response = Response::new(body);
+        *response.headers_mut() = headers;
         *response.status_mut() = stored.status;
-        response.headers_mut().clone_from(&stored.headers);
-        if stored.status != StatusCode::NO_CONTENT {
-            response.headers_mut().insert(header::CONTENT_LENGTH, stored.body.len().into());
+        let headers = response.headers_mut();
+        if let Some(part) = &arriving.part {
+            headers.insert(header::CONTENT_RANGE, part.clone());
+        }
+        if let Some(length) = arriving.length.filter(|_| stored.status != StatusCode::NO_CONTENT) {
+            headers.insert(header::CONTENT_LENGTH, length.into());
+        }
+        if arriving.part.is_some() {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         }
         response
     };
-    let age = stored.freshness.age(stored.resident(now)).as_secs();
-    response.headers_mut().insert(header::AGE, age.into());
-    sign(response.headers_mut(), Version::HTTP_11, source, name);
+    respondent.finish(response, stored.freshness.age(stored.resident(respondent.now)))
+}
+
+/// What of a stored response the client wants (RFC 9110 §14.2).
+fn wanted(respondent: &Respondent<'_>, stored: &Stored) -> Ranges {
+    match respondent.ranges {
+        Some(specs)
+            if stored.status == StatusCode::OK
+                && range_applies(respondent.request, &stored.headers, respondent.now_ms) =>
+        {
+            resolve(specs, stored.length())
+        }
+        _ => Ranges::Whole,
+    }
+}
+
+fn not_modified(headers: &HeaderMap) -> Response<Body> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    for name in &IN_NOT_MODIFIED {
+        for value in headers.get_all(name) {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
     response
+}
+
+fn whole(respondent: &Respondent<'_>, stored: &Stored) -> Response<Body> {
+    let body = match &stored.payload {
+        Payload::Whole(bytes) if *respondent.method != Method::HEAD => full(bytes.clone()),
+        Payload::Whole(_) | Payload::Pieces(_) => empty(),
+    };
+    let mut response = with_fields(stored, stored.status, body);
+    if stored.status != StatusCode::NO_CONTENT {
+        response.headers_mut().insert(header::CONTENT_LENGTH, stored.length().into());
+    }
+    response
+}
+
+fn with_fields(stored: &Stored, status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().clone_from(&stored.headers);
+    response
+}
+
+/// RFC 9110 §15.5.17.
+fn unsatisfiable(stored: &Stored) -> Response<Body> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+    if let Ok(value) = HeaderValue::from_str(&format!("bytes */{}", stored.length())) {
+        response.headers_mut().insert(header::CONTENT_RANGE, value);
+    }
+    response.headers_mut().insert(header::CONTENT_LENGTH, 0.into());
+    response
+}
+
+/// RFC 9110 §15.3.7.1.
+fn one_part(stored: &Stored, part: &Range<u64>) -> Response<Body> {
+    let body = cut(stored, part);
+    let length = part.end - part.start;
+    let mut response = with_fields(stored, StatusCode::PARTIAL_CONTENT, chunks(body));
+    if let Ok(value) = HeaderValue::from_str(&content_range(part, stored.length())) {
+        response.headers_mut().insert(header::CONTENT_RANGE, value);
+    }
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    response
+}
+
+/// RFC 9110 §15.3.7.2.
+fn several_parts(stored: &Stored, parts: &[Range<u64>]) -> Response<Body> {
+    let boundary = boundary(stored, parts);
+    let kind = stored.headers.get(header::CONTENT_TYPE);
+    let mut body: Vec<Bytes> = Vec::new();
+    for part in parts {
+        let mut head = format!("\r\n--{boundary}\r\n").into_bytes();
+        if let Some(kind) = kind {
+            head.extend_from_slice(b"Content-Type: ");
+            head.extend_from_slice(kind.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        let range = content_range(part, stored.length());
+        head.extend_from_slice(format!("Content-Range: {range}\r\n\r\n").as_bytes());
+        body.push(head.into());
+        body.extend(cut(stored, part));
+    }
+    body.push(format!("\r\n--{boundary}--\r\n").into());
+    let length: usize = body.iter().map(Bytes::len).sum();
+    let mut response = with_fields(stored, StatusCode::PARTIAL_CONTENT, chunks(body));
+    let headers = response.headers_mut();
+    if let Ok(kind) = HeaderValue::from_str(&format!("multipart/byteranges; boundary={boundary}")) {
+        headers.insert(header::CONTENT_TYPE, kind);
+    }
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    response
+}
+
+/// A line that is in none of the parts: 128 bits that depend on what is sent.
+fn boundary(stored: &Stored, parts: &[Range<u64>]) -> String {
+    let seed = format!("{:?} {:?} {parts:?}", stored.headers, stored.arrived);
+    let (one, two) = (hash_point(seed.as_bytes()), hash_point(format!("{seed}.").as_bytes()));
+    format!("hexpop{one:016x}{two:016x}")
+}
+
+/// A part that is there: [`decide`](super::policy::reuse::decide) has seen to that.
+fn cut(stored: &Stored, part: &Range<u64>) -> Vec<Bytes> {
+    match &stored.payload {
+        Payload::Whole(bytes) => {
+            let at = |at: u64| usize::try_from(at).unwrap_or(bytes.len()).min(bytes.len());
+            vec![bytes.slice(at(part.start)..at(part.end))]
+        }
+        Payload::Pieces(pieces) => pieces.slice(part.clone()).unwrap_or_default(),
+    }
 }
 
 /// A response of the origin on its way through.
 pub(super) fn of_passed(response: Response<Body>, source: Source, name: &str) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     strip_hop_by_hop(&mut parts.headers);
+    strip_for_caches(&mut parts.headers);
     sign(&mut parts.headers, parts.version, source, name);
     // The version is that of the origin's connection.
     let mut response = Response::new(body);
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
     response
+}
+
+/// Removes what speaks to caches like this one (RFC 9213, `Surrogate-Key`, `Cache-Tag`).
+fn strip_for_caches(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> =
+        headers.keys().filter(|name| is_for_caches_only(name)).cloned().collect();
+    for name in named {
+        headers.remove(name);
+    }
 }
 
 /// Adds what says that this node was on the way.

@@ -10,15 +10,19 @@ use crate::{
     origin::{TestOrigin, client, port, request, respond, seen},
 };
 
-fn router(origin: &Arc<TestOrigin>) -> Arc<TestRouter> {
+pub(crate) fn router(origin: &Arc<TestOrigin>) -> Arc<TestRouter> {
     Mesh::new(1, &[]).router(1, port(origin))
 }
 
-async fn get(router: &TestRouter, target: &str, headers: &[(&str, &str)]) -> (u16, String, String) {
+pub(crate) async fn get(
+    router: &TestRouter,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> (u16, String, String) {
     ask(router, "GET", target, headers).await
 }
 
-async fn ask(
+pub(crate) async fn ask(
     router: &TestRouter,
     method: &str,
     target: &str,
@@ -30,7 +34,7 @@ async fn ask(
     }
 }
 
-fn status(of: &str) -> String {
+pub(crate) fn status(of: &str) -> String {
     format!("hexpop-mad-1; {of}")
 }
 

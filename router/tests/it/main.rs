@@ -7,6 +7,7 @@
 )]
 
 mod cache;
+mod edge;
 mod feed;
 mod ingest;
 mod listings;

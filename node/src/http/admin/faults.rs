@@ -153,7 +153,13 @@ async fn everywhere(context: &Context, method: &Method, body: &Value, own: Value
                 Ok(AdminAnswer::Failed(why)) | Err(why) => {
                     json!({"id": member.node, "state": "failed", "error": why})
                 }
-                Ok(AdminAnswer::Done | AdminAnswer::Report(_) | AdminAnswer::Clock(_)) => {
+                Ok(
+                    AdminAnswer::Done
+                    | AdminAnswer::Report(_)
+                    | AdminAnswer::Clock(_)
+                    | AdminAnswer::Purged { .. }
+                    | AdminAnswer::Inspected(_),
+                ) => {
                     json!({"id": member.node, "state": "confirmed"})
                 }
             }

@@ -1,5 +1,6 @@
-//! The admin port: health, metrics, the mesh as tables, ingest, faults.
+//! The admin port: health, metrics, the mesh as tables, ingest, the HTTP cache, faults.
 
+mod cache;
 mod faults;
 mod ingest;
 mod ready;
@@ -126,6 +127,11 @@ impl AdminPort {
                 require(role, Role::Operator)?;
                 ingest::ingest(context, &query, request, trace).await
             }
+            ["admin", "v1", "cache"] => cache::inspect(context, &query).await,
+            ["admin", "v1", "purge"] => {
+                require(role, Role::Operator)?;
+                cache::purge(context, request.into_body()).await
+            }
             ["admin", "v1", "breakers"] => json(&breakers(context)),
             ["admin", "v1", "config"] => json(&live.config_json),
             ["admin", "v1", "faults", rest @ ..] if rest.len() <= 1 => {
@@ -147,10 +153,10 @@ impl AdminPort {
 fn check_method(method: &Method, path: &[&str]) -> Result<(), Problem> {
     let (needed, allow) = match path {
         ["livez" | "readyz" | "metrics"]
-        | ["admin", "v1", "status" | "nodes" | "shards" | "breakers" | "config"] => {
+        | ["admin", "v1", "status" | "nodes" | "shards" | "breakers" | "cache" | "config"] => {
             (Method::GET, "GET, HEAD")
         }
-        ["admin", "v1", "ingest"] | ["admin", "v1", "shards", _, "transfer-leader"] => {
+        ["admin", "v1", "ingest" | "purge"] | ["admin", "v1", "shards", _, "transfer-leader"] => {
             (Method::POST, "POST")
         }
         _ => return Ok(()),

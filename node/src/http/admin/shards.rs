@@ -101,7 +101,13 @@ pub(super) async fn transfer_leader(context: &Context, id: &str, body: RequestBo
     };
     let request = AdminRequest::TransferLeader { shard, to: NodeId(to) };
     match context.ask(*leader, request).await {
-        Ok(AdminAnswer::Done | AdminAnswer::Report(_) | AdminAnswer::Clock(_)) => with_status(
+        Ok(
+            AdminAnswer::Done
+            | AdminAnswer::Report(_)
+            | AdminAnswer::Clock(_)
+            | AdminAnswer::Purged { .. }
+            | AdminAnswer::Inspected(_),
+        ) => with_status(
             StatusCode::ACCEPTED,
             &json!({"kind": "transfer-leader", "shard": shard, "from": leader, "to": to, "state": "done"}),
         ),

@@ -1,0 +1,125 @@
+//! A client's request, and what of it the origin gets.
+
+use http::{HeaderMap, HeaderName, Method, Request, Version, header};
+
+use super::{
+    flight::FlightKey,
+    headers::{
+        add_cdn_loop, add_via, keep_cookies, set_forwarded, strip_hop_by_hop, strip_misleading,
+    },
+    key::CacheKey,
+    options::{CacheOptions, OriginHost},
+    policy::{range::RangeSpec, reuse::varies_by, validation::conditions, vary::selecting},
+    stored::{Payload, Stored},
+};
+use crate::{
+    cache::body::empty,
+    port::{Body, Client},
+};
+
+/// What a client's own conditions are named; a fetch for the cache has none of them.
+const CONDITIONS: [HeaderName; 5] = [
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_MATCH,
+    header::IF_UNMODIFIED_SINCE,
+    header::CONTENT_LENGTH,
+];
+
+/// A client's request without its body.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) method: Method,
+    /// Path and query; of a request that the cache may answer, as the rules leave them.
+    pub(super) target: String,
+    pub(super) version: Version,
+    pub(super) headers: HeaderMap,
+    pub(super) client: Client,
+    /// The authority that the origin sees.
+    pub(super) authority: String,
+    pub(super) key: CacheKey,
+}
+
+impl Exchange {
+    pub(super) fn new(parts: http::request::Parts, client: Client, options: &CacheOptions) -> Self {
+        let authority = match &options.host {
+            OriginHost::Pass => client.authority.clone(),
+            OriginHost::Fixed(authority) => authority.clone(),
+        };
+        let given = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let counts = options.query.apply(given);
+        let key = CacheKey::new(client.scheme, &authority, &counts);
+        let (method, version, mut headers) = (parts.method, parts.version, parts.headers);
+        let target = if matches!(method, Method::GET | Method::HEAD) {
+            keep_cookies(&mut headers, options.cookies.as_deref());
+            counts
+        } else {
+            given.to_owned()
+        };
+        Self { method, target, version, headers, client, authority, key }
+    }
+
+    /// The request that the origin gets.
+    pub(super) fn upstream(&self, body: Body, name: &str) -> Option<Request<Body>> {
+        let mut headers = self.headers.clone();
+        strip_hop_by_hop(&mut headers);
+        strip_misleading(&mut headers, &self.method);
+        set_forwarded(&mut headers, &self.client, &self.authority);
+        add_via(&mut headers, self.version, name);
+        add_cdn_loop(&mut headers, name);
+        headers.insert(header::HOST, self.authority.parse().ok()?);
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.target.parse().ok()?;
+        *request.headers_mut() = headers;
+        Some(request)
+    }
+
+    /// The same for a response that is to be stored: without the client's own conditions, and with
+    /// those that confirm `validated`. `ranged`: the origin is asked for the client's ranges.
+    pub(super) fn upstream_for_store(
+        &self,
+        validated: Option<&Stored>,
+        ranged: bool,
+        name: &str,
+    ) -> Option<Request<Body>> {
+        let mut request = self.upstream(empty(), name)?;
+        let headers = request.headers_mut();
+        for condition in CONDITIONS {
+            headers.remove(condition);
+        }
+        if !ranged {
+            headers.remove(header::RANGE);
+            headers.remove(header::IF_RANGE);
+        }
+        for (name, value) in validated.into_iter().flat_map(|stored| conditions(&stored.headers)) {
+            headers.insert(name, value);
+        }
+        Some(request)
+    }
+
+    /// Whether the origin is asked for the client's ranges: only when no whole body is stored that
+    /// they could be cut from.
+    pub(super) fn forwards_ranges(asked: Option<&[RangeSpec]>, stored: Option<&Stored>) -> bool {
+        let whole = |stored: &Stored| matches!(stored.payload, Payload::Whole(_));
+        asked.is_some() && !stored.is_some_and(whole)
+    }
+
+    /// What a fetch for this request is shared by.
+    pub(super) fn flight_key(
+        &self,
+        variants: &[std::sync::Arc<Stored>],
+        ranged: bool,
+    ) -> FlightKey {
+        let selected_by = selecting(&varies_by(variants), &self.headers);
+        let range = if ranged {
+            [header::RANGE, header::IF_RANGE]
+                .iter()
+                .map(|name| self.headers.get(name).map_or(Vec::new(), |v| v.as_bytes().to_vec()))
+                .collect()
+        } else {
+            Vec::new()
+        };
+        FlightKey { uri: self.key.clone(), selected_by, range }
+    }
+}

@@ -1,0 +1,92 @@
+//! What makes the cache forget: writes that pass through, answers to HEAD, purges.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, StatusCode, header};
+use openraft_rt::AsyncRuntime;
+
+use super::{
+    exchange::Exchange,
+    key::{CacheKey, same_origin_target},
+    policy::{
+        freshness::FetchTimes,
+        storing::may_store,
+        tags,
+        validation::{HeadSays, compare_head, freshen},
+    },
+    proxy::HttpCache,
+    purge::{Moment, Purge},
+    stored::Stored,
+};
+
+impl<R: AsyncRuntime> HttpCache<R> {
+    /// Forgets what a purge is about; a soft one only makes it stale. Answers how many responses it
+    /// hit. Who asks after this gets nothing of what was fetched before.
+    pub(crate) fn purge(&self, purge: &Purge, soft: bool) -> usize {
+        let hit = self.store.purge(purge, soft, self.uptime.now());
+        self.flights.close_hit_by(purge);
+        hit
+    }
+
+    /// Forgets what is stored under a target.
+    pub(crate) fn invalidate(&self, scheme: &str, authority: &str, target: &str) {
+        let target = self.options.query.apply(target);
+        self.purge(&Purge::Uri(CacheKey::new(scheme, authority, &target)), false);
+    }
+
+    /// RFC 9111 §4.4, RFC 9875 §3.
+    pub(super) fn invalidate_after_write(&self, exchange: &Exchange, response: &HeaderMap) {
+        self.purge(&Purge::Uri(exchange.key.clone()), false);
+        for field in [header::LOCATION, header::CONTENT_LOCATION] {
+            let reference = response.get(field).and_then(|value| value.to_str().ok());
+            let target = reference.and_then(|reference| {
+                let (scheme, authority) = (exchange.client.scheme, &exchange.authority);
+                same_origin_target(scheme, authority, &exchange.target, reference)
+            });
+            if let Some(target) = target {
+                self.invalidate(exchange.client.scheme, &exchange.authority, &target);
+            }
+        }
+        for tag in tags::invalidated_by(exchange.key.origin(), response) {
+            self.purge(&Purge::Tag(tag), false);
+        }
+    }
+
+    /// RFC 9111 §4.3.5. The request was sent at `sent`, after the purges up to `began`.
+    pub(super) fn update_by_head(
+        &self,
+        exchange: &Exchange,
+        head: &HeaderMap,
+        began: Moment,
+        sent: Duration,
+    ) {
+        let now = self.uptime.now();
+        let times =
+            FetchTimes { received_ms: self.clock.wall_ms(), delay: now.saturating_sub(sent) };
+        if self.store.is_purged(began, &exchange.key, &[]) {
+            return;
+        }
+        self.store.change(&exchange.key, |stored| {
+            if !stored.matches(&exchange.headers) {
+                return Some(Arc::clone(stored));
+            }
+            match compare_head(&stored.headers, stored.length(), StatusCode::OK, head) {
+                HeadSays::Nothing => Some(Arc::clone(stored)),
+                HeadSays::Changed => {
+                    let freshness = stored.freshness.expired(stored.resident(now));
+                    Some(Arc::new(Stored { freshness, ..Stored::clone(stored) }))
+                }
+                HeadSays::Same => {
+                    let mut headers = stored.headers.clone();
+                    freshen(&mut headers, head);
+                    let request = &exchange.headers;
+                    let how = may_store(request, stored.status, &headers, times, self.guesses());
+                    let how = how.ok()?;
+                    let new = self.stored(exchange, stored.status, &headers, how, times, now);
+                    let payload = stored.payload.clone();
+                    Some(Arc::new(Stored { payload, ..Stored::clone(&new) }))
+                }
+            }
+        });
+    }
+}

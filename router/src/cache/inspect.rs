@@ -1,0 +1,178 @@
+//! What is stored under a URI, for people, and purges as people ask for them.
+
+use std::sync::Arc;
+
+use http::Uri;
+use openraft_rt::AsyncRuntime;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    key::{CacheKey, origin_of},
+    options::OriginHost,
+    proxy::HttpCache,
+    purge::Purge,
+    stored::{Payload, Stored},
+};
+
+/// What to forget.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum PurgeTarget {
+    /// An absolute URL, or a path and query: that under every authority.
+    Url(String),
+    /// A tag of `Surrogate-Key`, `Cache-Tag` or `Cache-Groups`.
+    Tag(String),
+    /// Everything below an absolute URL, or below a path of every authority.
+    Prefix(String),
+    /// Everything.
+    All,
+}
+
+impl PurgeTarget {
+    /// The value of the label `kind` of `hexpop_purges_total`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Url(_) => "url",
+            Self::Tag(_) => "tag",
+            Self::Prefix(_) => "prefix",
+            Self::All => "all",
+        }
+    }
+}
+
+/// A URL is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither an absolute http or https URL nor a path")]
+pub struct NotAUrl(pub String);
+
+/// One stored response.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredView {
+    /// What it is stored under: scheme, authority, path and query.
+    pub key: String,
+    /// Its status.
+    pub status: u16,
+    /// Bytes of its body that are stored.
+    pub bytes: u64,
+    /// How long the body is, where only parts of it are stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub complete_bytes: Option<u64>,
+    /// The request headers by which it was chosen, with the values they had.
+    pub vary: Vec<(String, Option<String>)>,
+    /// What it can be purged by besides its URL.
+    pub tags: Vec<String>,
+    /// Seconds since it was made.
+    pub age: u64,
+    /// Seconds for which it is fresh still; negative = stale.
+    pub ttl: i64,
+    /// What decides how it is used.
+    pub rule: &'static str,
+}
+
+impl<R: AsyncRuntime> HttpCache<R> {
+    /// The purges that a target stands for.
+    ///
+    /// # Errors
+    /// [`NotAUrl`].
+    pub(crate) fn purges_of(&self, target: &PurgeTarget) -> Result<Vec<Purge>, NotAUrl> {
+        Ok(match target {
+            PurgeTarget::Url(url) => match self.located(url)? {
+                (Some(origins), target) => origins
+                    .into_iter()
+                    .map(|origin| Purge::Uri(CacheKey::of_parts(&origin, &target)))
+                    .collect(),
+                (None, target) => vec![Purge::Target(target)],
+            },
+            PurgeTarget::Prefix(url) => match self.located(url)? {
+                (Some(origins), path) => origins
+                    .into_iter()
+                    .map(|origin| Purge::Prefix { origin: Some(origin), path: path.clone() })
+                    .collect(),
+                (None, path) => vec![Purge::Prefix { origin: None, path }],
+            },
+            PurgeTarget::Tag(tag) => vec![Purge::Tag(tag.as_str().into())],
+            PurgeTarget::All => vec![Purge::All],
+        })
+    }
+
+    /// The origins that a URL may be stored under, and its path and query. A URL means both schemes:
+    /// few think of the other one.
+    fn located(&self, url: &str) -> Result<(Option<[String; 2]>, String), NotAUrl> {
+        let wrong = || NotAUrl(url.to_owned());
+        let url = url.split('#').next().unwrap_or(url);
+        if url.starts_with('/') && !url.starts_with("//") {
+            let target: http::uri::PathAndQuery = url.parse().map_err(|_invalid| wrong())?;
+            return Ok((None, self.options.query.apply(target.as_str())));
+        }
+        let uri: Uri = url.parse().map_err(|_invalid| wrong())?;
+        let authority = match (uri.scheme_str(), uri.authority()) {
+            (Some("http" | "https"), Some(authority)) => authority.as_str(),
+            _ => return Err(wrong()),
+        };
+        let target = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let authority = match &self.options.host {
+            OriginHost::Pass => authority,
+            OriginHost::Fixed(fixed) => fixed,
+        };
+        let origins = ["http", "https"].map(|scheme| origin_of(scheme, authority));
+        Ok((Some(origins), self.options.query.apply(target)))
+    }
+
+    /// What is stored under an absolute URL.
+    ///
+    /// # Errors
+    /// [`NotAUrl`].
+    pub(crate) fn inspect(&self, url: &str) -> Result<Vec<StoredView>, NotAUrl> {
+        let (origins, target) = self.located(url)?;
+        let origins = origins.ok_or_else(|| NotAUrl(url.to_owned()))?;
+        let keys = origins.iter().map(|origin| CacheKey::of_parts(origin, &target));
+        Ok(keys.flat_map(|key| self.views(&key)).collect())
+    }
+
+    fn views(&self, key: &CacheKey) -> Vec<StoredView> {
+        let now = self.uptime.now();
+        let view = |stored: &Arc<Stored>| {
+            let resident = stored.resident(now);
+            let (bytes, complete_bytes) = match &stored.payload {
+                Payload::Whole(bytes) => (bytes.len() as u64, None),
+                Payload::Pieces(pieces) => (pieces.held(), Some(pieces.length())),
+            };
+            let values = stored.selected_by.iter().map(|value| {
+                value.as_ref().map(|value| String::from_utf8_lossy(value).into_owned())
+            });
+            StoredView {
+                key: format!("{}{}", key.origin(), key.target()),
+                status: stored.status.as_u16(),
+                bytes,
+                complete_bytes,
+                vary: stored.vary.iter().map(ToString::to_string).zip(values).collect(),
+                // A group that only answers of its origin can name is not shown twice.
+                tags: stored
+                    .tags
+                    .iter()
+                    .filter(|tag| !tag.starts_with("group "))
+                    .map(ToString::to_string)
+                    .collect(),
+                age: stored.freshness.age(resident).as_secs(),
+                ttl: stored.freshness.ttl(resident),
+                rule: rule(stored, stored.freshness.is_fresh(resident)),
+            }
+        };
+        self.store.get(key).iter().map(view).collect()
+    }
+}
+
+/// What decides about a stored response, in the words of `Cache-Control`.
+fn rule(stored: &Stored, fresh: bool) -> &'static str {
+    let freshness = &stored.freshness;
+    match (freshness.no_cache, fresh) {
+        (true, _) => "no-cache",
+        (false, true) if freshness.immutable => "immutable",
+        (false, true) => "fresh",
+        (false, false) if freshness.never_stale => "must-revalidate",
+        (false, false) if !freshness.stale_while_revalidate.is_zero() => "stale-while-revalidate",
+        (false, false) if !freshness.stale_if_error.is_zero() => "stale-if-error",
+        (false, false) => "stale",
+    }
+}

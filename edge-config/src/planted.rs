@@ -48,11 +48,17 @@ pub enum Bug {
     TouchRevives,
     /// The repeat of a create that reaches a later leader makes a second session.
     SecondSession,
+    /// A shard that splits off does not know which requests were carried out.
+    SplitForgetsReplies,
+    /// A shard that splits off does not know which erasures were carried out.
+    SplitForgetsErasures,
+    /// A replica that has not applied a split yet answers those who know of it.
+    AnswerBehindSplit,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::AckBeforeFlush,
         Self::ForgetVote,
         Self::ApplyTwice,
@@ -72,6 +78,9 @@ impl Bug {
         Self::ForgetErasure,
         Self::TouchRevives,
         Self::SecondSession,
+        Self::SplitForgetsReplies,
+        Self::SplitForgetsErasures,
+        Self::AnswerBehindSplit,
     ];
 
     /// Its name on the command line.
@@ -97,6 +106,9 @@ impl Bug {
             Self::ForgetErasure => "forget-erasure",
             Self::TouchRevives => "touch-revives",
             Self::SecondSession => "second-session",
+            Self::SplitForgetsReplies => "split-forgets-replies",
+            Self::SplitForgetsErasures => "split-forgets-erasures",
+            Self::AnswerBehindSplit => "answer-behind-split",
         }
     }
 

@@ -14,9 +14,10 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use hexpop_chaos::Registry;
-use hexpop_edge_config::{NodeId, PopId, codec};
-use hexpop_raft::{ReplicaState, wal::Health};
+use hexpop_edge_config::{Epoch, NodeId, PopId, ShardId, codec};
+use hexpop_raft::{ReadLevel, ReplicaState, wal::Health};
 use hexpop_router::{Clock, Router};
+use hexpop_shard::{ReadAnswer, ReadOp};
 use openraft_rt_tokio::TokioRuntime;
 use serde_json::Value;
 
@@ -38,7 +39,7 @@ use crate::{
 pub type NodeRouter = Router<TokioRuntime>;
 
 /// How long an operator's call that is passed on may take.
-const CALL_DEADLINE: Duration = Duration::from_secs(5);
+pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What the parts of a running node share.
 pub struct Context {
@@ -269,6 +270,22 @@ impl AdminCalls for Calls {
             match request {
                 AdminRequest::Report => AdminAnswer::Report(context.report()),
                 AdminRequest::Clock => AdminAnswer::Clock(Clock::wall_ms(&SystemClock)),
+                AdminRequest::Operations => {
+                    match context.read_here(ShardId::META, &ReadOp::Operations).await {
+                        Ok(ReadAnswer::Operations(operations)) => {
+                            AdminAnswer::Operations(operations)
+                        }
+                        Ok(_) => AdminAnswer::Failed("an answer out of place".to_owned()),
+                        Err(why) => AdminAnswer::Failed(why),
+                    }
+                }
+                AdminRequest::SplitPoint { shard } => {
+                    match context.read_here(shard, &ReadOp::SplitPoint).await {
+                        Ok(ReadAnswer::SplitPoint(at)) => AdminAnswer::SplitPoint(at),
+                        Ok(_) => AdminAnswer::Failed("an answer out of place".to_owned()),
+                        Err(why) => AdminAnswer::Failed(why),
+                    }
+                }
                 AdminRequest::TransferLeader { shard, to } => {
                     match context.host.transfer_leader(shard, to, CALL_DEADLINE).await {
                         Ok(()) => AdminAnswer::Done,
@@ -293,6 +310,14 @@ impl AdminCalls for Calls {
 }
 
 impl Context {
+    /// Asks the replica of a group that is here, which leads it.
+    async fn read_here(&self, shard: ShardId, op: &ReadOp) -> Result<ReadAnswer, String> {
+        let epoch = self.host.replica(shard).map_or(Epoch::FIRST, |replica| replica.epoch);
+        let level = ReadLevel::Strong;
+        let read = self.host.read(shard, epoch, level, None, CALL_DEADLINE, op).await;
+        read.map(|result| result.answer).map_err(|error| error.to_string())
+    }
+
     /// The node's replicas, for the router.
     #[must_use]
     pub fn shards(&self) -> HostShards {

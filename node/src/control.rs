@@ -10,6 +10,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use hexpop_edge_config::{NodeId, ShardId, codec};
 use hexpop_raft::ReplicaStatus;
 use hexpop_router::{LocalShard, ShardRequest};
+use hexpop_shard::{Operation, ShardKey};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -38,6 +39,13 @@ pub enum AdminRequest {
     },
     /// What time it is there.
     Clock,
+    /// The operations that are remembered: of whoever leads the meta group.
+    Operations,
+    /// The key that divides a shard best: of whoever leads it.
+    SplitPoint {
+        /// The shard.
+        shard: ShardId,
+    },
 }
 
 /// The answer to an [`AdminRequest`].
@@ -51,6 +59,10 @@ pub enum AdminAnswer {
     Failed(String),
     /// What time it is there, in milliseconds since 1970.
     Clock(u64),
+    /// The operations, oldest first.
+    Operations(Vec<Operation>),
+    /// The key; `None` = all records are at one place.
+    SplitPoint(Option<ShardKey>),
 }
 
 /// What a node knows of itself.

@@ -17,6 +17,7 @@ mod import;
 mod listings;
 mod mesh;
 mod node;
+mod operations;
 mod origin;
 mod output;
 mod sessions;
@@ -53,6 +54,8 @@ enum Command {
     Nodes(mesh::ReadArgs),
     /// Shards: where the data is.
     Shards(mesh::ShardsArgs),
+    /// Changes of shards that take their time.
+    Operations(operations::OperationsArgs),
     /// Circuit breakers of a node.
     Breakers(mesh::ReadArgs),
     /// Listings: data in and out.
@@ -118,6 +121,7 @@ fn run(command: Command) -> CliResult {
         Command::Doctor(args) => block_on(doctor::run(args)),
         Command::Status(args) => block_on(mesh::status(args)),
         Command::Nodes(args) => block_on(mesh::nodes(args)),
+        Command::Operations(args) => block_on(operations::operations(args)),
         Command::Shards(args) => block_on(mesh::shards(args)),
         Command::Breakers(args) => block_on(mesh::breakers(args)),
         Command::Listings(args) => block_on(listings::run(args)),

@@ -29,9 +29,14 @@ pub async fn gather(mesh: &Mesh, members: &[MemberView]) -> Reports {
         async move {
             match codec::decode::<AdminAnswer>(&call.await.ok()?) {
                 Ok(AdminAnswer::Report(report)) => Some((member.node, report)),
-                Ok(AdminAnswer::Done | AdminAnswer::Failed(_) | AdminAnswer::Clock(_)) | Err(_) => {
-                    None
-                }
+                Ok(
+                    AdminAnswer::Done
+                    | AdminAnswer::Failed(_)
+                    | AdminAnswer::Clock(_)
+                    | AdminAnswer::Operations(_)
+                    | AdminAnswer::SplitPoint(_),
+                )
+                | Err(_) => None,
             }
         }
     });

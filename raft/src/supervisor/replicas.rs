@@ -35,7 +35,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
         .collect();
     let starting: Vec<_> = wanted
         .iter()
-        .filter(|shard| !inner.has_slot(shard.id))
+        .filter(|shard| !inner.has_slot(shard.id) && !inner.may_be_born(shard))
         .map(|shard| (*shard).clone())
         .collect();
     futures::stream::iter(starting)
@@ -58,7 +58,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     }
     for group in inner.running() {
         snapshot_if_due(&inner, &group).await;
-        purge_if_due(&group).await;
+        purge_if_due(&inner, &group).await;
         heal_documents(&inner, &group).await;
     }
     PAUSE
@@ -82,9 +82,10 @@ async fn snapshot_if_due<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>) {
 ///
 /// Not openraft's own policy: where a purge up to a later entry waits for replication, as after an
 /// erasure, that sets its goal back, which is against its own assertion.
-async fn purge_if_due<R: AsyncRuntime>(group: &Group<R>) {
+async fn purge_if_due<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>) {
     let (snapshot, purged) = group.with_metrics(|metrics| (metrics.snapshot, metrics.purged));
     let Some(upto) = snapshot.and_then(|last| last.index.checked_sub(LOG_KEPT)) else { return };
+    let upto = inner.purge_limit(group).map_or(upto, |limit| upto.min(limit));
     if purged.is_none_or(|purged| purged.index < upto)
         && let Err(error) = group.raft.trigger().purge_log(upto).await
     {

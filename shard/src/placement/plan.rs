@@ -111,7 +111,8 @@ fn plan_replicas(
         .replace_wiped()
         .or_else(|| view.fill_up(load))
         .or_else(|| view.reach_pops(load))
-        .or_else(|| view.remove_learner());
+        .or_else(|| view.remove_learner())
+        .or_else(|| view.shrink(of_shard));
     if voters < usize::try_from(of_shard.replicas).unwrap_or(usize::MAX) {
         findings.push(view.finding(format!("{voters} voters of {}", of_shard.replicas)));
     }
@@ -222,6 +223,26 @@ impl<'a> View<'a> {
         let reason = format!("PoP {} has no replica of the directory", member.pop);
         let kind = StepKind::AddLearner { node: member.node, raft: member.raft };
         Some(self.step(kind, reason))
+    }
+
+    /// A voter goes where there are more than were asked for, all of them up: what a move that was given up
+    /// left behind. The last one of the PoP that has most of them.
+    fn shrink(&self, policy: &Policy) -> Option<Step> {
+        let voters: Vec<&Replica> = self.voters().collect();
+        let asked = usize::try_from(policy.replicas).unwrap_or(usize::MAX).max(1);
+        if voters.len() <= asked || !voters.iter().all(|voter| self.is_live(voter)) {
+            return None;
+        }
+        let mut pops = PopCounts::default();
+        for member in voters.iter().filter_map(|replica| self.by_node.get(&replica.node)) {
+            pops.add(&member.pop);
+        }
+        let crowd = |voter: &&&Replica| {
+            self.by_node.get(&voter.node).map_or(0, |member| pops.of(&member.pop))
+        };
+        let gone = voters.iter().max_by_key(crowd)?;
+        let kind = StepKind::RemoveVoter { node: gone.node, raft: gone.raft };
+        Some(self.step(kind, format!("{} voters, and {asked} are asked for", voters.len())))
     }
 
     /// A learner goes that neither becomes a voter nor is the only replica of its PoP.

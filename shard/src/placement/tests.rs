@@ -85,7 +85,7 @@ fn execute(
     let voters = shard.voters().count();
     assert!(shard.voters().filter(|replica| live(replica)).count() > voters / 2, "{step:?}");
     shard.epoch.conf += 1;
-    assert_eq!(map.report(shard), Ok(true));
+    assert_eq!(map.report(vec![shard]), Ok(1));
 }
 
 /// Plans and does the steps until there are none; answers how many there were.

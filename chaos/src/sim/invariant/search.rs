@@ -35,6 +35,15 @@ impl Searches {
 
     /// Checks the answer to a search for everything.
     pub(in crate::sim) fn answered(&self, answer: &SearchAnswer) -> Result<(), String> {
+        // Whatever happens to shards meanwhile.
+        let mut seen = std::collections::BTreeSet::new();
+        for hit in &answer.data {
+            let hit: serde_json::Value = serde_json::from_str(hit.get()).unwrap_or_default();
+            let id = hit.get("id").and_then(serde_json::Value::as_str).unwrap_or_default();
+            if !seen.insert(id.to_owned()) {
+                return Err(format!("listing {id} is found twice by {:?}", answer.shards));
+            }
+        }
         let mut expected = 0;
         for stamp in &answer.shards {
             match self.counts.get(&(stamp.id, stamp.as_of.index)) {

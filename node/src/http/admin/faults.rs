@@ -153,9 +153,13 @@ async fn everywhere(context: &Context, method: &Method, body: &Value, own: Value
                 Ok(AdminAnswer::Failed(why)) | Err(why) => {
                     json!({"id": member.node, "state": "failed", "error": why})
                 }
-                Ok(AdminAnswer::Done | AdminAnswer::Report(_) | AdminAnswer::Clock(_)) => {
-                    json!({"id": member.node, "state": "confirmed"})
-                }
+                Ok(
+                    AdminAnswer::Done
+                    | AdminAnswer::Report(_)
+                    | AdminAnswer::Clock(_)
+                    | AdminAnswer::Operations(_)
+                    | AdminAnswer::SplitPoint(_),
+                ) => json!({"id": member.node, "state": "confirmed"}),
             }
         }
     });

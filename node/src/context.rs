@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use hexpop_chaos::Registry;
 use hexpop_edge_config::{Epoch, NodeId, PopId, ShardId, codec};
+use hexpop_gossip::NodeState;
 use hexpop_raft::{ReadLevel, ReplicaState, wal::Health};
 use hexpop_router::{Clock, Router};
 use hexpop_shard::{ReadAnswer, ReadOp};
@@ -31,7 +32,7 @@ use crate::{
     http::admin::change_faults,
     live::Live,
     members::Members,
-    mesh::{Class, Mesh},
+    mesh::{Class, Mesh, gossip_loop::GossipHandle},
     view::{self, Clocks, MemberView, Own, Reports},
 };
 
@@ -69,6 +70,8 @@ pub struct Context {
     pub started: Instant,
     /// Whether the node is being taken out.
     pub draining: AtomicBool,
+    /// What this node tells the others of itself.
+    pub gossip: GossipHandle,
     /// Whether it has been ready once: from then on only its own state counts.
     pub was_ready: AtomicBool,
     /// Milliseconds after the start when the control plane moved last.
@@ -278,6 +281,12 @@ impl AdminCalls for Calls {
                         Ok(_) => AdminAnswer::Failed("an answer out of place".to_owned()),
                         Err(why) => AdminAnswer::Failed(why),
                     }
+                }
+                AdminRequest::Drain { on } => {
+                    context.draining.store(on, Ordering::Relaxed);
+                    let state = if on { NodeState::Draining } else { NodeState::Up };
+                    context.gossip.set_state(state).await;
+                    AdminAnswer::Done
                 }
                 AdminRequest::SplitPoint { shard } => {
                     match context.read_here(shard, &ReadOp::SplitPoint).await {

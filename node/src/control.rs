@@ -46,6 +46,11 @@ pub enum AdminRequest {
         /// The shard.
         shard: ShardId,
     },
+    /// Have the node emptied, or let it have replicas again.
+    Drain {
+        /// Whether it is to be emptied.
+        on: bool,
+    },
 }
 
 /// The answer to an [`AdminRequest`].

@@ -10,6 +10,7 @@ mod client;
 mod config;
 mod demo;
 mod doctor;
+mod drain;
 mod error;
 mod explain;
 mod faults;
@@ -54,6 +55,8 @@ enum Command {
     Nodes(mesh::ReadArgs),
     /// Shards: where the data is.
     Shards(mesh::ShardsArgs),
+    /// Empty a node, so that it can be stopped.
+    Drain(drain::DrainArgs),
     /// Changes of shards that take their time.
     Operations(operations::OperationsArgs),
     /// Circuit breakers of a node.
@@ -121,6 +124,7 @@ fn run(command: Command) -> CliResult {
         Command::Doctor(args) => block_on(doctor::run(args)),
         Command::Status(args) => block_on(mesh::status(args)),
         Command::Nodes(args) => block_on(mesh::nodes(args)),
+        Command::Drain(args) => block_on(drain::drain(args)),
         Command::Operations(args) => block_on(operations::operations(args)),
         Command::Shards(args) => block_on(mesh::shards(args)),
         Command::Breakers(args) => block_on(mesh::breakers(args)),

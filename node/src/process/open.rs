@@ -116,6 +116,7 @@ impl Node {
             origin_url: config.origin.url.clone(),
             started,
             draining: AtomicBool::new(false),
+            gossip: gossip.clone(),
             was_ready: AtomicBool::new(false),
             heartbeat_ms: std::sync::atomic::AtomicU64::new(0),
             certificate_expires: parts::certificate_expires(&config.mesh.cert),

@@ -259,3 +259,38 @@ fn a_replica_moves_under_load_and_what_was_left_is_destroyed() {
     assert!(written.count > 50, "{written:?}");
     all_is_there(&mesh.nodes, std::slice::from_ref(&written));
 }
+
+#[test]
+fn a_node_is_drained_under_load_and_can_be_stopped() {
+    let _turn = turn();
+    let mut mesh = Mesh::start("drain", 4, Data::Synthetic(300));
+    let oracle = Oracle::new(mesh.data.listings());
+    let others = mesh.others(2);
+    let (stop, next) = (AtomicBool::new(false), AtomicU64::new(1));
+    let written = thread::scope(|scope| {
+        let writer = scope.spawn(|| write(&others, &stop, &next, 0));
+        let searcher = scope.spawn(|| search(&others, &oracle, &stop));
+        let told = others[0].admin_post("/admin/v1/drain", &json!({"node": 2})).unwrap();
+        assert_eq!(told.status, 202, "{}", told.text());
+        until("the node holds nothing", PATIENCE, || {
+            let held: Vec<String> = mesh
+                .shards(1)
+                .iter()
+                .filter(|shard| {
+                    shard["replicas"].as_array().unwrap().iter().any(|r| r["node"] == 2)
+                })
+                .map(ToString::to_string)
+                .collect();
+            if held.is_empty() { Ok(()) } else { Err(held) }
+        });
+        assert!(!mesh.node(2).is_ready());
+        stop.store(true, Ordering::Relaxed);
+        let (whole, not_now, wrong) = searcher.join().unwrap();
+        assert_eq!(wrong, Vec::<String>::new(), "of {whole} whole answers, {not_now} not now");
+        writer.join().unwrap()
+    });
+    println!("{} writes acknowledged, the longest pause {:?}", written.count, written.pause);
+    assert!(written.count > 50, "{written:?}");
+    mesh.kill(2);
+    all_is_there(&others, std::slice::from_ref(&written));
+}

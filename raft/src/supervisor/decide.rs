@@ -82,6 +82,7 @@ mod tests {
             pop: "mil".parse().unwrap(),
             labels: BTreeSet::new(),
             alive,
+            draining: false,
         }
     }
 

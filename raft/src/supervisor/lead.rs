@@ -231,7 +231,7 @@ async fn has_quorum<R: AsyncRuntime>(inner: &Arc<Inner<R>>, shard: &ShardDescrip
 /// Carries out one step of placement; a repeat changes nothing.
 pub(super) async fn carry_out<R: AsyncRuntime>(
     inner: &Inner<R>,
-    group: &Group<R>,
+    group: &Arc<Group<R>>,
     step: StepKind,
     hand: Hand,
 ) {
@@ -257,6 +257,10 @@ pub(super) async fn carry_out<R: AsyncRuntime>(
                 voters.insert(raft_node_id(new));
                 change(group, ChangeMembers::ReplaceAllVoters(voters)).await;
             }
+        }
+        // Not itself: whoever leads next does it, without an election in between.
+        StepKind::RemoveVoter { raft, .. } if raft == inner.raft => {
+            hand_over(inner, group, R::Instant::now() + CHANGE).await;
         }
         StepKind::RemoveVoter { raft, .. } => {
             let gone = BTreeSet::from([raft_node_id(raft)]);

@@ -167,6 +167,7 @@ mod tests {
             pop: "mil".parse().unwrap(),
             labels: labels.iter().map(ToString::to_string).collect(),
             alive: true,
+            draining: false,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The admin port: health, metrics, the mesh as tables, ingest, faults.
 
+mod drain;
 mod faults;
 mod ingest;
 mod operations;
@@ -126,6 +127,14 @@ impl AdminPort {
             ["admin", "v1", "shards", id, "move"] => {
                 require(role, Role::Operator)?;
                 operations::move_replica(context, id, request.into_body()).await
+            }
+            ["admin", "v1", "drain"] => {
+                require(role, Role::Operator)?;
+                match method {
+                    Method::POST => drain::begin(context, request.into_body()).await,
+                    Method::DELETE => drain::end(context, &query).await,
+                    _ => Err(Problem::method_not_allowed("POST, DELETE")),
+                }
             }
             ["admin", "v1", "operations"] => operations::list(context).await,
             ["admin", "v1", "operations", id] if method == Method::DELETE => {

@@ -286,13 +286,11 @@ impl ShardMap {
                 Some(old) if descriptor.epoch.version <= old.epoch.version => {
                     return Err(MapError::RangeWithoutVersion(id));
                 }
-                Some(old) => {
-                    if descriptor.range != old.range {
-                        next.founded.entry(id).or_insert_with(|| old.range.clone());
-                    }
+                Some(old) if descriptor.range != old.range => {
+                    next.founded.entry(id).or_insert_with(|| old.range.clone());
                 }
                 None if self.retired.contains(&id) => return Err(MapError::ReusedId(id)),
-                None => {}
+                Some(_) | None => {}
             }
             if next.shards.insert(id, descriptor).is_some() {
                 return Err(MapError::ReusedId(id));

@@ -29,7 +29,7 @@ impl Machine {
     /// replica was no member at that entry: one that replays the log of a time before it came has nothing
     /// to do with the child.
     pub(super) async fn fork<R: AsyncRuntime>(
-        &mut self,
+        &self,
         child: ShardState,
         at: LogId,
     ) -> io::Result<()> {

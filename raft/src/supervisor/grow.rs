@@ -51,7 +51,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
                 let state = group.replica.state();
                 (state.stats(), state.applied().index)
             };
-            let known = measured.entry(*id).or_insert(Measured {
+            let known = measured.entry(*id).or_insert_with(|| Measured {
                 growth: Growth::default(),
                 index,
                 at: now,

@@ -115,7 +115,8 @@ fn within(
     if space != Space::Listings {
         // Hashes: any is a bound; the middle, or the next that is not the first.
         let middle = total.saturating_sub(1) / 2;
-        let at = middle.checked_sub(before).and_then(|at| points.get(at + 1).or(points.last()));
+        let at =
+            middle.checked_sub(before).and_then(|at| points.get(at + 1).or_else(|| points.last()));
         let first = points.first().copied();
         let next = points.iter().copied().find(|point| Some(*point) != first);
         let candidates = at.copied().into_iter().chain(next).map(bound);

@@ -35,7 +35,7 @@ const CLIENTS: usize = 3;
 /// One entry of a log.
 #[derive(Clone)]
 enum Entry {
-    Command(Command),
+    Command(Box<Command>),
     Members(Vec<Replica>),
 }
 
@@ -320,7 +320,7 @@ impl World {
         for _ in 0..=self.rng.below(2) {
             let op = Op::Split(Split { at: at.clone(), child });
             let command = Command { request: None, epoch, at_ms: self.next, op };
-            self.commit(id, Entry::Command(command));
+            self.commit(id, Entry::Command(Box::new(command)));
         }
     }
 
@@ -421,7 +421,7 @@ impl World {
     }
 
     /// Where a client goes for a key: by its map, then wherever it is told.
-    fn route(&mut self, client: usize, key: &ShardKey) -> Option<(ShardId, Epoch)> {
+    fn route(&self, client: usize, key: &ShardKey) -> Option<(ShardId, Epoch)> {
         let mut believed = self.maps[client].locate(key).unwrap().clone();
         for _hop in 0..8 {
             let group = &self.groups[&believed.id];
@@ -454,7 +454,7 @@ impl World {
         };
         let request = Some(RequestId { origin: RaftId(9), start: 1, sequence: write.request });
         let op = Op::Session(SessionOp::Put(put));
-        Entry::Command(Command { request, epoch, at_ms: self.next, op })
+        Entry::Command(Box::new(Command { request, epoch, at_ms: self.next, op }))
     }
 
     fn write(&mut self, client: usize, write: Write) {

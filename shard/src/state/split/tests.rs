@@ -366,7 +366,7 @@ fn the_directory_divides_by_its_hashes() {
     let change = |number: u8| DirectoryChange {
         id: format!("l{number}"),
         expected: None,
-        target: if number % 3 == 0 {
+        target: if number.is_multiple_of(3) {
             DirectoryTarget::Deleted
         } else {
             DirectoryTarget::At(listing(number).key)

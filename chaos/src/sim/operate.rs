@@ -1,12 +1,13 @@
 //! What operators do meanwhile: shards are divided, and replicas moved.
 
+use std::{sync::Arc, time::Duration};
+
 use hexpop_edge_config::{NodeId, ShardId};
 use hexpop_raft::{Host, ReadLevel, ReplicaState, ReplicaStatus};
 use hexpop_shard::{
     MetaOp, MetaOutcome, OperationKind, ReadAnswer, ReadOp, ShardDescriptor, Space, Split,
 };
 use openraft_rt::AsyncRuntime;
-use std::{sync::Arc, time::Duration};
 
 use super::{executor::BEGIN, runtime::SimRuntime, trace::Trace, world::World};
 

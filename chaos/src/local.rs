@@ -106,7 +106,7 @@ impl<R: AsyncRuntime> LocalShard for HostShards<R> {
 fn read_error(error: ReadError) -> ShardError {
     match error {
         ReadError::NotLeader { leader } => ShardError::NotLeader { leader },
-        ReadError::StaleEpoch { descriptor } => ShardError::StaleEpoch { newer: vec![*descriptor] },
+        ReadError::StaleEpoch { newer } => ShardError::StaleEpoch { newer },
         ReadError::NotHere => ShardError::NotHere,
         ReadError::StalenessUnmet { leader: _ } => ShardError::StalenessUnmet,
         ReadError::Unavailable(detail) => ShardError::Unavailable { detail },
@@ -116,9 +116,7 @@ fn read_error(error: ReadError) -> ShardError {
 fn propose_error(error: ProposeError) -> ShardError {
     match error {
         ProposeError::NotLeader { leader } => ShardError::NotLeader { leader },
-        ProposeError::StaleEpoch { descriptor } => {
-            ShardError::StaleEpoch { newer: vec![*descriptor] }
-        }
+        ProposeError::StaleEpoch { newer } => ShardError::StaleEpoch { newer },
         ProposeError::NotHere => ShardError::NotHere,
         ProposeError::Overloaded => ShardError::Overloaded { retry_after_ms: 1_000 },
         ProposeError::Invalid(detail) => ShardError::Invalid { detail },

@@ -50,11 +50,17 @@ pub enum Bug {
     TouchRevives,
     /// The repeat of a create that reaches a later leader makes a second session.
     SecondSession,
+    /// A shard that splits off does not know which requests were carried out.
+    SplitForgetsReplies,
+    /// A shard that splits off does not know which erasures were carried out.
+    SplitForgetsErasures,
+    /// A replica that has not applied a split yet answers those who know of it.
+    AnswerBehindSplit,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::AckBeforeFlush,
         Self::ForgetVote,
         Self::ApplyTwice,
@@ -75,6 +81,9 @@ impl Bug {
         Self::ForgetErasure,
         Self::TouchRevives,
         Self::SecondSession,
+        Self::SplitForgetsReplies,
+        Self::SplitForgetsErasures,
+        Self::AnswerBehindSplit,
     ];
 
     /// Its name on the command line.
@@ -101,6 +110,9 @@ impl Bug {
             Self::ForgetErasure => "forget-erasure",
             Self::TouchRevives => "touch-revives",
             Self::SecondSession => "second-session",
+            Self::SplitForgetsReplies => "split-forgets-replies",
+            Self::SplitForgetsErasures => "split-forgets-erasures",
+            Self::AnswerBehindSplit => "answer-behind-split",
         }
     }
 

@@ -187,6 +187,52 @@ pub struct StatusReport {
     pub nodes: Vec<NodeRow>,
 }
 
+/// `GET /admin/v1/operations`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OperationsReport {
+    /// `hexpop.operations/1`.
+    pub schema: String,
+    /// Those that run and those that ended lately, oldest first.
+    pub operations: Vec<OperationRow>,
+}
+
+/// `GET /admin/v1/operations/{id}`: a change of a shard that takes its time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationRow {
+    /// Its number.
+    pub id: u64,
+    /// `split`, `move` and so on.
+    pub kind: String,
+    /// The shard it is about.
+    pub shard: u64,
+    /// The shard that it makes, for a split.
+    pub child: Option<u64>,
+    /// What it does, in words.
+    pub summary: String,
+    /// `running`, `committing` (it can be cancelled no more), `done`, `failed` or `cancelled`.
+    pub state: String,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// What it has behind it or waits for, the last of `steps`.
+    pub step: Option<String>,
+    /// What it has behind it, oldest first.
+    pub steps: Vec<OperationStepRow>,
+    /// When it began, RFC 3339.
+    pub started_at: String,
+    /// When it ended, RFC 3339.
+    pub finished_at: Option<String>,
+}
+
+/// One thing that an operation has behind it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OperationStepRow {
+    /// What.
+    pub name: String,
+    /// When, RFC 3339.
+    pub at: String,
+}
+
 /// How the configuration in force and the file stand to each other.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

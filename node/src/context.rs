@@ -14,9 +14,11 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use hexpop_chaos::Registry;
-use hexpop_edge_config::{NodeId, PopId, codec};
-use hexpop_raft::{ReplicaState, wal::Health};
+use hexpop_edge_config::{Epoch, NodeId, PopId, ShardId, codec};
+use hexpop_gossip::NodeState;
+use hexpop_raft::{ReadLevel, ReplicaState, wal::Health};
 use hexpop_router::{Clock, PurgeTarget, Router};
+use hexpop_shard::{ReadAnswer, ReadOp};
 use openraft_rt_tokio::TokioRuntime;
 use serde_json::Value;
 
@@ -30,7 +32,7 @@ use crate::{
     http::admin::change_faults,
     live::Live,
     members::Members,
-    mesh::{Class, Mesh},
+    mesh::{Class, Mesh, gossip_loop::GossipHandle},
     view::{self, Clocks, MemberView, Own, Reports},
 };
 
@@ -38,7 +40,7 @@ use crate::{
 pub type NodeRouter = Router<TokioRuntime>;
 
 /// How long an operator's call that is passed on may take.
-const CALL_DEADLINE: Duration = Duration::from_secs(5);
+pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What the parts of a running node share.
 pub struct Context {
@@ -68,6 +70,8 @@ pub struct Context {
     pub started: Instant,
     /// Whether the node is being taken out.
     pub draining: AtomicBool,
+    /// What this node tells the others of itself.
+    pub gossip: GossipHandle,
     /// Whether it has been ready once: from then on only its own state counts.
     pub was_ready: AtomicBool,
     /// Milliseconds after the start when the control plane moved last.
@@ -277,6 +281,28 @@ impl AdminCalls for Calls {
                     },
                     Err(error) => AdminAnswer::Failed(error.to_string()),
                 },
+                AdminRequest::Operations => {
+                    match context.read_here(ShardId::META, &ReadOp::Operations).await {
+                        Ok(ReadAnswer::Operations(operations)) => {
+                            AdminAnswer::Operations(operations)
+                        }
+                        Ok(_) => AdminAnswer::Failed("an answer out of place".to_owned()),
+                        Err(why) => AdminAnswer::Failed(why),
+                    }
+                }
+                AdminRequest::Drain { on } => {
+                    context.draining.store(on, Ordering::Relaxed);
+                    let state = if on { NodeState::Draining } else { NodeState::Up };
+                    context.gossip.set_state(state).await;
+                    AdminAnswer::Done
+                }
+                AdminRequest::SplitPoint { shard } => {
+                    match context.read_here(shard, &ReadOp::SplitPoint).await {
+                        Ok(ReadAnswer::SplitPoint(at)) => AdminAnswer::SplitPoint(at),
+                        Ok(_) => AdminAnswer::Failed("an answer out of place".to_owned()),
+                        Err(why) => AdminAnswer::Failed(why),
+                    }
+                }
                 AdminRequest::TransferLeader { shard, to } => {
                     match context.host.transfer_leader(shard, to, CALL_DEADLINE).await {
                         Ok(()) => AdminAnswer::Done,
@@ -313,6 +339,14 @@ fn purged(context: &Context, targets: &[PurgeTarget], soft: bool) -> AdminAnswer
 }
 
 impl Context {
+    /// Asks the replica of a group that is here, which leads it.
+    async fn read_here(&self, shard: ShardId, op: &ReadOp) -> Result<ReadAnswer, String> {
+        let epoch = self.host.replica(shard).map_or(Epoch::FIRST, |replica| replica.epoch);
+        let level = ReadLevel::Strong;
+        let read = self.host.read(shard, epoch, level, None, CALL_DEADLINE, op).await;
+        read.map(|result| result.answer).map_err(|error| error.to_string())
+    }
+
     /// The node's replicas, for the router.
     #[must_use]
     pub fn shards(&self) -> HostShards {

@@ -10,6 +10,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use hexpop_edge_config::{NodeId, ShardId, codec};
 use hexpop_raft::ReplicaStatus;
 use hexpop_router::{LocalShard, PurgeTarget, ShardRequest};
+use hexpop_shard::{Operation, ShardKey};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -50,6 +51,18 @@ pub enum AdminRequest {
         /// The URL.
         url: String,
     },
+    /// The operations that are remembered: of whoever leads the meta group.
+    Operations,
+    /// The key that divides a shard best: of whoever leads it.
+    SplitPoint {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// Have the node emptied, or let it have replicas again.
+    Drain {
+        /// Whether it is to be emptied.
+        on: bool,
+    },
 }
 
 /// The answer to an [`AdminRequest`].
@@ -72,6 +85,10 @@ pub enum AdminAnswer {
     },
     /// What the HTTP cache holds, as JSON.
     Inspected(String),
+    /// The operations, oldest first.
+    Operations(Vec<Operation>),
+    /// The key; `None` = all records are at one place.
+    SplitPoint(Option<ShardKey>),
 }
 
 /// What a node knows of itself.

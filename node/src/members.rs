@@ -76,6 +76,7 @@ impl Seen {
                     pop: info.pop.clone(),
                     labels: info.labels.clone(),
                     alive: member.liveness.is_up() && info.state != NodeState::Leaving,
+                    draining: info.state == NodeState::Draining,
                 })
             })
             .collect();

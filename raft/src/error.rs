@@ -40,8 +40,8 @@ pub enum ProposeError {
     /// The caller believed another range of the shard. Nothing was proposed.
     #[error("the shard has another epoch now")]
     StaleEpoch {
-        /// The newer descriptor.
-        descriptor: Box<ShardDescriptor>,
+        /// What is newer: the shard, and those that split off it.
+        newer: Vec<ShardDescriptor>,
     },
     /// No replica of the group runs here. Nothing was proposed.
     #[error("no replica of the group is here")]
@@ -73,8 +73,8 @@ pub enum ReadError {
     /// The caller believed another range of the shard.
     #[error("the shard has another epoch now")]
     StaleEpoch {
-        /// The newer descriptor.
-        descriptor: Box<ShardDescriptor>,
+        /// What is newer: the shard, and those that split off it.
+        newer: Vec<ShardDescriptor>,
     },
     /// No replica of the group runs here.
     #[error("no replica of the group is here")]

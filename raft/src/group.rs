@@ -103,6 +103,8 @@ pub(crate) struct Group<R: AsyncRuntime> {
     heard_leader: Mutex<R::Instant>,
     /// Whether a change of the group is being carried out.
     pub(crate) busy: AtomicBool,
+    /// Until then placement leaves the group alone, since an operation changes it.
+    held_until: Mutex<R::Instant>,
     /// openraft's view changed. Beside its `watch`, which wakes those who wait in an order of chance.
     pub(crate) changed: Notify,
     /// What is parked on this node, this group among it perhaps.
@@ -188,6 +190,7 @@ impl<R: AsyncRuntime> Group<R> {
             leader_seen: AtomicU64::new(0),
             heard_leader: Mutex::new(now),
             busy: AtomicBool::new(false),
+            held_until: Mutex::new(now),
             changed: Notify::new(),
             parked,
             asleep: AtomicBool::new(false),
@@ -286,6 +289,23 @@ impl<R: AsyncRuntime> Group<R> {
         }
         *self.leader_since.lock() = R::Instant::now();
         now != 0
+    }
+
+    /// Has placement leave the group alone for a while.
+    pub(crate) fn hold(&self, time: Duration) {
+        *self.held_until.lock() = R::Instant::now() + time;
+    }
+
+    /// Whether an operation changes the group.
+    pub(crate) fn is_held(&self) -> bool {
+        R::Instant::now() < *self.held_until.lock()
+    }
+
+    /// Whether this replica, as a leader, has applied an entry of its term, and with it everything that
+    /// was committed before.
+    pub(crate) fn has_applied_own_term(&self) -> bool {
+        let term = self.with_metrics(|metrics| metrics.current_term);
+        self.replica.applied().term == term
     }
 
     /// How long the present leader has been seen.

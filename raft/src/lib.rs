@@ -30,6 +30,8 @@
 //! - What is on a disk of a group is destroyed only after a leader, confirmed by a quorum, said of the
 //!   stopped replica that it is no member; should it be one again, it votes for nobody before it has the
 //!   entry that made it one.
+//! - A shard that divides is durable in both halves before a replica says that it applied the split; until a
+//!   quorum of the child's replicas has the child, nobody leaves the shard, and its log stays from the split on.
 //! - What damages one replica (a command that does not decode, a snapshot that does not load) halts
 //!   that replica, and no other.
 

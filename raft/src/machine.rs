@@ -5,12 +5,14 @@
 //! listings take a version of the shard and leave: a long search holds no entry up, nor does an entry
 //! that is being applied hold them up.
 
+mod fork;
+
 use std::{
     collections::BTreeMap,
     fmt, io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -20,7 +22,9 @@ use hexpop_edge_config::{
     GroupId, NodeId, RaftId, codec,
     planted::{self, Bug},
 };
-use hexpop_shard::{Command, LogPosition, ShardState, ShardView, SnapshotError};
+use hexpop_shard::{
+    Command, LogPosition, Op, Replica as Member, ShardState, ShardView, SnapshotError,
+};
 use openraft::{
     AsyncRuntime, EntryPayload, OptionalSend, RaftSnapshotBuilder,
     storage::{EntryResponder, RaftStateMachine},
@@ -30,11 +34,13 @@ use tokio::sync::watch;
 
 use crate::{
     documents::GroupDocuments,
+    host::{Births, replicas_of},
     metrics::Metrics,
     observe::Observed,
     port::WallClock,
     snapshot::{Snapshot, SnapshotFiles, SnapshotMeta, SnapshotStore},
     types::{Entry, LogId, Membership, ReplyBytes, StoredMembership, TypeConfig},
+    wal::WalHandle,
 };
 
 /// A state, and where in the log it is.
@@ -54,6 +60,8 @@ pub(crate) struct Replica {
     documents: GroupDocuments,
     /// Bytes of commands applied since the last snapshot.
     log_bytes: AtomicU64,
+    /// A child has been split off and is not durable yet: no snapshot may say that it was.
+    forking: AtomicBool,
     fault: Mutex<Option<String>>,
 }
 
@@ -75,6 +83,7 @@ impl Replica {
             applied,
             documents,
             log_bytes: AtomicU64::new(0),
+            forking: AtomicBool::new(false),
             fault: Mutex::new(None),
         })
     }
@@ -151,6 +160,9 @@ pub(crate) struct Machine {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) observed: Observed,
     pub(crate) clock: Arc<dyn WallClock>,
+    pub(crate) raft: RaftId,
+    pub(crate) wal: WalHandle,
+    pub(crate) births: Arc<Births>,
 }
 
 impl fmt::Debug for Machine {
@@ -163,6 +175,11 @@ fn members_of(membership: &Membership) -> BTreeMap<RaftId, NodeId> {
     membership.nodes().map(|(raft, node)| (RaftId(*raft), node.id())).collect()
 }
 
+/// The replicas, unless they change from some to others.
+fn settled(membership: &Membership) -> Option<Vec<Member>> {
+    (membership.get_joint_config().len() == 1).then(|| replicas_of(membership, &[]))
+}
+
 fn position(id: LogId) -> LogPosition {
     LogPosition { term: id.leader_id.term, index: id.index }
 }
@@ -170,7 +187,14 @@ fn position(id: LogId) -> LogPosition {
 impl Machine {
     /// Applies one entry. A command that does not decode halts this replica of this group, and
     /// nothing else: what it would do is unknown here, so nothing behind it may be applied.
-    fn apply_entry(&mut self, entry: Entry, answer: bool) -> io::Result<ReplyBytes> {
+    ///
+    /// A child that the entry split off is answered, to be made durable before the next entry.
+    fn apply_entry(
+        &mut self,
+        entry: Entry,
+        answer: bool,
+    ) -> io::Result<(ReplyBytes, Option<ShardState>)> {
+        let mut fork = None;
         let at = position(entry.log_id);
         let mut reply = ReplyBytes::default();
         let mut seen = Bytes::new();
@@ -204,7 +228,16 @@ impl Machine {
                 let applied = {
                     let mut view = self.replica.view.write();
                     view.last = Some(entry.log_id);
-                    let applied = view.state.apply(at, &command, &mut self.documents);
+                    let replicas = matches!(command.op, Op::Split(_))
+                        .then(|| settled(view.membership.membership()))
+                        .flatten();
+                    let documents = &mut self.documents;
+                    let applied =
+                        view.state.apply_among(at, &command, replicas.as_deref(), documents);
+                    fork = view.state.take_fork();
+                    if fork.is_some() {
+                        self.replica.forking.store(true, Ordering::Release);
+                    }
                     self.replica.publish(&view.state);
                     applied
                 };
@@ -217,7 +250,7 @@ impl Machine {
         }
         self.note_applied(at, &seen);
         self.replica.applied.send_replace(at);
-        Ok(reply)
+        Ok((reply, fork))
     }
 
     /// Lets whoever looks on see an entry and the state after it.
@@ -264,7 +297,11 @@ impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for Machine {
     {
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
-            let reply = self.apply_entry(entry, responder.is_some())?;
+            let at = entry.log_id;
+            let (reply, fork) = self.apply_entry(entry, responder.is_some())?;
+            if let Some(child) = fork {
+                self.fork::<R>(child, at).await?;
+            }
             if let Some(responder) = responder {
                 responder.send(reply);
             }
@@ -334,6 +371,11 @@ impl Builder {
         let documents = &self.replica.documents;
         let writer = {
             let view = self.replica.view.read();
+            if self.replica.forking.load(Ordering::Acquire) {
+                return Err(io::Error::other(
+                    "the shard divides, and its other half is not written",
+                ));
+            }
             let mut writer =
                 self.snapshots.writer(self.replica.group, view.last, view.membership.clone());
             for record in view.state.snapshot(documents) {

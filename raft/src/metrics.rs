@@ -25,6 +25,7 @@ pub struct Metrics {
     pub(crate) snapshot_bytes_sent: IntCounter,
     pub(crate) refused_frames: IntCounterVec,
     pub(crate) documents_healed: IntCounter,
+    pub(crate) splits: IntCounter,
 }
 
 /// What is counted of pairs of nodes, and of what is parked between them.
@@ -161,6 +162,10 @@ impl Metrics {
                 "hexpop_raft_refused_frames_total",
                 "Frames of other nodes that were refused, by reason.",
                 "reason",
+            )?,
+            splits: make.counter(
+                "hexpop_raft_splits_total",
+                "Shards that began on this node because another one divided.",
             )?,
             documents_healed: make.counter(
                 "hexpop_documents_healed_total",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hexpop_edge_config::{ClusterId, NodeId};
-use hexpop_shard::PlacementPolicy;
+use hexpop_shard::{PlacementPolicy, SplitLimits};
 use openraft::SnapshotPolicy;
 
 use crate::error::OpenError;
@@ -52,6 +52,8 @@ pub struct Options {
     /// How long after an erasure a replica begins to rid its disk of what was erased; erasures within
     /// this time share the work. Default 30 s.
     pub compact_after_erasure: Duration,
+    /// What a shard may have before it is divided. Default no limit.
+    pub split_limits: SplitLimits,
 }
 
 impl Options {
@@ -82,6 +84,13 @@ impl Options {
             hot_documents_bytes: 64 << 20,
             leader_age_min: Duration::from_secs(10),
             compact_after_erasure: Duration::from_secs(30),
+            split_limits: SplitLimits {
+                keys: 0,
+                bytes: 0,
+                writes_per_s: 0,
+                persist_ms: 10_000,
+                rest_ms: 120_000,
+            },
         }
     }
 

@@ -1,7 +1,8 @@
 //! Reading from a replica, at the level of freshness that is asked for.
 //!
 //! - `eventual`: what the replica has; sessions not before it has caught up with its leader once since
-//!   its start, since what it has then may be older than the erasure of a user.
+//!   its start, since what it has then may be older than the erasure of a user; nor a learner, which may
+//!   have nothing yet.
 //! - `bounded`: the replica proves its age. A leader publishes *closed* positions: what it had
 //!   committed when a quorum last confirmed that it leads. A follower asks for them and reckons the
 //!   age from when it *sent* its question, on its own clock, so that no delay on the way makes an
@@ -26,7 +27,7 @@ use openraft::{
 use prometheus::IntCounter;
 
 use crate::{
-    api::{ReadLevel, ReadResult},
+    api::{ReadLevel, ReadResult, ReplicaState},
     error::ReadError,
     group::Group,
     host::Inner,
@@ -89,7 +90,8 @@ impl<R: AsyncRuntime> Read<'_, R> {
         if let Some(min) = min {
             self.reach(min.index).await?;
         }
-        if level != ReadLevel::Strong && self.group.birth.holds_sessions() {
+        let is_new = || self.group.state() == ReplicaState::Learner;
+        if level != ReadLevel::Strong && (self.group.birth.holds_sessions() || is_new()) {
             self.catch_up().await?;
         }
         match level {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hexpop_edge_config::{ClusterId, GroupId, NodeId, RaftId, codec};
-use hexpop_shard::{ClusterSecret, DocRef, MetaOp, MetaOutcome, ShardMap};
+use hexpop_shard::{ClusterSecret, DocRef, Errand, MetaOp, MetaOutcome, ShardMap};
 use openraft::{
     AsyncRuntime,
     raft::{
@@ -84,6 +84,8 @@ pub(crate) enum Request<R: AsyncRuntime> {
     Standing { group: GroupId },
     /// To a data directory that left this group: may anything of it be there still?
     Holds { group: GroupId },
+    /// To the leader of a group: do this for an operation.
+    Errand { group: GroupId, errand: Errand },
 }
 
 impl<R: AsyncRuntime> Request<R> {
@@ -145,6 +147,19 @@ pub(crate) enum Response<R: AsyncRuntime> {
     Standing(Standing),
     /// To `Holds`.
     Holds(bool),
+    /// To `Errand`.
+    Errand(ErrandAnswer),
+}
+
+/// How far an errand is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ErrandAnswer {
+    /// It is done.
+    Done,
+    /// It goes on, or waits for something: to be asked again.
+    Waiting(String),
+    /// It can never be done; nothing changed.
+    Never(String),
 }
 
 /// A group to be parked, as its leader has it.

@@ -81,10 +81,41 @@ pub(crate) fn newer_of<'a>(
         .max_by_key(|descriptor| descriptor.epoch)
 }
 
+/// The shards to ask in place of one whose range has changed, by what it said and what the map has: they
+/// tile its range exactly, so that nothing of it is missed and nothing counted twice. `None` if what is
+/// known does not.
+pub(crate) fn cover(
+    asked: &ShardDescriptor,
+    newer: &[ShardDescriptor],
+    map: &ShardMap,
+) -> Option<Vec<ShardDescriptor>> {
+    let known = map.overlapping(&asked.range);
+    let is_news = |shard: &&ShardDescriptor| {
+        shard.id != asked.id || shard.epoch.version > asked.epoch.version
+    };
+    let candidates: Vec<&ShardDescriptor> = newer.iter().chain(known).filter(is_news).collect();
+    let mut parts: Vec<ShardDescriptor> = Vec::new();
+    let mut from = asked.range.start.clone();
+    loop {
+        let next = candidates
+            .iter()
+            .filter(|shard| shard.range.start == from)
+            .max_by_key(|shard| shard.epoch)?;
+        parts.push((*next).clone());
+        match (&next.range.end, &asked.range.end) {
+            (end, wanted) if end == wanted => return Some(parts),
+            (Some(end), None) => from = end.clone(),
+            (Some(end), Some(wanted)) if end < wanted => from = end.clone(),
+            // It holds more than was asked for.
+            _ => return None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use hexpop_edge_config::{Epoch, RaftId, ShardId};
-    use hexpop_shard::{Replica, ReplicaRole, Space};
+    use hexpop_shard::{Replica, ReplicaRole, ShardKey, Space};
 
     use super::*;
 
@@ -151,6 +182,39 @@ mod tests {
             .map(|text| KeyRange::territory(Space::Listings, &text.parse().unwrap()));
         let ids: Vec<_> = shards_of(&map, &ranges).iter().map(|shard| shard.id.0).collect();
         assert_eq!(ids, [1]);
+    }
+
+    #[test]
+    fn a_shard_that_divided_is_covered_by_what_holds_its_keys_now_or_not_at_all() {
+        let whole = descriptor(3, KeyRange::space(Space::Sessions), &[1]);
+        let map = ShardMap::create(vec![
+            descriptor(1, KeyRange::space(Space::Listings), &[1]),
+            descriptor(2, KeyRange::space(Space::Directory), &[1]),
+            whole.clone(),
+        ])
+        .unwrap();
+        let key = |point| ShardKey::new(Space::Sessions, &"IT:lazio".parse().unwrap(), point);
+        let part = |id, start: Option<u64>, end: Option<u64>, version| {
+            let start = start.map_or(whole.range.start.clone(), key);
+            let range = KeyRange { start, end: end.map(key) };
+            let epoch = Epoch { version, conf: 1 };
+            ShardDescriptor { epoch, ..descriptor(id, range, &[1]) }
+        };
+        let ids = |newer: &[ShardDescriptor]| {
+            let parts = cover(&whole, newer, &map)?;
+            Some(parts.into_iter().map(|part| part.id.0).collect::<Vec<_>>())
+        };
+        let (left, right) = (part(3, None, Some(9), 2), part(7, Some(9), None, 2));
+        assert_eq!(ids(&[right.clone(), left.clone()]), Some(vec![3, 7]));
+        assert_eq!(ids(&[left.clone()]), None, "the other half is missing");
+        assert_eq!(ids(&[]), None);
+        // Twice since: the last half that was split off, and the one before as it was born.
+        let left = part(3, None, Some(5), 3);
+        assert_eq!(
+            ids(&[left.clone(), right.clone(), part(8, Some(5), Some(9), 3)]),
+            Some(vec![3, 8, 7])
+        );
+        assert_eq!(ids(&[left, right]), None);
     }
 
     #[test]

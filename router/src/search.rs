@@ -12,12 +12,15 @@ use hexpop_shard::{
 use openraft_rt::AsyncRuntime;
 
 use crate::{
-    ask::{Answered, Call, Place, ReadTerms},
+    ask::{Answered, Call, Missed, ReadTerms},
     consistency::{Given, Level, ReadPoint, with_token},
     error::{FieldPlace, Problem, RouteError},
-    route::shards_of,
+    route::{cover, shards_of},
     router::{Answer, Context, Routed, Router},
 };
+
+/// How often one question follows a shard to what holds its keys by now.
+const HOPS_MAX: u32 = 16;
 
 /// What the shards answered.
 struct Gathered<T> {
@@ -148,20 +151,13 @@ impl<R: AsyncRuntime> Router<R> {
         pick: impl Fn(ReadAnswer) -> Option<Part<T>> + Copy + Send + Sync,
     ) -> Gathered<T> {
         let level = context.level.unwrap_or_default();
-        let map = self.asker.map();
-        let (map, op) = (&map, &op);
-        let answers: Vec<Result<Answered<Part<T>>, RouteError>> = stream::iter(shards)
-            .map(|shard| async move {
-                let exists = |other: ShardId| map.get(other).is_some();
-                let token = context.token.as_ref();
-                let (level, min_position) = with_token(level, token, shard.id, shard.epoch, exists);
-                let terms = ReadTerms { level, min_position };
-                let place = Place::Shard(shard);
-                self.asker.read(&place, terms, op.clone(), call).await?.expect_body(pick)
-            })
+        let op = &op;
+        let answers: Vec<Vec<Result<Answered<Part<T>>, RouteError>>> = stream::iter(shards)
+            .map(|shard| self.ask_all_of(shard, op, context, call, pick))
             .buffer_unordered(self.options.fan_out_max)
             .collect()
             .await;
+        let answers = answers.into_iter().flatten();
         let mut gathered = Gathered {
             parts: Vec::new(),
             points: Vec::new(),
@@ -175,6 +171,40 @@ impl<R: AsyncRuntime> Router<R> {
         }
         gathered.points.sort_by_key(|point| point.shard);
         gathered
+    }
+
+    /// Asks a shard, and in its place whatever holds its keys by now.
+    async fn ask_all_of<T: Send>(
+        &self,
+        shard: ShardDescriptor,
+        op: &ReadOp,
+        context: &Context,
+        call: &Call<R>,
+        pick: impl Fn(ReadAnswer) -> Option<Part<T>> + Copy + Send + Sync,
+    ) -> Vec<Result<Answered<Part<T>>, RouteError>> {
+        let (mut to_ask, mut answers, mut hops) = (vec![shard], Vec::new(), 0);
+        while let Some(shard) = to_ask.pop() {
+            let map = self.asker.map();
+            let exists = |other: ShardId| map.get(other).is_some();
+            let (token, level) = (context.token.as_ref(), context.level.unwrap_or_default());
+            let (level, min_position) = with_token(level, token, shard.id, shard.epoch, exists);
+            let terms = ReadTerms { level, min_position };
+            match self.asker.read_part(&shard, terms, op, call).await {
+                Ok(answered) => answers.push(answered.expect_body(pick)),
+                Err(Missed::Error(error)) => answers.push(Err(error)),
+                Err(Missed::Moved(newer)) => {
+                    hops += 1;
+                    match cover(&shard, &newer, &self.asker.map()) {
+                        Some(parts) if hops <= HOPS_MAX => to_ask.extend(parts),
+                        _ => {
+                            let detail = format!("shard {} is changing its range", shard.id);
+                            answers.push(Err(RouteError::new(Problem::ShardUnavailable, detail)));
+                        }
+                    }
+                }
+            }
+        }
+        answers
     }
 
     /// The whole answer, the origin's in its place, or the parts there are.

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     directory::{DirectoryOp, DirectoryOutcome},
     listings::{ListingsOp, ListingsOutcome},
+    map::ShardDescriptor,
     meta::{MetaOp, MetaOutcome},
     refusal::Refusal,
     session::{SessionOp, SessionOutcome},
+    split::Split,
 };
 
 /// One entry's payload.
@@ -38,6 +40,8 @@ pub enum Op {
     Directory(DirectoryOp),
     /// In a sessions shard.
     Session(SessionOp),
+    /// In any shard: divides it.
+    Split(Split),
 }
 
 /// What applying a command answered.
@@ -55,6 +59,8 @@ pub enum Reply {
     Directory(DirectoryOutcome),
     /// From a sessions shard.
     Session(SessionOutcome),
+    /// The shard is divided; this is the other half, as it begins.
+    Split(Box<ShardDescriptor>),
 }
 
 #[cfg(test)]

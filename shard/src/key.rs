@@ -4,7 +4,7 @@
 //! order of H3 indexes is the order of the hierarchy, so an H3 prefix is one contiguous range of
 //! points. Final: keys are on disk, on the wire and in cursors.
 
-use std::{cmp::Ordering, fmt};
+use std::{cmp::Ordering, fmt, str::FromStr};
 
 use hexpop_edge_config::{Country, Region, Territory};
 use serde::{Deserialize, Serialize};
@@ -113,6 +113,46 @@ impl fmt::Display for ShardKey {
         } else {
             write!(f, "/{:016x}", self.point)
         }
+    }
+}
+
+/// A text is no key of the keyspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a key is <space>/<country>:<region>/<point>, its point 16 hexadecimal digits or `end`")]
+pub struct ParseKeyError;
+
+impl FromStr for ShardKey {
+    type Err = ParseKeyError;
+
+    /// Takes what [`Display`](fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Self, ParseKeyError> {
+        let mut parts = text.split('/');
+        let (Some(space), Some(place), Some(point), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(ParseKeyError);
+        };
+        let space = Space::ALL.into_iter().find(|known| known.as_str() == space);
+        let space = space.ok_or(ParseKeyError)?;
+        let (country, region) = match place.split_once(':') {
+            Some((country, region)) => (country, Some(region)),
+            None => (place, None),
+        };
+        let country = match country {
+            "first" => Country::LOWEST,
+            // The directory's own country is not one that is read.
+            text if text == Country::NONE.as_str() => Country::NONE,
+            text => text.parse().map_err(|_error| ParseKeyError)?,
+        };
+        let region = region.map(str::parse).transpose().map_err(|_error| ParseKeyError)?;
+        let is_hex = point.len() == 16 && point.bytes().all(|b| b.is_ascii_hexdigit());
+        let point = match point {
+            "end" => POINT_END,
+            hex if is_hex => u64::from_str_radix(hex, 16).map_err(|_error| ParseKeyError)?,
+            _ => return Err(ParseKeyError),
+        };
+        let is_point = point <= POINT_END;
+        is_point.then_some(Self { space, country, region, point }).ok_or(ParseKeyError)
     }
 }
 
@@ -231,6 +271,25 @@ mod tests {
         }
         assert!(!range.contains(&ShardKey::session(&territory("IT:lombardia"), "x")));
         assert_eq!(range.single_territory(), Some(territory("IT:lombardia")));
+    }
+
+    #[test]
+    fn a_key_is_read_as_it_is_shown() {
+        let range = KeyRange::territory(Space::Listings, &territory("IT:lombardia"));
+        let keys = [
+            ShardKey::directory("lst_1"),
+            ShardKey::session(&territory("IT:lazio"), "x"),
+            ShardKey::space_start(Space::Sessions),
+            range.start,
+            range.end.unwrap(),
+        ];
+        for key in keys {
+            assert_eq!(key.to_string().parse(), Ok(key));
+        }
+        for wrong in ["", "listings/IT:lazio", "listings/IT:lazio/12", "x/IT:lazio/end", "a/b/c/d"]
+        {
+            assert_eq!(wrong.parse::<ShardKey>(), Err(ParseKeyError), "{wrong}");
+        }
     }
 
     #[test]

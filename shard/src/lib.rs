@@ -25,6 +25,7 @@ mod read;
 mod refusal;
 mod requests;
 mod session;
+mod split;
 mod stable_hash;
 mod state;
 mod version;
@@ -49,7 +50,7 @@ pub use index::{
     PartialPrices, PartialSuggestions, PlaceKind, PriceGroup, PriceTally, Row, ShardIndex,
     ValueCounts, fold_words,
 };
-pub use key::{KeyRange, POINT_END, ShardKey, Space, hash_point};
+pub use key::{KeyRange, POINT_END, ParseKeyError, ShardKey, Space, hash_point};
 pub use listing::{
     Currency, DOCUMENT_BYTES_MAX, Deletion, FieldError, ID_CHARS_MAX, IngestLine, Listing,
     ListingColumns, ListingFormat, ListingType, ListingVersion, Period, Precedence, Price,
@@ -63,12 +64,13 @@ pub use listings::{
 };
 pub use map::{MapError, Replica, ReplicaRole, ShardDescriptor, ShardMap};
 pub use meta::{
-    ClusterSecret, MetaOp, MetaOutcome, MetaState, OPERATIONS_MAX, Operation, OperationId,
-    OperationKind, OperationState, OperationStep, OperationUpdate,
+    ClusterSecret, Errand, MetaOp, MetaOutcome, MetaState, Next, OPERATIONS_MAX, Operation,
+    OperationId, OperationKind, OperationState, OperationStep, OperationUpdate, World,
 };
 pub use placement::{
-    Finding, Member, PlacementError, PlacementPolicy, Plan, Policy, Step, StepKind, Unplaceable,
-    plan, plan_first_map, plan_meta_group,
+    Finding, Growth, Member, PlacementError, PlacementPolicy, Places, Plan, Policy, ShardLoad,
+    SplitLimits, Step, StepKind, Unplaceable, bound_of, plan, plan_first_map, plan_meta_group,
+    split_point,
 };
 pub use position::LogPosition;
 pub use query::{
@@ -87,5 +89,6 @@ pub use session::{
     SessionLimits, SessionOp, SessionOutcome, SessionPage, SessionRecord, SessionState,
     SessionTouch, StoredSession, USER_ID_MAX_BYTES, WrappedKey,
 };
+pub use split::{Child, Split};
 pub use state::{ShardState, ShardStats, ShardView, Snapshot, StateRestoreError};
 pub use version::RecordVersion;

@@ -3,8 +3,11 @@
 //! The truth of a shard is its own log; the map is the newest that was reported of each. Invariants,
 //! checked at every change: the ranges of each space tile it with no gap and no overlap; an epoch
 //! never goes back; a shard id is never used twice.
+//!
+//! A shard that divided comes into the map together with its other half, in one step
+//! ([`ShardMap::report`]): until both are told of, the map shows the whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hexpop_edge_config::{
     Epoch, NodeId, RaftId, ShardId,
@@ -97,9 +100,12 @@ pub enum MapError {
 #[serde(try_from = "MapParts", into = "MapParts")]
 pub struct ShardMap {
     version: u64,
-    /// No shard has had a higher id than this.
-    highest_id: ShardId,
     shards: BTreeMap<ShardId, ShardDescriptor>,
+    /// Shards that are no more.
+    retired: BTreeSet<ShardId>,
+    /// With which range the shards began whose range has changed since: the state before the first entry
+    /// of their logs.
+    founded: BTreeMap<ShardId, KeyRange>,
     /// The shards by where their ranges start. The ranges tile each space, so that the shard of a key
     /// is the last one that does not start behind it.
     by_start: BTreeMap<ShardKey, ShardId>,
@@ -109,16 +115,18 @@ pub struct ShardMap {
 #[derive(Serialize, Deserialize)]
 struct MapParts {
     version: u64,
-    highest_id: ShardId,
     shards: Vec<ShardDescriptor>,
+    retired: BTreeSet<ShardId>,
+    founded: BTreeMap<ShardId, KeyRange>,
 }
 
 impl From<ShardMap> for MapParts {
     fn from(map: ShardMap) -> Self {
         Self {
             version: map.version,
-            highest_id: map.highest_id,
             shards: map.shards.into_values().collect(),
+            retired: map.retired,
+            founded: map.founded,
         }
     }
 }
@@ -133,7 +141,8 @@ impl TryFrom<MapParts> for ShardMap {
         }
         let mut map = Self::create(parts.shards)?;
         map.version = parts.version;
-        map.highest_id = map.highest_id.max(parts.highest_id);
+        map.retired = parts.retired;
+        map.founded = parts.founded;
         Ok(map)
     }
 }
@@ -151,8 +160,7 @@ impl ShardMap {
                 return Err(MapError::ReusedId(id));
             }
         }
-        let highest_id = shards.keys().next_back().copied().unwrap_or_default();
-        let mut map = Self { version: 1, highest_id, shards, by_start: BTreeMap::new() };
+        let mut map = Self { version: 1, shards, ..Self::default() };
         map.check()?;
         map.index();
         Ok(map)
@@ -181,6 +189,12 @@ impl ShardMap {
         self.shards.get(&id)
     }
 
+    /// Whether a shard has, or had, this id.
+    #[must_use]
+    pub fn was_used(&self, id: ShardId) -> bool {
+        self.shards.contains_key(&id) || self.retired.contains(&id)
+    }
+
     /// The shard that holds `key`.
     #[must_use]
     pub fn locate(&self, key: &ShardKey) -> Option<&ShardDescriptor> {
@@ -202,24 +216,53 @@ impl ShardMap {
             .collect()
     }
 
-    /// Takes over a newer descriptor of a known shard whose range did not change; older and equal
-    /// ones are ignored. Answers whether the map changed.
+    /// The range that a shard began with, before the first entry of its log.
+    #[must_use]
+    pub fn founded_with(&self, id: ShardId) -> Option<&KeyRange> {
+        self.founded.get(&id).or_else(|| self.shards.get(&id).map(|shard| &shard.range))
+    }
+
+    /// Takes over newer descriptors; older and equal ones are ignored. Where ranges changed, the shards
+    /// that were split off come along, and all of it is taken over in one step or none. Answers how many
+    /// were newer.
     ///
     /// # Errors
-    /// [`MapError::Unknown`], and [`MapError::RangeWithoutVersion`] when the range differs.
-    pub fn report(&mut self, descriptor: ShardDescriptor) -> Result<bool, MapError> {
-        let id = descriptor.id;
-        let known = self.shards.get_mut(&id).ok_or(MapError::Unknown(id))?;
-        let is_older = descriptor.epoch < known.epoch && !planted::has(Bug::AcceptOldEpoch);
-        if is_older || descriptor.epoch == known.epoch {
-            return Ok(false);
+    /// [`MapError::Unknown`] of a shard that is not known and came with no known one's change of range;
+    /// [`MapError::RangeWithoutVersion`]; and what keeps changed ranges from tiling the keyspace. The map
+    /// is then unchanged.
+    pub fn report(&mut self, descriptors: Vec<ShardDescriptor>) -> Result<u32, MapError> {
+        let (mut same, mut changed) = (Vec::new(), Vec::new());
+        for descriptor in descriptors {
+            match self.shards.get(&descriptor.id) {
+                Some(known) if descriptor.epoch == known.epoch => {}
+                Some(known)
+                    if descriptor.epoch < known.epoch && !planted::has(Bug::AcceptOldEpoch) => {}
+                Some(known) if descriptor.range == known.range => same.push(descriptor),
+                Some(known) if descriptor.epoch.version == known.epoch.version => {
+                    return Err(MapError::RangeWithoutVersion(descriptor.id));
+                }
+                None if self.retired.contains(&descriptor.id) => {}
+                Some(_) | None => changed.push(descriptor),
+            }
         }
-        if descriptor.range != known.range {
-            return Err(MapError::RangeWithoutVersion(id));
+        let removed: Vec<ShardId> = changed
+            .iter()
+            .map(|descriptor| descriptor.id)
+            .filter(|id| self.shards.contains_key(id))
+            .collect();
+        if let (Some(unknown), true) = (changed.first(), removed.is_empty()) {
+            return Err(MapError::Unknown(unknown.id));
         }
-        *known = descriptor;
-        self.version += 1;
-        Ok(true)
+        let newer = same.len().saturating_add(changed.len());
+        if !changed.is_empty() {
+            self.replace(&removed, changed)?;
+        } else if !same.is_empty() {
+            self.version += 1;
+        }
+        for descriptor in same {
+            self.shards.insert(descriptor.id, descriptor);
+        }
+        Ok(u32::try_from(newer).unwrap_or(u32::MAX))
     }
 
     /// Replaces shards: `removed` go, `added` come, in one step (a split or a merge). A shard that stays
@@ -243,12 +286,19 @@ impl ShardMap {
                 Some(old) if descriptor.epoch.version <= old.epoch.version => {
                     return Err(MapError::RangeWithoutVersion(id));
                 }
-                None if id <= self.highest_id => return Err(MapError::ReusedId(id)),
-                Some(_) | None => next.highest_id = next.highest_id.max(id),
+                Some(old) if descriptor.range != old.range => {
+                    next.founded.entry(id).or_insert_with(|| old.range.clone());
+                }
+                None if self.retired.contains(&id) => return Err(MapError::ReusedId(id)),
+                Some(_) | None => {}
             }
             if next.shards.insert(id, descriptor).is_some() {
                 return Err(MapError::ReusedId(id));
             }
+        }
+        for id in before.into_keys().filter(|id| !next.shards.contains_key(id)) {
+            next.retired.insert(id);
+            next.founded.remove(&id);
         }
         next.version += 1;
         next.check()?;
@@ -359,14 +409,42 @@ mod tests {
         let mut map = ShardMap::create(whole()).unwrap();
         let mut newer = map.get(ShardId(1)).unwrap().clone();
         newer.epoch.conf = 5;
-        assert_eq!(map.report(newer.clone()), Ok(true));
+        assert_eq!(map.report(vec![newer.clone()]), Ok(1));
         newer.epoch.conf = 4;
-        assert_eq!(map.report(newer), Ok(false));
+        assert_eq!(map.report(vec![newer]), Ok(0));
         assert_eq!(map.get(ShardId(1)).unwrap().epoch.conf, 5);
     }
 
+    #[test]
+    fn both_halves_of_a_shard_come_together_or_not_at_all() {
+        let mut map = ShardMap::create(whole()).unwrap();
+        let at = ShardKey::new(Space::Sessions, &"IT:lazio".parse().unwrap(), 7);
+        let whole = map.get(ShardId(3)).unwrap().clone();
+        let (left, right) = crate::split::halves(&whole.range, &at);
+        let epoch = Epoch { version: 2, conf: 4 };
+        let left = ShardDescriptor { range: left, epoch, ..whole.clone() };
+        let right = ShardDescriptor { id: ShardId(9), range: right, epoch, ..whole.clone() };
+        let before = map.clone();
+        assert!(map.report(vec![left.clone()]).is_err());
+        assert_eq!(map.report(vec![right.clone()]), Err(MapError::Unknown(ShardId(9))));
+        let same_version = ShardDescriptor { epoch: Epoch { version: 1, conf: 9 }, ..left.clone() };
+        assert_eq!(
+            map.report(vec![same_version, right.clone()]),
+            Err(MapError::RangeWithoutVersion(ShardId(3)))
+        );
+        assert_eq!(map, before);
+        assert_eq!(map.report(vec![right.clone(), left.clone()]), Ok(2));
+        assert_eq!(map.locate(&at).unwrap(), &right);
+        assert_eq!(map.report(vec![left, right]), Ok(0), "a repeat changes nothing");
+        assert_eq!(map.version(), before.version() + 1);
+        assert_eq!(map.founded_with(ShardId(3)), Some(&whole.range));
+        assert_eq!(map.founded_with(ShardId(9)).unwrap().start, at);
+        let bytes = hexpop_edge_config::codec::encode(&map).unwrap();
+        assert_eq!(hexpop_edge_config::codec::decode::<ShardMap>(&bytes).unwrap(), map);
+    }
+
     /// Cuts every space at the same random places.
-    fn cut(cuts: &std::collections::BTreeSet<(u8, u64)>) -> Vec<ShardDescriptor> {
+    fn cut(cuts: &BTreeSet<(u8, u64)>) -> Vec<ShardDescriptor> {
         let mut shards = Vec::new();
         for space in Space::ALL {
             let mut start = ShardKey::space_start(space);
@@ -434,7 +512,8 @@ mod tests {
     fn a_map_with_a_gap_does_not_decode() {
         let mut shards = whole();
         shards.pop();
-        let parts = MapParts { version: 3, highest_id: ShardId(3), shards };
+        let parts =
+            MapParts { version: 3, shards, retired: BTreeSet::new(), founded: BTreeMap::new() };
         let bytes = hexpop_edge_config::codec::encode(&parts).unwrap();
         assert!(hexpop_edge_config::codec::decode::<ShardMap>(&bytes).is_err());
         let none = hexpop_edge_config::codec::encode(&ShardMap::default()).unwrap();

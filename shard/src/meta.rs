@@ -1,10 +1,12 @@
 //! The meta group: truth for shard ids, operations and policy; keeps the newest descriptor that each
 //! shard reported.
 
+mod drive;
 mod op;
 mod operation;
 mod state;
 
+pub use drive::{Errand, Next, World};
 pub use op::{ClusterSecret, MetaOp, MetaOutcome};
 pub use operation::{
     Operation, OperationId, OperationKind, OperationState, OperationStep, OperationUpdate,

@@ -6,16 +6,20 @@
 //! What cannot be met is reported.
 
 mod first_map;
+mod growth;
 mod members;
 mod plan;
 mod policy;
+mod split_point;
 mod spread;
 mod step;
 #[cfg(test)]
 mod tests;
 
 pub use first_map::{PlacementError, Unplaceable, plan_first_map};
+pub use growth::{Growth, ShardLoad, SplitLimits};
 pub use members::Member;
 pub use plan::{plan, plan_meta_group};
 pub use policy::{PlacementPolicy, Policy};
+pub use split_point::{Places, bound_of, split_point};
 pub use step::{Finding, Plan, Step, StepKind};

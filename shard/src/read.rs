@@ -77,6 +77,8 @@ pub enum ReadOp {
         /// The user.
         user: String,
     },
+    /// Any shard: the key that divides it best.
+    SplitPoint,
 }
 
 /// What a shard answers, all of it from one point of its log.
@@ -121,6 +123,8 @@ pub enum ReadAnswer {
         /// Replicas that left the shard, of whose disks nobody knows.
         left: Vec<(RaftId, NodeId)>,
     },
+    /// The key; `None` = all records are at one place.
+    SplitPoint(Option<ShardKey>),
 }
 
 /// A listing with its document.

@@ -45,6 +45,12 @@ pub enum Refusal {
     /// A field of the operation is outside its bounds.
     #[error("{0}")]
     Invalid(String),
+    /// The members of the shard are changing, which what was asked for has to wait for.
+    #[error("the members of shard {shard} are changing")]
+    MembersChange {
+        /// The shard.
+        shard: ShardId,
+    },
 }
 
 impl Refusal {

@@ -6,8 +6,8 @@ use hexpop_edge_config::RequestId;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    command::Reply, directory::DirectoryOutcome, listings::ListingsOutcome, meta::MetaOutcome,
-    session::SessionOutcome,
+    command::Reply, directory::DirectoryOutcome, key::ShardKey, listings::ListingsOutcome,
+    meta::MetaOutcome, session::SessionOutcome,
 };
 
 /// How long a reply is kept, in milliseconds of group time: 10 min, longer than any retry lives.
@@ -61,6 +61,24 @@ impl RequestMemory {
         }
     }
 
+    /// For a split: replies about a record whose key `moves` go into a memory of their own, and those that
+    /// do not say which record they are about are in both, in the order they have here.
+    pub(crate) fn divide(&mut self, moves: impl Fn(&ShardKey) -> bool) -> Self {
+        let (mut stays, mut goes) = (Self::default(), Self::default());
+        for remembered in self.items() {
+            match key_of(&remembered.reply).map(|key| moves(&key)) {
+                Some(true) => goes.remember(remembered),
+                Some(false) => stays.remember(remembered),
+                None => {
+                    goes.remember(remembered.clone());
+                    stays.remember(remembered);
+                }
+            }
+        }
+        *self = stays;
+        goes
+    }
+
     /// Forgets replies whose time is over.
     pub(crate) fn forget_due(&mut self, now_ms: u64) {
         while self.order.front().is_some_and(|(at, _)| at.saturating_add(RETENTION_MS) <= now_ms) {
@@ -109,6 +127,18 @@ impl RequestMemory {
     }
 }
 
+/// The key of the record that a reply is about, if it says.
+fn key_of(reply: &Reply) -> Option<ShardKey> {
+    match reply {
+        Reply::Session(
+            SessionOutcome::Created(head)
+            | SessionOutcome::Replaced(head)
+            | SessionOutcome::Repeated(head),
+        ) => Some(head.id.key()),
+        _ => None,
+    }
+}
+
 /// About how many bytes a reply takes in memory.
 fn weight(reply: &Reply) -> u64 {
     const REPLY: usize = 640;
@@ -121,7 +151,8 @@ fn weight(reply: &Reply) -> u64 {
         | Reply::Refused(_)
         | Reply::Meta(_)
         | Reply::Listings(ListingsOutcome::Marked)
-        | Reply::Session(_) => 0,
+        | Reply::Session(_)
+        | Reply::Split(_) => 0,
     };
     (REPLY + ITEM * items) as u64
 }

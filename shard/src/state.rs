@@ -2,6 +2,7 @@
 
 mod reads;
 mod snapshot;
+mod split;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -20,11 +21,12 @@ use crate::{
     directory::DirectoryState,
     key::{KeyRange, ShardKey, Space},
     listings::{DocumentStore, ListingsState},
-    map::ShardDescriptor,
+    map::{Replica, ShardDescriptor},
     meta::MetaState,
     refusal::Refusal,
     requests::{Remembered, RequestMemory},
     session::{SessionOp, SessionState},
+    split::Child,
 };
 
 pub use self::{
@@ -47,6 +49,10 @@ pub struct ShardState {
     group_time_ms: u64,
     requests: RequestMemory,
     body: Body,
+    /// The shards that split off this one, oldest first.
+    children: Vec<Child>,
+    /// What the last entry split off, until whoever applies entries takes it.
+    fork: Option<Box<Self>>,
 }
 
 /// What the kinds of groups hold.
@@ -112,6 +118,8 @@ impl ShardState {
             applied: LogPosition::default(),
             group_time_ms: 0,
             requests: RequestMemory::default(),
+            children: Vec::new(),
+            fork: None,
         }
     }
 
@@ -125,6 +133,18 @@ impl ShardState {
         command: &Command,
         documents: &mut dyn DocumentStore,
     ) -> Reply {
+        self.apply_among(position, command, None, documents)
+    }
+
+    /// As [`apply`](Self::apply), knowing the `replicas` of the group at that entry: `None` while they
+    /// change from some to others, and nothing can be divided.
+    pub fn apply_among(
+        &mut self,
+        position: LogPosition,
+        command: &Command,
+        replicas: Option<&[Replica]>,
+        documents: &mut dyn DocumentStore,
+    ) -> Reply {
         if position.index <= self.applied.index && !planted::has(Bug::ApplyTwice) {
             return self.remembered(command).unwrap_or(Reply::Done);
         }
@@ -132,7 +152,7 @@ impl ShardState {
         self.group_time_ms = self.group_time_ms.max(command.at_ms);
         self.requests.forget_due(self.group_time_ms);
         let demand = self.name_user(command);
-        let reply = self.decide(position, command, documents);
+        let reply = self.decide(position, command, replicas, documents);
         self.name_remembered(demand);
         reply
     }
@@ -141,6 +161,7 @@ impl ShardState {
         &mut self,
         position: LogPosition,
         command: &Command,
+        replicas: Option<&[Replica]>,
         documents: &mut dyn DocumentStore,
     ) -> Reply {
         if let Some(reply) = self.remembered(command) {
@@ -149,7 +170,10 @@ impl ShardState {
             return reply;
         }
         let reply = match self.check(command) {
-            Ok(()) => self.run(position, &command.op, documents),
+            Ok(()) => match &command.op {
+                Op::Split(split) => self.split(position, split, replicas),
+                op => self.run(position, op, documents),
+            },
             Err(refusal) => Err(refusal),
         };
         if let (Op::Session(SessionOp::EraseUser { user, .. }), Ok(_)) = (&command.op, &reply) {
@@ -221,6 +245,7 @@ impl ShardState {
             | (Op::Listings(_), Body::Listings(_))
             | (Op::Directory(_), Body::Directory(_))
             | (Op::Session(_), Body::Sessions(_)) => true,
+            (Op::Split(_), body) => !matches!(body, Body::Meta(_)),
             (Op::Meta(_) | Op::Listings(_) | Op::Directory(_) | Op::Session(_), _) => false,
         };
         if !kind_fits {
@@ -230,7 +255,7 @@ impl ShardState {
             return Err(Refusal::StaleEpoch { shard: self.shard, current: self.epoch });
         }
         let keys_fit = match &command.op {
-            Op::Tick | Op::Meta(_) => true,
+            Op::Tick | Op::Meta(_) | Op::Split(_) => true,
             Op::Listings(op) => op.keys().all(|key| self.holds(key)),
             Op::Directory(op) => op.ids().all(|id| self.holds(&ShardKey::directory(id))),
             Op::Session(op) => op.ids().all(|id| self.holds(&id.key())),
@@ -240,6 +265,10 @@ impl ShardState {
         }
         match &command.op {
             Op::Tick | Op::Listings(_) => Ok(()),
+            Op::Split(split) => {
+                let range = self.range.as_ref().ok_or(Refusal::WrongKind)?;
+                split.check(self.shard, range)
+            }
             Op::Meta(op) => op.check(),
             Op::Directory(op) => op.check(),
             Op::Session(op) => op.check(),
@@ -395,9 +424,10 @@ impl ShardState {
             (Op::Session(op), Body::Sessions(state)) => {
                 state.apply(op, version, now_ms).map(Reply::Session)
             }
-            (Op::Meta(_) | Op::Listings(_) | Op::Directory(_) | Op::Session(_), _) => {
-                Err(Refusal::WrongKind)
-            }
+            (
+                Op::Meta(_) | Op::Listings(_) | Op::Directory(_) | Op::Session(_) | Op::Split(_),
+                _,
+            ) => Err(Refusal::WrongKind),
         }
     }
 

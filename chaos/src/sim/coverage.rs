@@ -23,7 +23,7 @@ pub const FAULTS: [&str; 18] = [
 ];
 
 /// What happens now and then only.
-pub const RARE: [&str; 30] = [
+pub const RARE: [&str; 35] = [
     // Links.
     "message-cut",
     "message-late",
@@ -49,6 +49,12 @@ pub const RARE: [&str; 30] = [
     "snapshots-failed",
     "snapshots-received",
     "snapshots-written",
+    // Placement.
+    "moves-begun",
+    "replicas-moved",
+    "shards-divided",
+    "splits-applied",
+    "splits-begun",
     // Erasures.
     "erasures-completed",
     "erasures-left-open",

@@ -185,6 +185,18 @@ pub(super) fn collect_metrics(process: &Process, trace: &Trace) {
         ("hexpop_raft_snapshots_total", "failed", "snapshots-failed"),
     ];
     for family in process.registry.gather() {
+        if family.name() == "hexpop_raft_splits_total" {
+            let sum: f64 =
+                family.get_metric().iter().map(|metric| metric.get_counter().get_value()).sum();
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "counters are small whole numbers"
+            )]
+            trace.count("splits-applied", sum as u64);
+        }
+    }
+    for family in process.registry.gather() {
         for (_, label, counter) in counted.iter().filter(|(name, ..)| family.name() == *name) {
             let metrics = family
                 .get_metric()

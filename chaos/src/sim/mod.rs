@@ -40,6 +40,7 @@ mod health;
 mod invariant;
 mod net;
 mod node;
+mod operate;
 mod plan;
 mod random;
 mod runtime;

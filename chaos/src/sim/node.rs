@@ -155,6 +155,7 @@ impl Membership for Members {
                 pop: info.pop.clone(),
                 labels: info.labels.clone(),
                 alive: member.liveness.is_up() && info.state != NodeState::Leaving,
+                draining: info.state == NodeState::Draining,
             })
         });
         members.collect()

@@ -4,6 +4,7 @@
 use std::{fmt, time::Duration};
 
 use hexpop_edge_config::NodeId;
+use hexpop_shard::Space;
 
 use super::{net::Quality, random::Random};
 
@@ -60,6 +61,10 @@ pub enum FaultKind {
     OriginDown,
     /// The origin takes so many milliseconds.
     OriginSlow(u64),
+    /// An operator has the largest shard of a space divided.
+    Divide(Space),
+    /// An operator has a replica moved to a node.
+    Move(NodeId),
 }
 
 /// The group of which the leader is meant.
@@ -103,6 +108,8 @@ impl FaultKind {
             Self::Skew(..) => "fault-clock-skew",
             Self::OriginDown => "fault-origin-down",
             Self::OriginSlow(_) => "fault-origin-slow",
+            Self::Divide(_) => "shards-divided",
+            Self::Move(_) => "replicas-moved",
         }
     }
 }
@@ -145,8 +152,24 @@ pub fn draw(seed: u64, nodes: u32, over: Duration) -> Vec<Fault> {
             }
         })
         .collect();
+    faults.extend(operations(seed, nodes, over_ms));
     faults.sort_by_key(|fault| fault.at_ms);
     faults
+}
+
+/// What operators do meanwhile. Sessions are what most clients ask for, and divide most often.
+fn operations(seed: u64, nodes: u32, over_ms: u64) -> Vec<Fault> {
+    let mut random = Random::fork(seed, 5);
+    let spaces = [Space::Sessions, Space::Listings, Space::Sessions, Space::Directory];
+    let divides = random.between(1, spaces.len() as u64 + 1);
+    let spaces = spaces.into_iter().take(usize::try_from(divides).unwrap_or(1));
+    let mut kinds: Vec<FaultKind> = spaces.map(FaultKind::Divide).collect();
+    for _ in 0..random.below(3) {
+        let node = u32::try_from(random.below(u64::from(nodes))).unwrap_or(0) + 1;
+        kinds.push(FaultKind::Move(NodeId(node)));
+    }
+    let mut at = || random.below(over_ms.saturating_mul(9) / 10);
+    kinds.into_iter().map(|kind| Fault { at_ms: at(), for_ms: 0, kind }).collect()
 }
 
 const WIPE: u64 = 7;

@@ -63,6 +63,8 @@ impl World {
             | FaultKind::Skew(node, _) => self.hurt_machine(*node, &fault.kind),
             FaultKind::OriginDown => self.around.origin.is_down.store(true, Ordering::Relaxed),
             FaultKind::OriginSlow(ms) => self.around.origin.slow_ms.store(*ms, Ordering::Relaxed),
+            FaultKind::Divide(space) => self.divide(*space),
+            FaultKind::Move(node) => self.move_to(*node),
         }
         self.trace.note(now, fault.kind.name(), &[fault.for_ms], || fault.to_string());
         self.ending.push((now + fault.for_ms * MS, fault.kind.clone()));
@@ -210,7 +212,9 @@ impl World {
             | FaultKind::CutLeader(..)
             | FaultKind::PowerCut(..)
             | FaultKind::Blackout
-            | FaultKind::Wipe(_) => {}
+            | FaultKind::Wipe(_)
+            | FaultKind::Divide(_)
+            | FaultKind::Move(_) => {}
         }
     }
 

@@ -5,6 +5,7 @@ use super::{
     checks::{Fault, check_labels},
     section::Section,
 };
+use crate::ByteSize;
 
 /// Where replicas go unless their territory says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,11 +24,33 @@ pub struct Placement {
     ///
     /// Default none: any node. Since 0.1.
     pub labels: Vec<String>,
+    /// How many records a shard may hold before it is divided; 0 = any number.
+    ///
+    /// Too low: many small shards, each with its own log. Too high: a node that needs a replica waits long
+    /// for it, and one shard's leader does the work of several. Default 2,000,000. Since 0.1. Watch
+    /// `hexpop_shard_keys`.
+    pub split_keys: u64,
+    /// How many bytes a shard may hold, documents included, before it is divided; `"0B"` = any number.
+    ///
+    /// As `split_keys`. Default 4 GiB. Since 0.1. Watch `hexpop_shard_bytes`.
+    pub split_bytes: ByteSize,
+    /// How many writes a second a shard may take before it is divided; 0 = any number.
+    ///
+    /// Too low: short surges divide shards for good. Too high: one leader's log is the limit of what is
+    /// written. Default 0. Since 0.1. Watch `hexpop_raft_proposals_total`.
+    pub split_writes_per_second: u64,
 }
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { replicas: 3, expect_nodes: 1, labels: Vec::new() }
+        Self {
+            replicas: 3,
+            expect_nodes: 1,
+            labels: Vec::new(),
+            split_keys: 2_000_000,
+            split_bytes: ByteSize::gib(4),
+            split_writes_per_second: 0,
+        }
     }
 }
 
@@ -46,6 +69,27 @@ impl Placement {
                 .between(1, 1024)
                 .or(expect_nodes),
             labels: read_labels(section, default.labels),
+            split_keys: section
+                .key(
+                    "split_keys",
+                    "How many records a shard may hold before it is divided; 0 = any.",
+                )
+                .between(0, 1 << 40)
+                .or(default.split_keys),
+            split_bytes: section
+                .key(
+                    "split_bytes",
+                    "How many bytes a shard may hold before it is divided; 0 = any.",
+                )
+                .between(ByteSize::ZERO, ByteSize::gib(1 << 20))
+                .or(default.split_bytes),
+            split_writes_per_second: section
+                .key(
+                    "split_writes_per_second",
+                    "How many writes a second a shard may take before it is divided; 0 = any.",
+                )
+                .between(0, 1 << 40)
+                .or(default.split_writes_per_second),
         }
     }
 }

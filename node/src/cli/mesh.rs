@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     client::{AdminArgs, Client},
     error::{CliError, CliResult},
+    operations::{WaitArgs, begin},
     output::{
         Columns, Format, OutputArgs, bytes, grouped, or_dash, print, print_json, println, uptime,
     },
@@ -75,6 +76,29 @@ enum ShardsCommand {
         /// The node that shall lead.
         #[arg(long)]
         to: u32,
+    },
+    /// Divide a shard in two.
+    Split {
+        /// The shard's number.
+        id: u64,
+        /// Where: a territory, an H3 cell or a key; without it where the records divide best.
+        #[arg(long, value_name = "CELL|REGION|KEY")]
+        at: Option<String>,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Move a replica to another node.
+    Move {
+        /// The shard's number.
+        id: u64,
+        /// The node that holds it.
+        #[arg(long)]
+        from: u32,
+        /// The node that shall hold it.
+        #[arg(long)]
+        to: u32,
+        #[command(flatten)]
+        wait: WaitArgs,
     },
 }
 
@@ -335,6 +359,14 @@ pub(super) async fn shards(args: ShardsArgs) -> CliResult {
                 Format::Json => print_json(&report),
                 Format::Table => print(&render_shards(&report.shards, args.output.no_header)),
             }
+        }
+        ShardsCommand::Split { id, at, wait } => {
+            let body = at.map_or_else(|| json!({}), |at| json!({ "at": at }));
+            begin(&client, (id, "split", body), &wait, args.output.output).await
+        }
+        ShardsCommand::Move { id, from, to, wait } => {
+            let body = json!({"from": from, "to": to});
+            begin(&client, (id, "move", body), &wait, args.output.output).await
         }
         ShardsCommand::TransferLeader { id, to } => {
             let path = format!("/admin/v1/shards/{id}/transfer-leader");

@@ -10,6 +10,7 @@ mod client;
 mod config;
 mod demo;
 mod doctor;
+mod drain;
 mod error;
 mod explain;
 mod faults;
@@ -17,6 +18,7 @@ mod import;
 mod listings;
 mod mesh;
 mod node;
+mod operations;
 mod origin;
 mod output;
 mod purge;
@@ -54,6 +56,10 @@ enum Command {
     Nodes(mesh::ReadArgs),
     /// Shards: where the data is.
     Shards(mesh::ShardsArgs),
+    /// Empty a node, so that it can be stopped.
+    Drain(drain::DrainArgs),
+    /// Changes of shards that take their time.
+    Operations(operations::OperationsArgs),
     /// Circuit breakers of a node.
     Breakers(mesh::ReadArgs),
     /// Listings: data in and out.
@@ -123,6 +129,8 @@ fn run(command: Command) -> CliResult {
         Command::Doctor(args) => block_on(doctor::run(args)),
         Command::Status(args) => block_on(mesh::status(args)),
         Command::Nodes(args) => block_on(mesh::nodes(args)),
+        Command::Drain(args) => block_on(drain::drain(args)),
+        Command::Operations(args) => block_on(operations::operations(args)),
         Command::Shards(args) => block_on(mesh::shards(args)),
         Command::Breakers(args) => block_on(mesh::breakers(args)),
         Command::Listings(args) => block_on(listings::run(args)),

@@ -15,7 +15,7 @@ use hexpop_raft::{
     wal::{Health, Options as WalOptions, Wal, WriterThread},
 };
 use hexpop_router::{ErasureHandle, FeedHandle, Origin, Ports, Router, RouterOptions, Sealer};
-use hexpop_shard::PlacementPolicy;
+use hexpop_shard::{PlacementPolicy, SplitLimits};
 use tokio::runtime::Runtime;
 
 use super::{NodeError, parts};
@@ -34,6 +34,12 @@ use crate::{
     mesh::{AddressBook, HookSlot, Mesh, MeshOptions, gossip_loop::GossipHandle},
     seal::{Keyring, KeyringSealer, Scopes},
 };
+
+/// How long a shard must have been over a limit before it is divided: a burst is over by then.
+const SPLIT_PERSIST_MS: u64 = 10_000;
+
+/// How long after a shard was divided it is left alone.
+const SPLIT_REST_MS: u64 = 120_000;
 
 /// A node whose parts are open.
 pub(super) struct Node {
@@ -110,6 +116,7 @@ impl Node {
             origin_url: config.origin.url.clone(),
             started,
             draining: AtomicBool::new(false),
+            gossip: gossip.clone(),
             was_ready: AtomicBool::new(false),
             heartbeat_ms: std::sync::atomic::AtomicU64::new(0),
             certificate_expires: parts::certificate_expires(&config.mesh.cert),
@@ -204,6 +211,13 @@ async fn open_host(
         append_bytes_max: config.raft.max_append_bytes.as_usize(),
         hot_documents_bytes: config.cache.docs_bytes.bytes(),
         compact_after_erasure: config.raft.compact_after_erasure,
+        split_limits: SplitLimits {
+            keys: config.placement.split_keys,
+            bytes: config.placement.split_bytes.bytes(),
+            writes_per_s: config.placement.split_writes_per_second,
+            persist_ms: SPLIT_PERSIST_MS,
+            rest_ms: SPLIT_REST_MS,
+        },
         ..RaftOptions::new(cluster, config.node.id, config.mesh.bootstrap.clone(), policy)
     };
     let metrics = hexpop_raft::Metrics::register(registry)

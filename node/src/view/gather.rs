@@ -34,7 +34,9 @@ pub async fn gather(mesh: &Mesh, members: &[MemberView]) -> Reports {
                     | AdminAnswer::Failed(_)
                     | AdminAnswer::Clock(_)
                     | AdminAnswer::Purged { .. }
-                    | AdminAnswer::Inspected(_),
+                    | AdminAnswer::Inspected(_)
+                    | AdminAnswer::Operations(_)
+                    | AdminAnswer::SplitPoint(_),
                 )
                 | Err(_) => None,
             }

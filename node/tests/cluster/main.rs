@@ -10,6 +10,7 @@
 mod bad_input;
 mod client;
 mod demo;
+mod divide;
 mod doctor;
 mod erasure;
 mod failover;

@@ -106,6 +106,26 @@ impl Node {
         client::get(&format!("{}{path}", self.admin)).unwrap()
     }
 
+    /// As [`send`](Self::send), where the node may be dead or dying.
+    pub(crate) fn send_or(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Answer, String> {
+        let url = format!("{}{path}", self.http);
+        client::send(method, &url, headers, body.to_owned())
+    }
+
+    pub(crate) fn try_admin(&self, path: &str) -> Result<Answer, String> {
+        client::get(&format!("{}{path}", self.admin))
+    }
+
+    pub(crate) fn admin_post(&self, path: &str, body: &Value) -> Result<Answer, String> {
+        send_json("POST", &format!("{}{path}", self.admin), body)
+    }
+
     /// A session as a strong read finds it.
     #[track_caller]
     pub(crate) fn strong(&self, id: &str) -> Answer {

@@ -256,6 +256,14 @@ fn question<R: AsyncRuntime>(
             Ok(Box::pin(async move { or_refused(standing(&group, sender.raft).await) }))
         }
         Request::Holds { group } => Ok(ready(Response::Holds(supervisor::holds(inner, group)))),
+        Request::Errand { group, errand } => {
+            let inner = Arc::clone(inner);
+            Ok(Box::pin(async move {
+                or_refused(
+                    supervisor::run_errand(&inner, group, errand).await.map(Response::Errand),
+                )
+            }))
+        }
         Request::ProposeMeta { op } => {
             let inner = Arc::clone(inner);
             Ok(Box::pin(async move { propose_meta(&inner, op).await }))

@@ -1,5 +1,6 @@
 //! All groups of a node: started, found, asked, stopped.
 
+mod births;
 mod handle;
 mod inner;
 mod leave;
@@ -9,12 +10,15 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::{self, BoxFuture};
 use hexpop_edge_config::{Epoch, NodeId, RaftId, RequestId, ShardId};
-use hexpop_shard::{ClusterSecret, LogPosition, MetaOp, MetaOutcome, Op, ReadOp, Reply, ShardMap};
+use hexpop_shard::{
+    ClusterSecret, LogPosition, MetaOp, MetaOutcome, Op, ReadOp, Reply, ShardDescriptor, ShardMap,
+    World,
+};
 use openraft::AsyncRuntime;
 use tokio::sync::watch;
 
@@ -32,6 +36,7 @@ use crate::{
     wal::{Health, WalHandle},
 };
 
+pub(crate) use births::Births;
 pub(crate) use inner::Inner;
 pub(crate) use start::{Birth, first_voters};
 pub(crate) use status::replicas_of;
@@ -223,6 +228,18 @@ impl<R: AsyncRuntime> Host<R> {
         deadline: Duration,
     ) -> Result<MetaOutcome, ProposeError> {
         supervisor::propose_meta(&self.inner, op, deadline).await
+    }
+
+    /// Whether a replica of a shard may be put on a node.
+    ///
+    /// # Errors
+    /// Why not, in words: residency above all.
+    pub fn may_hold(&self, shard: &ShardDescriptor, node: NodeId) -> Result<(), String> {
+        let members = self.inner.membership.members();
+        let (map, leaders) = (self.inner.map(), BTreeMap::new());
+        let policy = &self.inner.options.policy;
+        let world = World { map: &map, members: &members, policy, leaders: &leaders };
+        world.may_hold(shard, node).map(|_member| ())
     }
 
     /// Hands the leadership of a group that is led here to the voter on `to`.

@@ -81,6 +81,16 @@ impl<R: AsyncRuntime> Inner<R> {
     /// Starts a group unless it has a place here; creates its log if there is none. Resolves when
     /// it runs or has failed, and goes on to that when the caller gives up.
     pub(crate) async fn start(self: &Arc<Self>, id: GroupId, birth: Birth) {
+        self.start_as(id, birth, false).await;
+    }
+
+    /// As [`start`](Self::start), for a group whose log was created a moment ago by a split: it promised
+    /// nothing to anybody, although it has a vote and an end of its log.
+    pub(super) async fn start_newborn(self: &Arc<Self>, id: GroupId, birth: Birth) {
+        self.start_as(id, birth, true).await;
+    }
+
+    async fn start_as(self: &Arc<Self>, id: GroupId, birth: Birth, is_newborn: bool) {
         {
             let mut groups = self.groups.write();
             if groups.contains_key(&id) || self.is_closing() {
@@ -91,7 +101,7 @@ impl<R: AsyncRuntime> Inner<R> {
         }
         let inner = Arc::clone(self);
         let starting = R::spawn(async move {
-            match inner.open_group(id, birth).await {
+            match inner.open_group(id, birth, is_newborn).await {
                 Ok(group) => {
                     inner.groups.write().insert(id, Slot::Running(Arc::clone(&group)));
                     inner.look_after(&group);
@@ -108,7 +118,12 @@ impl<R: AsyncRuntime> Inner<R> {
         self.groups.write().insert(id, Slot::Failed(why));
     }
 
-    async fn open_group(&self, id: GroupId, birth: Birth) -> Result<Arc<Group<R>>, String> {
+    async fn open_group(
+        &self,
+        id: GroupId,
+        birth: Birth,
+        is_newborn: bool,
+    ) -> Result<Arc<Group<R>>, String> {
         let say = |error: &dyn std::fmt::Display| error.to_string();
         let log = match self.wal.group(id) {
             Some(log) => log,
@@ -119,7 +134,7 @@ impl<R: AsyncRuntime> Inner<R> {
             }
         };
         // One that never voted and has no entry promised nothing to anybody.
-        let fresh = is_fresh(&log);
+        let fresh = is_newborn || is_fresh(&log);
         // One that was a member before may vote, and stand, once it knows again that it is one.
         let may_elect = fresh && birth.votes_from_conf == 0;
         let config = self.options.raft_config(may_elect).map_err(|error| say(&error))?;
@@ -141,6 +156,9 @@ impl<R: AsyncRuntime> Inner<R> {
             metrics: Arc::clone(&self.metrics),
             observed: self.observed.clone(),
             clock: Arc::clone(&self.clock),
+            raft: self.raft,
+            wal: self.wal.clone(),
+            births: Arc::clone(&self.births),
         };
         let store = LogStore::new(log);
         let raft: Raft<TypeConfig<R>, Machine> =
@@ -201,6 +219,7 @@ impl<R: AsyncRuntime> Inner<R> {
                 let mut applied = meta.replica.watch_applied();
                 loop {
                     inner.learn_from_meta(&meta);
+                    inner.wake_operate.notify_one();
                     // The sender lives in what this task holds on to, so that it never ends it.
                     let changed = R::select2(inner.closed(), applied.changed()).await;
                     if !matches!(changed, Select2::Second(Ok(()))) {

@@ -71,6 +71,7 @@ async fn open(dir: &std::path::Path, bootstrap: Vec<NodeId>) -> (Host<R>, Writer
         pop: "mil".parse().unwrap(),
         labels: std::collections::BTreeSet::new(),
         alive: true,
+        draining: false,
     }));
     let mut options = Options::new(CLUSTER, NODE, bootstrap, policy);
     options.heartbeat = Duration::from_millis(50);

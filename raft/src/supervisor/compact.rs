@@ -190,6 +190,10 @@ fn due<R: AsyncRuntime>(inner: &Inner<R>) -> Vec<Due<R>> {
 /// Has a snapshot past the entry, and the log purged past it; answers whether that is so.
 async fn purge<R: AsyncRuntime>(inner: &Inner<R>, due: &Due<R>) -> bool {
     let Due { group, index, .. } = due;
+    if inner.purge_limit(group).is_some_and(|limit| limit < *index) {
+        tracing::debug!(group = %group.id, "what split off it is not safe yet");
+        return false;
+    }
     if !snapshot_past(group, *index).await {
         tracing::warn!(group = %group.id, "no snapshot past an erasure yet");
         return false;

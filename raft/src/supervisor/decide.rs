@@ -44,8 +44,8 @@ pub(super) fn whom_to_ask(
     asked
 }
 
-/// Whether this replica may give its group the first membership: only at the shard's first epoch, as
-/// a voter, with an empty log; the first replica at once, the others when it did not.
+/// Whether this replica may give its group the first membership: only at the shard's first epoch (one
+/// that split off another has members from the start, and a later version), as a voter, with an empty log; the first replica at once, the others when it did not.
 ///
 /// Safe whoever does it and however often, since all use the same membership. Later, too: voters that
 /// moved on from it were a majority of it, and refuse their votes to a log that ends at its start.
@@ -57,10 +57,7 @@ pub(super) fn may_initialise(
 ) -> bool {
     let is_voter = shard.voters().any(|voter| voter.raft == own);
     let is_first = shard.voters().next().is_some_and(|voter| voter.raft == own);
-    log_is_empty
-        && is_voter
-        && shard.epoch.conf == Epoch::FIRST.conf
-        && (is_first || age >= INITIALISE_AFTER)
+    log_is_empty && is_voter && shard.epoch == Epoch::FIRST && (is_first || age >= INITIALISE_AFTER)
 }
 
 /// Whether a replica that has `matching` of a log with `last` entries may become a voter.
@@ -85,6 +82,7 @@ mod tests {
             pop: "mil".parse().unwrap(),
             labels: BTreeSet::new(),
             alive,
+            draining: false,
         }
     }
 
@@ -116,7 +114,9 @@ mod tests {
         assert!(!may_initialise(&shard, RaftId(22), true, soon));
         assert!(may_initialise(&shard, RaftId(22), true, INITIALISE_AFTER));
         assert!(!may_initialise(&shard, RaftId(44), true, INITIALISE_AFTER));
-        shard.epoch.conf = 2;
+        shard.epoch = Epoch { version: 2, ..Epoch::FIRST };
+        assert!(!may_initialise(&shard, RaftId(11), true, INITIALISE_AFTER));
+        shard.epoch = Epoch { conf: 2, ..Epoch::FIRST };
         assert!(!may_initialise(&shard, RaftId(11), true, INITIALISE_AFTER));
     }
 

@@ -7,19 +7,20 @@ use std::{
     time::Duration,
 };
 
-use hexpop_edge_config::{Epoch, GroupId, NodeId, RaftId, ShardId};
+use hexpop_edge_config::{GroupId, NodeId, RaftId, ShardId};
 use hexpop_shard::{
     MetaOp, Op, Policy, Replica, ReplicaRole, ShardDescriptor, Space, StepKind, plan,
     plan_meta_group,
 };
 use openraft::{AsyncRuntime, ChangeMembers, Instant as _};
 
-use super::{decide, hello, meta::propose_meta, runs_on};
+use super::{decide, hello, leave, meta::propose_meta, runs_on};
 use crate::{
     api::ReplicaState,
     error::ControlError,
     group::Group,
     host::{Inner, replicas_of},
+    read::read_index_as_leader,
     types::{ReplicaNode, raft_node_id},
 };
 
@@ -34,6 +35,18 @@ const HAND_OVER_AGAIN: Duration = Duration::from_millis(200);
 
 /// How long a tick or a report may take.
 const COMMIT: Duration = Duration::from_secs(5);
+
+/// How long a quorum may take to say that it follows.
+const QUORUM: Duration = Duration::from_secs(2);
+
+/// Who wants a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hand {
+    /// The plan, which is patient with leaders that just changed.
+    Placement,
+    /// An operation.
+    Operator,
+}
 
 pub(super) fn step<R: AsyncRuntime>(inner: &Arc<Inner<R>>) -> Duration {
     gauges(inner);
@@ -76,10 +89,17 @@ async fn tend<R: AsyncRuntime>(
     let step = if group.id == GroupId::META {
         meta_step(inner, &replicas)
     } else {
+        // A split that is committed and not applied yet must not be overtaken by a change of members:
+        // those who leave might never apply it.
+        if !group.has_applied_own_term() {
+            return;
+        }
         // The log says which epoch it is; the map has it as soon as it was reported.
-        let epoch = group.replica.state().epoch();
-        if epoch != descriptor.epoch {
-            report(inner, &descriptor, epoch, replicas).await;
+        if !is_reported(inner, group) {
+            report(inner, group, &descriptor, replicas).await;
+            return;
+        }
+        if group.is_held() {
             return;
         }
         match missing_learner(inner, &descriptor, &replicas).await {
@@ -88,8 +108,14 @@ async fn tend<R: AsyncRuntime>(
         }
     };
     if let Some(step) = step {
-        carry_out(inner, group, step).await;
+        carry_out(inner, group, step, Hand::Placement).await;
     }
+}
+
+/// Whether the map has a group as its log has it here. Until it has both halves of a shard that divided,
+/// no replica of it is added or removed: each that was there at the split is needed for the other half.
+pub(super) fn is_reported<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>) -> bool {
+    group.has_applied_own_term() && inner.descriptor(group).epoch == group.replica.state().epoch()
 }
 
 /// A learner that the first map gives to the shard: a group is initialised with voters only.
@@ -156,27 +182,60 @@ async fn leave_joint<R: AsyncRuntime>(group: &Group<R>) {
     }
 }
 
-/// Tells the meta group which replicas the shard has now.
+/// Tells the meta group what the shard is now, together with what split off it since the map was told
+/// last: not before each of those has a leader whom a quorum of its replicas follows, so that what the map
+/// shows is safe.
 async fn report<R: AsyncRuntime>(
     inner: &Arc<Inner<R>>,
+    group: &Group<R>,
     known: &ShardDescriptor,
-    epoch: Epoch,
     replicas: Vec<Replica>,
 ) {
-    let descriptor = ShardDescriptor { epoch, replicas, ..known.clone() };
-    let shard = descriptor.id;
-    let op = MetaOp::Report { descriptors: vec![descriptor] };
-    match propose_meta(inner, op, COMMIT).await {
+    let (epoch, range, children) = {
+        let state = group.replica.state();
+        let children: Vec<ShardDescriptor> = state
+            .children()
+            .iter()
+            .map(|child| child.descriptor.clone())
+            .filter(|child| child.epoch.version > known.epoch.version)
+            .collect();
+        (state.epoch(), state.range().cloned(), children)
+    };
+    let Some(range) = range else { return };
+    for child in &children {
+        if !has_quorum(inner, child).await {
+            tracing::debug!(shard = %group.id, child = %child.id, "no quorum of it answers yet");
+            return;
+        }
+    }
+    let own = ShardDescriptor { id: known.id, range, epoch, replicas };
+    let shard = own.id;
+    let descriptors = std::iter::once(own).chain(children).collect();
+    match propose_meta(inner, MetaOp::Report { descriptors }, COMMIT).await {
         // Also when it was not newer: the map here is old then.
         Ok(_) => inner.wake_map.notify_one(),
-        Err(error) => tracing::debug!(%shard, %error, "the replicas were not reported"),
+        Err(error) => tracing::debug!(%shard, %error, "the shard was not reported"),
     }
 }
 
-/// Carries out one step of placement; a repeat changes nothing.
-async fn carry_out<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>, step: StepKind) {
-    let shard = group.id;
+/// Whether a leader of a shard that just came into being says that a quorum follows it.
+async fn has_quorum<R: AsyncRuntime>(inner: &Arc<Inner<R>>, shard: &ShardDescriptor) -> bool {
+    if let Some(group) = inner.group(shard.id)
+        && group.leads()
+    {
+        return read_index_as_leader(&group, QUORUM).await.is_ok();
+    }
+    leave::standing(inner, shard).await.is_some()
+}
 
+/// Carries out one step of placement; a repeat changes nothing.
+pub(super) async fn carry_out<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    group: &Arc<Group<R>>,
+    step: StepKind,
+    hand: Hand,
+) {
+    let shard = group.id;
     tracing::debug!(%shard, ?step, "a step of placement");
     match step {
         StepKind::AddLearner { node, raft } => {
@@ -199,6 +258,10 @@ async fn carry_out<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>, step: St
                 change(group, ChangeMembers::ReplaceAllVoters(voters)).await;
             }
         }
+        // Not itself: whoever leads next does it, without an election in between.
+        StepKind::RemoveVoter { raft, .. } if raft == inner.raft => {
+            hand_over(inner, group, R::Instant::now() + CHANGE).await;
+        }
         StepKind::RemoveVoter { raft, .. } => {
             let gone = BTreeSet::from([raft_node_id(raft)]);
             change(group, ChangeMembers::RemoveVoters(gone)).await;
@@ -208,7 +271,9 @@ async fn carry_out<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>, step: St
             change(group, ChangeMembers::RemoveNodes(gone)).await;
         }
         StepKind::TransferLeader { to, .. } => {
-            if group.leader_age() >= inner.options.leader_age_min
+            let is_due =
+                hand == Hand::Operator || group.leader_age() >= inner.options.leader_age_min;
+            if is_due
                 && is_node_caught_up(group, to)
                 && let Err(error) = group.transfer(to, inner.options.election_max * 2).await
             {

@@ -20,7 +20,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use hexpop_edge_config::{GroupId, NodeId, RaftId};
+use hexpop_edge_config::{Epoch, GroupId, NodeId, RaftId};
 use hexpop_shard::{LeftReplica, Op, SessionOp, ShardDescriptor, ShardMap};
 use openraft::AsyncRuntime;
 
@@ -117,7 +117,10 @@ async fn leave<R: AsyncRuntime>(inner: &Arc<Inner<R>>, shard: &ShardDescriptor) 
 }
 
 /// What this data directory is to a group, by its leader. `None` when no leader says so.
-async fn standing<R: AsyncRuntime>(inner: &Inner<R>, shard: &ShardDescriptor) -> Option<Standing> {
+pub(super) async fn standing<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    shard: &ShardDescriptor,
+) -> Option<Standing> {
     let surveyed = inner.surveyed_leaders().get(&shard.id).copied();
     let replicas = shard.replicas.iter().map(|replica| replica.node);
     let mut asked: Vec<NodeId> = Vec::new();
@@ -148,6 +151,14 @@ pub(crate) async fn birth<R: AsyncRuntime>(
         standing(inner, &shard).await.filter(|standing| standing.is_member)?.conf
     } else {
         0
+    };
+    // Its log begins with the range that the shard had then, however often it divided since.
+    let founded = inner.map().founded_with(shard.id).cloned();
+    let shard = match founded {
+        Some(range) if range != shard.range => {
+            ShardDescriptor { range, epoch: Epoch::FIRST, ..shard }
+        }
+        _ => shard,
     };
     Some(Birth { shard: Some(shard), votes_from_conf })
 }
@@ -256,7 +267,7 @@ async fn note_destroyed<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>, lef
 
 #[cfg(test)]
 mod tests {
-    use hexpop_edge_config::{Epoch, ShardId};
+    use hexpop_edge_config::ShardId;
     use hexpop_shard::{KeyRange, Replica, ReplicaRole, Space};
 
     use super::*;

@@ -10,6 +10,9 @@
 //!  leave     destroys what is a replica of nothing any more      (every node)
 //!  closed    asks leaders what they have closed, per node            (followers)
 //!  survey    asks members which groups they lead                     (every node)
+//!  births    starts the shards that others split off here            (every node)
+//!  grow      has shards divided that are too large or too busy     (leaders)
+//!  operate   drives operations, errand by errand                     (leader of the meta group)
 //! ```
 //!
 //! Each loop looks at what is and does one thing that brings it nearer to what should be. Nothing is
@@ -21,9 +24,11 @@ mod compact;
 mod decide;
 mod follow;
 mod found;
+mod grow;
 mod lead;
 mod leave;
 mod meta;
+mod operate;
 mod replicas;
 mod survey;
 
@@ -44,9 +49,11 @@ use crate::{
 };
 
 pub(crate) use compact::{Erased, Ridding, note_compacted};
+pub(crate) use grow::Measured;
 pub(crate) use lead::hand_over_leaders;
 pub(crate) use leave::{LeftGroups, birth, holds};
 pub(crate) use meta::{propose_meta, propose_meta_here};
+pub(crate) use operate::run as run_errand;
 pub(crate) use replicas::FETCHED_AT_ONCE;
 
 /// How long one question to another node may take.
@@ -62,6 +69,9 @@ pub(crate) fn spawn<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     repeat(inner, |inner| &inner.wake_compact, |inner| Box::pin(compact::step(inner)));
     repeat(inner, |inner| &inner.wake_leave, |inner| Box::pin(leave::step(inner)));
     repeat(inner, |inner| &inner.wake_survey, |inner| Box::pin(survey::step(inner)));
+    repeat(inner, |inner| inner.births.wake(), |inner| Box::pin(inner.start_births()));
+    repeat(inner, |inner| &inner.wake_grow, |inner| Box::pin(grow::step(inner)));
+    repeat(inner, |inner| &inner.wake_operate, |inner| Box::pin(operate::step(inner)));
 }
 
 /// Takes a step at once, and again when woken or after the pause that the step answers.

@@ -40,7 +40,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     let awake = inner.running().iter().filter(|group| !group.sleeps()).count();
     let starting: Vec<_> = wanted
         .iter()
-        .filter(|shard| !inner.has_slot(shard.id))
+        .filter(|shard| !inner.has_slot(shard.id) && !inner.may_be_born(shard))
         .take(AWAKE_MAX.saturating_sub(awake).max(STARTED_AT_ONCE))
         .map(|shard| (*shard).clone())
         .collect();
@@ -64,7 +64,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     }
     for group in inner.running() {
         snapshot_if_due(&inner, &group).await;
-        purge_if_due(&group).await;
+        purge_if_due(&inner, &group).await;
         heal_documents(&inner, &group).await;
     }
     PAUSE
@@ -88,9 +88,10 @@ async fn snapshot_if_due<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>) {
 ///
 /// Not openraft's own policy: where a purge up to a later entry waits for replication, as after an
 /// erasure, that sets its goal back, which is against its own assertion.
-async fn purge_if_due<R: AsyncRuntime>(group: &Group<R>) {
+async fn purge_if_due<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>) {
     let (snapshot, purged) = group.with_metrics(|metrics| (metrics.snapshot, metrics.purged));
     let Some(upto) = snapshot.and_then(|last| last.index.checked_sub(LOG_KEPT)) else { return };
+    let upto = inner.purge_limit(group).map_or(upto, |limit| upto.min(limit));
     if purged.is_none_or(|purged| purged.index < upto)
         && let Err(error) = group.raft.trigger().purge_log(upto).await
     {

@@ -71,15 +71,28 @@ pub(super) const fn hint_was_followed(last: Option<&Attempt>) -> bool {
     matches!(last, Some(Attempt::Shard(ShardError::NotLeader { leader: Some(_) })))
 }
 
+/// Whether whoever leads may answer what the others did not. A shard that has just split off another may
+/// not be anywhere yet: its leader is waited for like one that is being elected.
 pub(super) const fn needs_leader(last: Option<&Attempt>) -> bool {
-    matches!(last, Some(Attempt::Shard(ShardError::StalenessUnmet | ShardError::NotLeader { .. })))
+    matches!(
+        last,
+        Some(Attempt::Shard(
+            ShardError::StalenessUnmet | ShardError::NotLeader { .. } | ShardError::NotHere
+        ))
+    )
 }
 
 /// Why a shard did not answer.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The descriptor is out of date; nothing was done.
-    Stale(Vec<ShardDescriptor>),
+    /// The descriptor is out of date.
+    Stale {
+        /// What the shard says is newer.
+        newer: Vec<ShardDescriptor>,
+        /// Whether an attempt before that may have been applied. Its repeat under the same request is
+        /// recognised wherever the key is by now.
+        unknown: bool,
+    },
     /// The state machine refused the command; nothing changed.
     Refused(Refusal),
     /// Nobody answered.
@@ -102,7 +115,9 @@ impl Failure {
         let id = shard.id;
         let unavailable = |detail: String| RouteError::new(Problem::ShardUnavailable, detail);
         let (error, unknown) = match self {
-            Self::Stale(_) => (unavailable(format!("shard {id} is changing its range")), false),
+            Self::Stale { unknown, .. } => {
+                (unavailable(format!("shard {id} is changing its range")), *unknown)
+            }
             Self::Refused(refusal) => (refused(refusal), false),
             Self::Mismatch => {
                 (unavailable(format!("shard {id} gave an answer out of place")), true)
@@ -123,9 +138,10 @@ pub(crate) fn refused(refusal: &Refusal) -> RouteError {
         Refusal::TooLarge { .. } => Problem::TooLarge,
         Refusal::UserQuota { .. } => Problem::TooManyRequests,
         Refusal::Invalid(_) => Problem::InvalidRequest,
-        Refusal::StaleEpoch { .. } | Refusal::WrongKey { .. } | Refusal::WrongKind => {
-            Problem::ShardUnavailable
-        }
+        Refusal::StaleEpoch { .. }
+        | Refusal::WrongKey { .. }
+        | Refusal::WrongKind
+        | Refusal::MembersChange { .. } => Problem::ShardUnavailable,
     };
     RouteError::new(problem, refusal.to_string())
 }
@@ -173,7 +189,7 @@ pub(super) fn read_answer(
     match answer.body {
         AnswerBody::Read(ReadAnswer::Refused(
             Refusal::StaleEpoch { .. } | Refusal::WrongKey { .. },
-        )) => Err(Failure::Stale(Vec::new())),
+        )) => Err(Failure::Stale { newer: Vec::new(), unknown: false }),
         AnswerBody::Read(ReadAnswer::Refused(refusal)) => Err(Failure::Refused(refusal)),
         AnswerBody::Read(body) => Ok(Answered { body, by, level: answer.level_given, point }),
         AnswerBody::Written(_) => Err(Failure::Mismatch),
@@ -189,7 +205,7 @@ pub(super) fn written(
     match answer.body {
         AnswerBody::Written(Reply::Refused(
             Refusal::StaleEpoch { .. } | Refusal::WrongKey { .. },
-        )) => Err(Failure::Stale(Vec::new())),
+        )) => Err(Failure::Stale { newer: Vec::new(), unknown: false }),
         AnswerBody::Written(Reply::Refused(refusal)) => Err(Failure::Refused(refusal)),
         AnswerBody::Written(body) => Ok(Answered { body, by, level: answer.level_given, point }),
         AnswerBody::Read(_) => Err(Failure::Mismatch),

@@ -38,6 +38,18 @@ use crate::{
     wire::{ShardAnswer, ShardError, ShardOp, ShardRequest},
 };
 
+/// How often one request follows a shard to where its keys went.
+const RELOCATIONS_MAX: u32 = 4;
+
+/// Why a part of a question has no answer.
+#[derive(Debug)]
+pub(crate) enum Missed {
+    /// The shard's range has changed; this is what it says is newer.
+    Moved(Vec<ShardDescriptor>),
+    /// Anything else.
+    Error(RouteError),
+}
+
 /// Asks shards.
 pub(crate) struct Asker<R: AsyncRuntime> {
     options: RouterOptions,
@@ -86,23 +98,47 @@ impl<R: AsyncRuntime> Asker<R> {
         call: &Call<R>,
     ) -> Result<Answered<ReadAnswer>, RouteError> {
         let mut shard = place.find(&self.map())?;
-        let mut relocated = false;
+        let mut relocations = 0;
         loop {
-            let result = if terms.level == Level::Strong {
-                let op = ShardOp::Read(op.clone());
-                self.at_leader(&shard, terms, op, call).await
-            } else {
-                self.at_any(&shard, terms, &op, call).await
-            };
-            match result.and_then(|(answer, by)| read_answer(&shard, answer, by)) {
+            match self.read_at(&shard, terms, &op, call).await {
                 Ok(answered) => return Ok(answered),
-                Err(Failure::Stale(newer)) if !relocated => {
-                    relocated = true;
+                Err(Failure::Stale { newer, .. }) if relocations < RELOCATIONS_MAX => {
+                    relocations += 1;
                     shard = self.relocate(place, &shard, &newer)?;
                 }
                 Err(failure) => return Err(failure.to_error(&shard, false)),
             }
         }
+    }
+
+    /// Reads from a shard as it is believed to be. Where its range has changed, whoever asks has to ask
+    /// what holds its keys now, all of it.
+    pub(crate) async fn read_part(
+        &self,
+        shard: &ShardDescriptor,
+        terms: ReadTerms,
+        op: &ReadOp,
+        call: &Call<R>,
+    ) -> Result<Answered<ReadAnswer>, Missed> {
+        self.read_at(shard, terms, op, call).await.map_err(|failure| match failure {
+            Failure::Stale { newer, .. } => Missed::Moved(newer),
+            failure => Missed::Error(failure.to_error(shard, false)),
+        })
+    }
+
+    async fn read_at(
+        &self,
+        shard: &ShardDescriptor,
+        terms: ReadTerms,
+        op: &ReadOp,
+        call: &Call<R>,
+    ) -> Result<Answered<ReadAnswer>, Failure> {
+        let result = if terms.level == Level::Strong {
+            self.at_leader(shard, terms, ShardOp::Read(op.clone()), call).await
+        } else {
+            self.at_any(shard, terms, op, call).await
+        };
+        result.and_then(|(answer, by)| read_answer(shard, answer, by))
     }
 
     /// Proposes a command; the answer is that of the state machine, durable at a quorum.
@@ -116,25 +152,31 @@ impl<R: AsyncRuntime> Asker<R> {
         call: &Call<R>,
     ) -> Result<Answered<Reply>, RouteError> {
         let mut shard = place.find(&self.map())?;
-        let mut relocated = false;
+        let (mut relocations, mut was_unknown) = (0, false);
         loop {
             let write = ShardOp::Write { request, op: op.clone() };
             let terms = ReadTerms::at(Level::Strong);
-            let newer = match self.at_leader(&shard, terms, write, call).await {
-                Ok((answer, by)) => match written(&shard, answer, by) {
-                    Err(Failure::Stale(newer)) => newer,
-                    other => return other.map_err(|failure| failure.to_error(&shard, true)),
-                },
-                Err(Failure::Stale(newer)) => newer,
-                Err(failure) => return Err(failure.to_error(&shard, true)),
+            let answer = self.at_leader(&shard, terms, write, call).await;
+            let failure = match answer.and_then(|(answer, by)| written(&shard, answer, by)) {
+                Ok(answered) => return Ok(answered),
+                Err(failure) => failure,
             };
-            if relocated {
-                return Err(Failure::Stale(newer).to_error(&shard, true));
+            // What an attempt before a change of range may have done stays unknown.
+            let outcome = |error: RouteError, unknown: bool| {
+                if unknown { error.with_outcome(WriteOutcome::Unknown) } else { error }
+            };
+            let Failure::Stale { newer, unknown } = failure else {
+                return Err(outcome(failure.to_error(&shard, true), was_unknown));
+            };
+            was_unknown |= unknown;
+            if relocations >= RELOCATIONS_MAX {
+                let failure = Failure::Stale { newer, unknown: was_unknown };
+                return Err(failure.to_error(&shard, true));
             }
-            relocated = true;
-            shard = self
-                .relocate(place, &shard, &newer)
-                .map_err(|error| error.with_outcome(WriteOutcome::NotApplied))?;
+            relocations += 1;
+            shard = self.relocate(place, &shard, &newer).map_err(|error| {
+                outcome(error.with_outcome(WriteOutcome::NotApplied), was_unknown)
+            })?;
         }
     }
 
@@ -210,7 +252,7 @@ impl<R: AsyncRuntime> Asker<R> {
                     return Ok((answer, node));
                 }
                 Some((_node, _number, Err(Attempt::Shard(ShardError::StaleEpoch { newer })))) => {
-                    return Err(Failure::Stale(newer));
+                    return Err(Failure::Stale { newer, unknown: false });
                 }
                 Some((node, _number, Err(attempt))) => {
                     waiting.retain(|waiting| *waiting != node);
@@ -277,8 +319,8 @@ impl<R: AsyncRuntime> Asker<R> {
                 *request = None;
             }
             match attempt {
-                Attempt::Shard(ShardError::StaleEpoch { newer }) if !unknown => {
-                    return Err(Failure::Stale(newer));
+                Attempt::Shard(ShardError::StaleEpoch { newer }) => {
+                    return Err(Failure::Stale { newer, unknown });
                 }
                 Attempt::Shard(ShardError::NotLeader { leader }) => {
                     self.note_leader(shard.id, leader);

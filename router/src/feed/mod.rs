@@ -31,6 +31,8 @@ pub struct FeedHandle {
 struct Follower {
     _stop: watch::Sender<()>,
     ended: Arc<AtomicBool>,
+    /// What it follows the origin for.
+    range: KeyRange,
 }
 
 impl<R: AsyncRuntime> Router<R> {
@@ -67,7 +69,9 @@ impl<R: AsyncRuntime> Router<R> {
             .map(|shard| (shard.id, shard.clone()))
             .collect();
         followers.retain(|shard, follower| {
-            let keep = led.contains_key(shard) && !follower.ended.load(Ordering::Acquire);
+            // One whose shard has divided begins anew, for what is left of it.
+            let is_same = led.get(shard).is_some_and(|led| led.range == follower.range);
+            let keep = is_same && !follower.ended.load(Ordering::Acquire);
             if !keep {
                 self.metrics.forget_feed(&shard.to_string());
             }
@@ -82,11 +86,12 @@ impl<R: AsyncRuntime> Router<R> {
         let (stop, mut stopped) = watch::channel(());
         let ended = Arc::new(AtomicBool::new(false));
         let (this, mark) = (Arc::clone(self), Arc::clone(&ended));
+        let range = shard.range.clone();
         drop(R::spawn(async move {
             let follow = this.follow(shard);
             select(pin!(stopped.changed()), follow).await;
             mark.store(true, Ordering::Release);
         }));
-        Follower { _stop: stop, ended }
+        Follower { _stop: stop, ended, range }
     }
 }

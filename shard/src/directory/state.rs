@@ -144,6 +144,24 @@ impl DirectoryState {
         self.bytes
     }
 
+    /// The points of all entries.
+    pub(crate) fn points(&self) -> Vec<u64> {
+        self.entries.keys().map(|(point, _id)| *point).collect()
+    }
+
+    /// Moves the entries at a point and behind into a state of their own.
+    pub(crate) fn cut(&mut self, point: u64) -> Self {
+        let mut part = Self::default();
+        for (place, entry) in self.entries.split_off(&(point, Box::default())) {
+            self.bytes = self.bytes.saturating_sub(weight(&place));
+            if entry.target == DirectoryTarget::Deleted {
+                self.tombstones.remove(&(entry.written_ms, place.clone()));
+            }
+            part.insert(place, entry);
+        }
+        part
+    }
+
     /// Everything, in key order.
     pub(crate) fn items(&self) -> impl Iterator<Item = DirectoryItem> {
         self.entries

@@ -1,12 +1,17 @@
 //! Cutting the rows of a key range out of an index, for a split.
 
+use std::collections::BTreeMap;
+
 use super::{
     Row,
     columns::{IndexView, ShardIndex},
     dictionary::Dictionary,
     leaf::{AMENITY_BITS, RowKey, Values},
 };
-use crate::key::{KeyRange, ShardKey, Space};
+use crate::{
+    key::{KeyRange, ShardKey, Space},
+    placement::Places,
+};
 
 impl ShardIndex {
     /// Moves the rows of a key range into an index of their own. Answers it, and every row's number
@@ -58,6 +63,18 @@ impl ShardIndex {
 }
 
 impl IndexView {
+    /// The cells of all rows.
+    pub(crate) fn points(&self) -> Places {
+        let mut by_code: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        for key in self.rows.leaves(None, |_| true).flat_map(|leaf| leaf.keys()) {
+            by_code.entry(key.territory).or_default().push(key.cell);
+        }
+        let named = by_code.into_iter();
+        named
+            .filter_map(|(code, cells)| Some((Some(self.territories.key(code)?.clone()), cells)))
+            .collect()
+    }
+
     /// The rows of a key range, in the order of keys.
     fn rows_of(&self, range: &KeyRange) -> Vec<Row> {
         let mut rows = Vec::new();

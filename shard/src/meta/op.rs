@@ -107,4 +107,8 @@ pub enum MetaOutcome {
     OperationUnknown,
     /// The operation has ended before; nothing changed.
     OperationEnded,
+    /// It is too late to cancel the operation; nothing changed.
+    OperationCommitted,
+    /// There is no such shard, or the id of a new one was not allocated for it; nothing changed.
+    OperationInvalid(String),
 }

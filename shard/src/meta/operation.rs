@@ -5,7 +5,7 @@ use std::fmt;
 use hexpop_edge_config::{NodeId, ShardId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Step, StepKind};
+use crate::{Split, Step, StepKind};
 
 /// The number of an operation; counts up, never used twice.
 #[derive(
@@ -30,6 +30,15 @@ pub enum OperationKind {
         /// The node.
         node: NodeId,
     },
+    /// Divides a shard.
+    Split(Split),
+    /// Moves a replica.
+    Move {
+        /// The node that holds it.
+        from: NodeId,
+        /// The node that is to.
+        to: NodeId,
+    },
 }
 
 impl OperationKind {
@@ -39,6 +48,8 @@ impl OperationKind {
         match self {
             Self::Placement(step) => step.as_str(),
             Self::Drain { .. } => "drain",
+            Self::Split(_) => "split",
+            Self::Move { .. } => "move",
         }
     }
 }
@@ -63,6 +74,8 @@ pub enum OperationState {
     },
     /// It was stopped by request.
     Cancelled,
+    /// It goes on, and cannot be cancelled any more: what it changes may be on its way.
+    Committing,
 }
 
 impl OperationState {
@@ -74,7 +87,14 @@ impl OperationState {
             Self::Done => "done",
             Self::Failed { .. } => "failed",
             Self::Cancelled => "cancelled",
+            Self::Committing => "committing",
         }
+    }
+
+    /// Whether it goes on.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        matches!(self, Self::Running | Self::Committing)
     }
 }
 
@@ -123,4 +143,6 @@ pub enum OperationUpdate {
     },
     /// It ended.
     Finished(OperationState),
+    /// From here on it cannot be cancelled.
+    Commit,
 }

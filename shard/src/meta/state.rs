@@ -203,14 +203,20 @@ impl MetaState {
     }
 
     fn report(&mut self, descriptors: &[ShardDescriptor]) -> MetaOutcome {
-        let mut newer = 0_u32;
-        let mut refused = Vec::new();
-        for descriptor in descriptors {
-            match self.map.report(descriptor.clone()) {
-                Ok(changed) => newer = newer.saturating_add(u32::from(changed)),
-                Err(error) => refused.push((descriptor.id, error)),
+        // Together, since a changed range comes with what split off; else each for itself.
+        let (newer, refused) = match self.map.report(descriptors.to_vec()) {
+            Ok(newer) => (newer, Vec::new()),
+            Err(_) => {
+                let (mut newer, mut refused) = (0_u32, Vec::new());
+                for descriptor in descriptors {
+                    match self.map.report(vec![descriptor.clone()]) {
+                        Ok(more) => newer = newer.saturating_add(more),
+                        Err(error) => refused.push((descriptor.id, error)),
+                    }
+                }
+                (newer, refused)
             }
-        }
+        };
         MetaOutcome::Reported { newer, map_version: self.map.version(), refused }
     }
 
@@ -221,7 +227,10 @@ impl MetaState {
         reason: &str,
         now_ms: u64,
     ) -> Result<MetaOutcome, Refusal> {
-        let running = |operation: &&Operation| operation.state == OperationState::Running;
+        if let Err(why) = self.check_operation(kind, shard) {
+            return Ok(MetaOutcome::OperationInvalid(why));
+        }
+        let running = |operation: &&Operation| operation.state.is_running();
         let on_shard = |operation: &&Operation| operation.shard == shard;
         if let Some(busy) = self.operations.values().filter(on_shard).find(running) {
             return Ok(MetaOutcome::OperationBusy(busy.id));
@@ -249,6 +258,23 @@ impl MetaState {
         Ok(MetaOutcome::OperationBegun(id))
     }
 
+    /// Whether an operation can be begun at all. The id of a child is one that was allocated, and that no
+    /// shard and no other operation has.
+    fn check_operation(&self, kind: &OperationKind, shard: ShardId) -> Result<(), String> {
+        let OperationKind::Split(split) = kind else { return Ok(()) };
+        let child = split.child;
+        let Some(known) = self.map.get(shard) else {
+            return Err(format!("there is no shard {shard}"));
+        };
+        let named = self.operations.values().any(|operation| {
+            matches!(&operation.kind, OperationKind::Split(other) if other.child == child)
+        });
+        if child.0 >= self.next_shard || self.map.was_used(child) || named {
+            return Err(format!("{child} was not allocated for a new shard"));
+        }
+        split.check(shard, &known.range).map_err(|refusal| refusal.to_string())
+    }
+
     fn update_operation(
         &mut self,
         id: OperationId,
@@ -258,7 +284,7 @@ impl MetaState {
         let Some(operation) = self.operations.get_mut(&id) else {
             return MetaOutcome::OperationUnknown;
         };
-        if operation.state != OperationState::Running {
+        if !operation.state.is_running() {
             return MetaOutcome::OperationEnded;
         }
         match update {
@@ -268,7 +294,13 @@ impl MetaState {
                 }
                 operation.steps.push(OperationStep { name: cut(name), at_ms: now_ms });
             }
-            OperationUpdate::Finished(OperationState::Running) => {}
+            OperationUpdate::Commit => operation.state = OperationState::Committing,
+            OperationUpdate::Finished(OperationState::Running | OperationState::Committing) => {}
+            OperationUpdate::Finished(OperationState::Cancelled)
+                if operation.state == OperationState::Committing =>
+            {
+                return MetaOutcome::OperationCommitted;
+            }
             OperationUpdate::Finished(state) => {
                 operation.state = match state {
                     OperationState::Failed { error } => {

@@ -18,6 +18,8 @@ pub struct Member {
     pub labels: BTreeSet<String>,
     /// Whether it is up: neither down, nor leaving.
     pub alive: bool,
+    /// Whether it is being emptied: what it holds goes to others, and nothing comes.
+    pub draining: bool,
 }
 
 impl Member {

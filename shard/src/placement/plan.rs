@@ -13,9 +13,9 @@ use crate::{Replica, ReplicaRole, ShardDescriptor, ShardMap};
 /// What to do next, given who leads each shard now (shards without a known leader are missing).
 ///
 /// It replaces replicas whose data directory is gone (the node is there with another one), gives
-/// shards that have too few replicas new ones, removes learners that nothing needs, and evens out the
-/// leaders. It does not replace a replica whose node is merely down. A shard that has lost its quorum
-/// gets no step. Doing the steps and planning again comes to a plan without steps.
+/// shards that have too few replicas new ones, moves what is on nodes that are being emptied, removes
+/// learners that nothing needs, and evens out the leaders. It does not replace a replica whose node is
+/// merely down. A shard that has lost its quorum gets no step. Doing the steps and planning again comes to a plan without steps.
 #[must_use]
 pub fn plan(
     map: &ShardMap,
@@ -110,8 +110,10 @@ fn plan_replicas(
     let step = view
         .replace_wiped()
         .or_else(|| view.fill_up(load))
+        .or_else(|| view.empty(of_shard, load, &mut findings))
         .or_else(|| view.reach_pops(load))
-        .or_else(|| view.remove_learner());
+        .or_else(|| view.remove_learner())
+        .or_else(|| view.shrink(of_shard));
     if voters < usize::try_from(of_shard.replicas).unwrap_or(usize::MAX) {
         findings.push(view.finding(format!("{voters} voters of {}", of_shard.replicas)));
     }
@@ -183,6 +185,12 @@ impl<'a> View<'a> {
         if voters.len() >= self.target {
             return None;
         }
+        let kind = self.another(&voters, load)?;
+        Some(self.step(kind, format!("{} voters of {}", voters.len(), self.target)))
+    }
+
+    /// One more voter beside these, where it spreads them best: a learner that is there already becomes one.
+    fn another(&self, voters: &[&Replica], load: &Counts) -> Option<StepKind> {
         let mut pops = PopCounts::default();
         for member in voters.iter().filter_map(|replica| self.by_node.get(&replica.node)) {
             pops.add(&member.pop);
@@ -194,14 +202,39 @@ impl<'a> View<'a> {
             .allowed
             .values()
             .copied()
-            .filter(|member| voters.iter().all(|replica| replica.node != member.node));
+            .filter(|member| self.voters().all(|replica| replica.node != member.node));
         let member = next(candidates, &pops, |member| (!learns(member), load.of(member.node)))?;
-        let reason = format!("{} voters of {}", voters.len(), self.target);
         let (node, raft) = (member.node, member.raft);
-        let kind = if learns(member) {
+        Some(if learns(member) {
             StepKind::Promote { node, raft }
         } else {
             StepKind::AddLearner { node, raft }
+        })
+    }
+
+    /// A replica on a node that is being emptied goes once another node has taken its place.
+    fn empty(&self, policy: &Policy, load: &Counts, findings: &mut Vec<Finding>) -> Option<Step> {
+        let drains = |node: NodeId| self.by_node.get(&node).is_some_and(|member| member.draining);
+        if let Some(learner) = self.learners().find(|learner| drains(learner.node)) {
+            let (node, raft) = (learner.node, learner.raft);
+            let reason = format!("node {node} is being emptied");
+            return Some(self.step(StepKind::RemoveLearner { node, raft }, reason));
+        }
+        let old = self.voters().find(|voter| drains(voter.node))?;
+        let reason = format!("node {} is being emptied", old.node);
+        let others: Vec<&Replica> =
+            self.voters().filter(|voter| !drains(voter.node) && self.is_live(voter)).collect();
+        // As many as there would be if no node were emptied.
+        let holders =
+            self.by_node.values().filter(|member| member.alive && member.carries(&policy.labels));
+        if others.len() >= policy.voters(holders.count()) {
+            let kind = StepKind::RemoveVoter { node: old.node, raft: old.raft };
+            return Some(self.step(kind, reason));
+        }
+        let Some(kind) = self.another(&others, load) else {
+            findings
+                .push(self.finding(format!("{reason}, and no other node may take its replica")));
+            return None;
         };
         Some(self.step(kind, reason))
     }
@@ -222,6 +255,26 @@ impl<'a> View<'a> {
         let reason = format!("PoP {} has no replica of the directory", member.pop);
         let kind = StepKind::AddLearner { node: member.node, raft: member.raft };
         Some(self.step(kind, reason))
+    }
+
+    /// A voter goes where there are more than were asked for, all of them up: what a move that was given up
+    /// left behind. The last one of the PoP that has most of them.
+    fn shrink(&self, policy: &Policy) -> Option<Step> {
+        let voters: Vec<&Replica> = self.voters().collect();
+        let asked = usize::try_from(policy.replicas).unwrap_or(usize::MAX).max(1);
+        if voters.len() <= asked || !voters.iter().all(|voter| self.is_live(voter)) {
+            return None;
+        }
+        let mut pops = PopCounts::default();
+        for member in voters.iter().filter_map(|replica| self.by_node.get(&replica.node)) {
+            pops.add(&member.pop);
+        }
+        let crowd = |voter: &&&Replica| {
+            self.by_node.get(&voter.node).map_or(0, |member| pops.of(&member.pop))
+        };
+        let gone = voters.iter().max_by_key(crowd)?;
+        let kind = StepKind::RemoveVoter { node: gone.node, raft: gone.raft };
+        Some(self.step(kind, format!("{} voters, and {asked} are asked for", voters.len())))
     }
 
     /// A learner goes that neither becomes a voter nor is the only replica of its PoP.
@@ -251,8 +304,14 @@ fn plan_leaders(
 ) -> Vec<Step> {
     let live = |replica: &&Replica| {
         members.iter().any(|member| {
-            member.alive && member.node == replica.node && member.raft == replica.raft
+            member.alive
+                && !member.draining
+                && member.node == replica.node
+                && member.raft == replica.raft
         })
+    };
+    let drains = |node: NodeId| {
+        members.iter().any(|member| member.node == node && member.draining && member.alive)
     };
     let mut leads = Counts::default();
     for leader in leaders.values() {
@@ -268,9 +327,26 @@ fn plan_leaders(
         })
         .collect();
     let before = leads.clone();
-    balance_leaders(&mut led, &mut leads)
-        .into_iter()
-        .map(|(shard, from, to)| Step {
+    // Away from nodes that are being emptied, whatever that does to the balance.
+    let mut away = Vec::new();
+    for shard in settled {
+        let Some(from) = leaders.get(&shard.id).copied().filter(|leader| drains(*leader)) else {
+            continue;
+        };
+        let takers = shard.voters().filter(live).map(|replica| replica.node);
+        if let Some(to) = takers.min_by_key(|node| (leads.of(*node), *node)) {
+            leads.remove(from);
+            leads.add(to);
+            let reason = format!("node {from} is being emptied");
+            away.push(Step {
+                shard: shard.id,
+                kind: StepKind::TransferLeader { from, to },
+                reason,
+            });
+        }
+    }
+    let balanced =
+        balance_leaders(&mut led, &mut leads).into_iter().map(|(shard, from, to)| Step {
             shard,
             kind: StepKind::TransferLeader { from, to },
             reason: format!(
@@ -278,6 +354,6 @@ fn plan_leaders(
                 before.of(from),
                 before.of(to)
             ),
-        })
-        .collect()
+        });
+    away.into_iter().chain(balanced).collect()
 }

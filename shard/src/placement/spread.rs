@@ -41,11 +41,11 @@ impl<'m> PopCounts<'m> {
     }
 }
 
-/// The live members that a policy lets hold a replica, by node.
+/// The live members that a policy lets hold another replica, by node.
 pub(super) fn allowed<'m>(members: &'m [Member], policy: &Policy) -> BTreeMap<NodeId, &'m Member> {
     members
         .iter()
-        .filter(|member| member.alive && member.carries(&policy.labels))
+        .filter(|member| member.alive && !member.draining && member.carries(&policy.labels))
         .map(|member| (member.node, member))
         .collect()
 }

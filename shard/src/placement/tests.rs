@@ -13,6 +13,7 @@ fn member(node: u32, pop: &str, labels: &[&str]) -> Member {
         pop: pop.parse().unwrap(),
         labels: labels.iter().map(ToString::to_string).collect(),
         alive: true,
+        draining: false,
     }
 }
 
@@ -85,7 +86,7 @@ fn execute(
     let voters = shard.voters().count();
     assert!(shard.voters().filter(|replica| live(replica)).count() > voters / 2, "{step:?}");
     shard.epoch.conf += 1;
-    assert_eq!(map.report(shard), Ok(true));
+    assert_eq!(map.report(vec![shard]), Ok(1));
 }
 
 /// Plans and does the steps until there are none; answers how many there were.
@@ -125,6 +126,7 @@ fn check_promoted(
     let voters_in = |wanted| shard.voters().filter(|voter| pop(voter.node) == wanted).count();
     let free = members.iter().any(|member| {
         member.alive
+            && !member.draining
             && member.carries(&policy.of(&shard.range).labels)
             && voters_in(&member.pop) == 0
     });
@@ -181,6 +183,36 @@ fn leaders_of_the_first_map_are_spread() {
     }
     assert_eq!(leads.len(), 5, "{leads:?}");
     assert!(leads.values().max().unwrap() - leads.values().min().unwrap() <= 1, "{leads:?}");
+}
+
+#[test]
+fn a_node_that_drains_is_emptied_as_far_as_others_may_take_its_replicas() {
+    let policy = policy(3, &[("IT:lombardia", "eu"), ("ES:madrid", "es")]);
+    let mut members = demo();
+    for member in &mut members[..3] {
+        member.labels.insert("es".to_owned());
+    }
+    let mut map = ShardMap::create(plan_first_map(&policy, &members).unwrap()).unwrap();
+    let mut leaders = first_leaders(&map);
+    settle(&mut map, &members, &policy, &mut leaders);
+    members[1].draining = true;
+    assert!(settle(&mut map, &members, &policy, &mut leaders) > 0);
+    for shard in map.shards() {
+        let stays = policy.of(&shard.range).labels.contains("es");
+        assert_eq!(shard.replica_on(NodeId(2)).is_some(), stays, "{shard:?}");
+        assert_eq!(shard.voters().count(), 3);
+        assert_ne!(leaders[&shard.id], NodeId(2));
+    }
+    check_hard_rules(&map, &members, &policy);
+    // Why the rest stays is said.
+    let plan = plan(&map, &members, &policy, &leaders);
+    assert_eq!(plan.findings.len(), 2, "{:?}", plan.findings);
+    assert!(plan.findings[0].reason.contains("being emptied"), "{:?}", plan.findings);
+    // Nothing comes back by itself, nor goes to it.
+    members[1].draining = false;
+    settle(&mut map, &members, &policy, &mut leaders);
+    let held = map.shards().filter(|shard| shard.replica_on(NodeId(2)).is_some()).count();
+    assert!(held >= 2);
 }
 
 #[test]
@@ -362,7 +394,7 @@ proptest! {
     #[test]
     fn whatever_happens_to_nodes_the_plan_comes_to_an_end_within_the_rules(
         members in any_members(1..8),
-        events in prop::collection::vec((0_usize..8, 0_u8..3), 0..6),
+        events in prop::collection::vec((0_usize..8, 0_u8..5), 0..6),
         start in 1_usize..8,
         leaders_seed in any::<usize>(),
     ) {
@@ -386,7 +418,9 @@ proptest! {
             match what {
                 0 => member.raft.0 += 1,
                 1 => member.alive = false,
-                _ => member.alive = true,
+                2 => member.alive = true,
+                3 => member.draining = true,
+                _ => member.draining = false,
             }
             settle(&mut map, &now, &policy, &mut leaders);
             for shard in map.shards() {

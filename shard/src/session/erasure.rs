@@ -9,7 +9,10 @@ use std::{
     str::FromStr,
 };
 
-use hexpop_edge_config::{NodeId, RaftId, ShardId};
+use hexpop_edge_config::{
+    NodeId, RaftId, ShardId,
+    planted::{self, Bug},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Sealed, WrappedKey, named::Named};
@@ -198,6 +201,26 @@ impl Erasures {
             return Err(Refusal::Invalid(text.into()));
         }
         Ok(())
+    }
+
+    /// What a part begins with that the entry of `index` splits off: what was carried out is, there too, and
+    /// the disks of its replicas, which are those of the shard, begin behind it. What is to be done elsewhere
+    /// stays with the shard, and so do replicas that left it.
+    pub(super) fn inherited(&self, index: u64) -> Self {
+        if planted::has(Bug::SplitForgetsErasures) {
+            return Self { members: self.members.clone(), ..Self::default() };
+        }
+        Self {
+            done: self.done.clone(),
+            by_time: self.by_time.clone(),
+            open: BTreeMap::new(),
+            last: self.last,
+            compacted: self.members.keys().map(|raft| (*raft, index)).collect(),
+            members: self.members.clone(),
+            left: Vec::new(),
+            named: Named::default(),
+            forgotten_ms: self.forgotten_ms,
+        }
     }
 
     /// Notes an erasure as done, `erased.at_ms` not before it was begun.

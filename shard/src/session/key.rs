@@ -115,6 +115,11 @@ impl KeyTable {
         self.keys.get(&id).map(|row| &row.entry.key)
     }
 
+    /// A row by the number of its key.
+    pub(super) fn entry(&self, id: u64) -> Option<&UserKey> {
+        self.keys.get(&id).map(|row| &row.entry)
+    }
+
     /// Counts a value under a key.
     pub(super) fn hold(&mut self, id: u64) {
         if let Some(row) = self.keys.get_mut(&id) {

@@ -16,7 +16,7 @@ use super::{
     SessionId, SessionOp, SessionOutcome, SessionRecord, SessionTouch, UserKey, WrappedKey,
     erasure::Erasures, idempotency::FirstAnswer, key::KeyTable,
 };
-use crate::{RecordVersion, refusal::Refusal};
+use crate::{RecordVersion, key::KeyRange, placement::Places, refusal::Refusal};
 
 /// Digest of an idempotency key.
 type Key = [u8; 32];
@@ -202,6 +202,45 @@ impl SessionState {
             page.sessions.push(self.with_key(record));
         }
         page
+    }
+
+    /// The points of all sessions.
+    pub(crate) fn points(&self) -> Places {
+        let mut places = Places::new();
+        for id in self.sessions.keys() {
+            places.entry(Some(id.territory().clone())).or_default().push(id.key().point);
+        }
+        places
+    }
+
+    /// For a split by the entry of `index`: moves what is of a key range into a state of its own, sessions
+    /// and memory of creates. A data key that values of both parts are under is in both then.
+    ///
+    /// Who has nothing left here is known as somebody of whom log and snapshots hold something.
+    pub(crate) fn cut(&mut self, range: &KeyRange, index: u64) -> Self {
+        let erasures = self.erasures.inherited(index);
+        let mut part = Self { erasures, ..Self::default() };
+        let of_range = |id: &&SessionId| range.contains(&id.key());
+        let moved: Vec<SessionId> = self.sessions.keys().filter(of_range).cloned().collect();
+        for id in &moved {
+            let key_id = self.sessions.get(id).map(|record| record.sealed.key_id);
+            let key = key_id.filter(|key_id| !part.data_keys.has(*key_id));
+            if let Some(entry) = key.and_then(|key_id| self.data_keys.entry(key_id)) {
+                part.data_keys.add(entry.clone());
+            }
+            if let Some(record) = self.take(id) {
+                part.insert(record);
+            }
+        }
+        let of_range =
+            |(_, record): &(&Key, &IdempotencyRecord)| range.contains(&record.session.key());
+        let moved: Vec<Key> = self.memory.iter().filter(of_range).map(|(key, _)| *key).collect();
+        for key in moved {
+            if let Some(record) = self.forget(&key) {
+                part.remember(key, record);
+            }
+        }
+        part
     }
 
     /// How many sessions there are.

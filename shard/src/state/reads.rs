@@ -4,6 +4,7 @@ use super::{Body, ShardState};
 use crate::{
     key::ShardKey,
     listings::{DocumentStore, ListingsView, RowView},
+    placement::{Places, split_point},
     read::{ListingPage, ReadAnswer, ReadOp, StoredListing},
     refusal::Refusal,
 };
@@ -27,6 +28,10 @@ impl ShardState {
     fn answer(&self, op: &ReadOp, documents: &dyn DocumentStore) -> Result<ReadAnswer, Refusal> {
         match (op, &self.body) {
             (ReadOp::Counts, _) => Ok(ReadAnswer::Counts(self.stats())),
+            (ReadOp::SplitPoint, body) => {
+                let range = self.range.as_ref().ok_or(Refusal::WrongKind)?;
+                Ok(ReadAnswer::SplitPoint(split_point(range, places(body))))
+            }
             (ReadOp::Operations, Body::Meta(meta)) => {
                 Ok(ReadAnswer::Operations(meta.operations().cloned().collect()))
             }
@@ -115,8 +120,19 @@ pub(super) fn answer_listings(
         | ReadOp::Operations
         | ReadOp::Erasure { .. }
         | ReadOp::OpenErasures { .. }
-        | ReadOp::MayHoldUser { .. } => return None,
+        | ReadOp::MayHoldUser { .. }
+        | ReadOp::SplitPoint => return None,
     })
+}
+
+/// Where the records of a shard are.
+fn places(body: &Body) -> Places {
+    match body {
+        Body::Meta(_) => Places::new(),
+        Body::Listings(state) => state.index().points(),
+        Body::Directory(state) => Places::from([(None, state.points())]),
+        Body::Sessions(state) => state.points(),
+    }
 }
 
 fn export(

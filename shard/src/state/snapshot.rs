@@ -17,6 +17,7 @@ use crate::{
     meta::MetaItem,
     requests::Remembered,
     session::{ErasureItem, SessionItem, UserKey},
+    split::Child,
     stable_hash::StableHash,
 };
 
@@ -41,6 +42,8 @@ enum Record {
     /// The wrapped keys of session values, apart from the values.
     SessionKeys(Vec<UserKey>),
     Erasures(Vec<ErasureItem>),
+    /// The shards that split off this one; none = left out.
+    Children(Vec<Child>),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -132,7 +135,8 @@ impl ShardState {
                 Box::new(state.snapshot_chunks(documents).map(|it| it.map(Record::Listings)))
             }
         };
-        let records = Box::new(head.chain(requests).map(Ok).chain(body));
+        let children = (!self.children.is_empty()).then(|| Record::Children(self.children.clone()));
+        let records = Box::new(head.chain(children).chain(requests).map(Ok).chain(body));
         Snapshot { records, count: 0, end: Some(self.hash()) }
     }
 
@@ -152,11 +156,15 @@ impl ShardState {
         state.group_time_ms = header.group_time_ms;
         if let (Body::Listings(listings), Some(range)) = (&mut state.body, header.range) {
             while let Some(record) = records.next() {
-                if let Record::Requests(items) = record {
-                    items.into_iter().for_each(|item| state.requests.remember(item));
-                } else {
-                    records.held = Some(record);
-                    break;
+                match record {
+                    Record::Requests(items) => {
+                        items.into_iter().for_each(|item| state.requests.remember(item));
+                    }
+                    Record::Children(children) => state.children = children,
+                    other => {
+                        records.held = Some(other);
+                        break;
+                    }
                 }
             }
             let restored = ListingsState::restore(range, records.listings(), documents);
@@ -172,6 +180,7 @@ impl ShardState {
                 (Record::Requests(items), _) => {
                     items.into_iter().for_each(|item| state.requests.remember(item));
                 }
+                (Record::Children(children), _) => state.children = children,
                 (Record::Meta(items), Body::Meta(body)) => {
                     items.into_iter().for_each(|item| body.restore(item));
                 }
@@ -209,6 +218,7 @@ impl ShardState {
     pub fn hash(&self) -> u64 {
         let mut hash = StableHash::new();
         note(&mut hash, &self.header());
+        self.children.iter().for_each(|child| note(&mut hash, child));
         self.requests.items().for_each(|item| note(&mut hash, &item));
         match &self.body {
             Body::Meta(state) => state.items().for_each(|item| note(&mut hash, &item)),

@@ -261,6 +261,7 @@ fn the_meta_group_keeps_the_map_through_a_snapshot() {
         pop: "mil".parse().unwrap(),
         labels: Default::default(),
         alive: true,
+        draining: false,
     };
     let descriptors = plan_first_map(&policy, &[member]).unwrap();
     let (mut state, mut documents) = (ShardState::meta_group(), MemoryDocuments::default());

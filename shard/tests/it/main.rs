@@ -18,4 +18,5 @@ mod search_pages;
 mod search_random;
 mod search_real;
 mod seeded;
+mod split_model;
 mod world;

@@ -31,11 +31,13 @@ impl Places {
             }
             return;
         }
-        if state.range().is_none_or(|range| range.space_of() != Space::Directory) {
+        let Some(range) = state.range().filter(|range| range.space_of() == Space::Directory) else {
             return;
-        }
+        };
+        let held = ids.iter().filter(|id| range.contains(&ShardKey::directory(id)));
+        let ids: Vec<String> = held.cloned().collect();
         let seen = self.directory.entry(group).or_default();
-        let op = ReadOp::Directory { ids: ids.to_vec() };
+        let op = ReadOp::Directory { ids: ids.clone() };
         if position.index > seen.0
             && let ReadAnswer::Directory(entries) = state.read(&op, &MemoryDocuments::default())
         {

@@ -35,6 +35,11 @@ impl Searches {
 
     /// Checks the answer to a search for everything.
     pub(in crate::sim) fn answered(&self, answer: &SearchAnswer) -> Result<(), String> {
+        // Two copies of a listing that moves differ; the same one twice is of two shards that both count it.
+        let mut seen = std::collections::BTreeSet::new();
+        if let Some(hit) = answer.data.iter().find(|hit| !seen.insert(hit.get())) {
+            return Err(format!("{} is found twice by {:?}", hit.get(), answer.shards));
+        }
         let mut expected = 0;
         for stamp in &answer.shards {
             match self.counts.get(&(stamp.id, stamp.as_of.index)) {

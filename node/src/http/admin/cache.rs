@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::http::server::RequestBody;
 use hexpop_router::{FieldPlace as Place, Problem as ProblemType, PurgeTarget};
 use http::StatusCode;
-use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -66,7 +66,7 @@ impl PurgeBody {
 }
 
 /// `POST /admin/v1/purge`: every member is asked, and the answer says who did it.
-pub(super) async fn purge(context: &Context, body: Incoming) -> Answer {
+pub(super) async fn purge(context: &Context, body: RequestBody) -> Answer {
     let body: PurgeBody = read_json(body).await?;
     let targets = body.targets();
     body.check(&targets)?;

@@ -158,10 +158,10 @@ async fn everywhere(context: &Context, method: &Method, body: &Value, own: Value
                     | AdminAnswer::Report(_)
                     | AdminAnswer::Clock(_)
                     | AdminAnswer::Purged { .. }
-                    | AdminAnswer::Inspected(_),
-                ) => {
-                    json!({"id": member.node, "state": "confirmed"})
-                }
+                    | AdminAnswer::Inspected(_)
+                    | AdminAnswer::Operations(_)
+                    | AdminAnswer::SplitPoint(_),
+                ) => json!({"id": member.node, "state": "confirmed"}),
             }
         }
     });

@@ -1,8 +1,10 @@
 //! The admin port: health, metrics, the mesh as tables, ingest, the HTTP cache, faults.
 
 mod cache;
+mod drain;
 mod faults;
 mod ingest;
+mod operations;
 mod ready;
 mod shards;
 
@@ -123,6 +125,33 @@ impl AdminPort {
                 require(role, Role::Operator)?;
                 shards::transfer_leader(context, id, request.into_body()).await
             }
+            ["admin", "v1", "shards", id, "split"] => {
+                require(role, Role::Operator)?;
+                operations::split(context, id, request.into_body()).await
+            }
+            ["admin", "v1", "shards", id, "move"] => {
+                require(role, Role::Operator)?;
+                operations::move_replica(context, id, request.into_body()).await
+            }
+            ["admin", "v1", "drain"] => {
+                require(role, Role::Operator)?;
+                match method {
+                    Method::POST => drain::begin(context, request.into_body()).await,
+                    Method::DELETE => drain::end(context, &query).await,
+                    _ => Err(Problem::method_not_allowed("POST, DELETE")),
+                }
+            }
+            ["admin", "v1", "operations"] => operations::list(context).await,
+            ["admin", "v1", "operations", id] if method == Method::DELETE => {
+                require(role, Role::Operator)?;
+                operations::cancel(context, id).await
+            }
+            ["admin", "v1", "operations", id] if method == Method::GET => {
+                operations::show(context, id).await
+            }
+            ["admin", "v1", "operations", _] => {
+                Err(Problem::method_not_allowed("GET, HEAD, DELETE"))
+            }
             ["admin", "v1", "ingest"] => {
                 require(role, Role::Operator)?;
                 ingest::ingest(context, &query, request, trace).await
@@ -153,10 +182,13 @@ impl AdminPort {
 fn check_method(method: &Method, path: &[&str]) -> Result<(), Problem> {
     let (needed, allow) = match path {
         ["livez" | "readyz" | "metrics"]
-        | ["admin", "v1", "status" | "nodes" | "shards" | "breakers" | "cache" | "config"] => {
-            (Method::GET, "GET, HEAD")
-        }
-        ["admin", "v1", "ingest" | "purge"] | ["admin", "v1", "shards", _, "transfer-leader"] => {
+        | [
+            "admin",
+            "v1",
+            "status" | "nodes" | "shards" | "breakers" | "cache" | "config" | "operations",
+        ] => (Method::GET, "GET, HEAD"),
+        ["admin", "v1", "ingest" | "purge"]
+        | ["admin", "v1", "shards", _, "transfer-leader" | "split" | "move"] => {
             (Method::POST, "POST")
         }
         _ => return Ok(()),

@@ -77,11 +77,15 @@ pub(super) async fn read_json<T: serde::de::DeserializeOwned>(
     })
 }
 
+/// The shard of a path.
+pub(super) fn parse_id(id: &str) -> Result<ShardId, Problem> {
+    id.parse()
+        .map_err(|_error| Problem::new(ProblemType::NotFound, format!("there is no shard {id}")))
+}
+
 /// `POST /admin/v1/shards/{id}/transfer-leader`.
 pub(super) async fn transfer_leader(context: &Context, id: &str, body: RequestBody) -> Answer {
-    let shard: ShardId = id
-        .parse()
-        .map_err(|_error| Problem::new(ProblemType::NotFound, format!("there is no shard {id}")))?;
+    let shard = parse_id(id)?;
     let TransferBody { to } = read_json(body).await?;
     if context.host.shard_map().get(shard).is_none() && shard != ShardId::META {
         return Err(Problem::new(ProblemType::NotFound, format!("there is no shard {shard}")));
@@ -106,7 +110,9 @@ pub(super) async fn transfer_leader(context: &Context, id: &str, body: RequestBo
             | AdminAnswer::Report(_)
             | AdminAnswer::Clock(_)
             | AdminAnswer::Purged { .. }
-            | AdminAnswer::Inspected(_),
+            | AdminAnswer::Inspected(_)
+            | AdminAnswer::Operations(_)
+            | AdminAnswer::SplitPoint(_),
         ) => with_status(
             StatusCode::ACCEPTED,
             &json!({"kind": "transfer-leader", "shard": shard, "from": leader, "to": to, "state": "done"}),

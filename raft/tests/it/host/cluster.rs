@@ -259,6 +259,7 @@ impl Cluster {
                     pop: format!("pop-{node}").parse().unwrap(),
                     labels: BTreeSet::new(),
                     alive: true,
+                    draining: false,
                 },
             );
             let parts = Parts {

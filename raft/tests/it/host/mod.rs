@@ -8,3 +8,4 @@ mod leaving;
 mod parking;
 mod replacement;
 mod snapshots;
+mod splitting;

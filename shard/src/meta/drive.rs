@@ -1,0 +1,248 @@
+//! How an operation goes on, given what is.
+//!
+//! Nothing is remembered between two looks but the operation itself: whoever leads the meta group by then
+//! goes on with it. Each errand is harmless to repeat.
+
+use std::collections::BTreeMap;
+
+use hexpop_edge_config::{NodeId, ShardId};
+use serde::{Deserialize, Serialize};
+
+use super::{Operation, OperationKind, OperationState};
+use crate::{
+    Member, PlacementPolicy, Replica, ReplicaRole, ShardDescriptor, ShardMap, Split, StepKind,
+};
+
+/// What the leader of a shard is asked to do for an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Errand {
+    /// To change replicas or hand the leadership over.
+    Step(StepKind),
+    /// To divide the shard.
+    Split(Split),
+}
+
+/// What is next for an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// It is to be recorded that it cannot be cancelled any more.
+    Commit,
+    /// The leader of the shard is to be asked.
+    Ask(Errand),
+    /// It has to wait for something, in words.
+    Wait(String),
+    /// It is over.
+    End(OperationState),
+}
+
+/// What operations are driven by.
+#[derive(Debug, Clone, Copy)]
+pub struct World<'a> {
+    /// The map.
+    pub map: &'a ShardMap,
+    /// The nodes.
+    pub members: &'a [Member],
+    /// Where replicas may be.
+    pub policy: &'a PlacementPolicy,
+    /// Who leads each shard, as far as known.
+    pub leaders: &'a BTreeMap<ShardId, NodeId>,
+}
+
+impl World<'_> {
+    /// What is next for a running operation.
+    #[must_use]
+    pub fn next(&self, operation: &Operation) -> Next {
+        let Some(shard) = self.map.get(operation.shard) else {
+            return failed(format!("there is no shard {}", operation.shard));
+        };
+        match &operation.kind {
+            OperationKind::Split(split) => self.split(operation, shard, split),
+            OperationKind::Move { from, to } => self.go_on_moving(shard, *from, *to),
+            OperationKind::Placement(step) => Next::Ask(Errand::Step(step.clone())),
+            OperationKind::Drain { .. } => {
+                failed("a node is drained shard by shard, not by one operation".to_owned())
+            }
+        }
+    }
+
+    fn split(&self, operation: &Operation, shard: &ShardDescriptor, split: &Split) -> Next {
+        if self.map.get(split.child).is_some() {
+            return Next::End(OperationState::Done);
+        }
+        if operation.state != OperationState::Committing {
+            if let Err(refusal) = split.check(shard.id, &shard.range) {
+                return failed(refusal.to_string());
+            }
+            return Next::Commit;
+        }
+        // The shard itself knows whether it is divided already.
+        Next::Ask(Errand::Split(split.clone()))
+    }
+
+    fn go_on_moving(&self, shard: &ShardDescriptor, from: NodeId, to: NodeId) -> Next {
+        let (old, new) = (shard.replica_on(from), shard.replica_on(to));
+        let Some(old) = old else {
+            return match new {
+                Some(_) => Next::End(OperationState::Done),
+                None => failed(format!("node {from} holds no replica of shard {}", shard.id)),
+            };
+        };
+        let member = match self.may_hold(shard, to) {
+            Ok(member) => member,
+            Err(why) => return failed(why),
+        };
+        if !member.alive {
+            return Next::Wait(format!("node {to} is not up"));
+        }
+        let is_back_without = |replica: &Replica| {
+            let member = self.members.iter().find(|member| member.node == replica.node);
+            member.is_some_and(|member| member.alive && member.raft != replica.raft)
+        };
+        if let Some(wiped) = [Some(old), new].into_iter().flatten().find(|it| is_back_without(it)) {
+            // Placement replaces it first; it does while nobody runs errands there.
+            return Next::Wait(format!("node {} came back without its replica's data", wiped.node));
+        }
+        let Some(new) = new else {
+            return Next::Ask(Errand::Step(StepKind::AddLearner { node: to, raft: member.raft }));
+        };
+        let step = match (old.role, new.role) {
+            (ReplicaRole::Learner, _) => StepKind::RemoveLearner { node: from, raft: old.raft },
+            (ReplicaRole::Voter, ReplicaRole::Learner) => {
+                StepKind::Promote { node: to, raft: new.raft }
+            }
+            (ReplicaRole::Voter, ReplicaRole::Voter) => self.take_over(shard, old, to),
+        };
+        Next::Ask(Errand::Step(step))
+    }
+
+    /// The voter that is to go leads no more first.
+    fn take_over(&self, shard: &ShardDescriptor, old: &Replica, to: NodeId) -> StepKind {
+        let Replica { node: from, raft, .. } = *old;
+        if self.leaders.get(&shard.id) == Some(&from) {
+            StepKind::TransferLeader { from, to }
+        } else {
+            StepKind::RemoveVoter { node: from, raft }
+        }
+    }
+
+    /// The member that a replica is to go to.
+    ///
+    /// # Errors
+    /// Why it may not hold one, in words: residency above all.
+    pub fn may_hold(&self, shard: &ShardDescriptor, node: NodeId) -> Result<&Member, String> {
+        let member = self.members.iter().find(|member| member.node == node);
+        let member = member.ok_or_else(|| format!("there is no node {node}"))?;
+        let labels = &self.policy.of(&shard.range).labels;
+        if member.carries(labels) {
+            return Ok(member);
+        }
+        let lacking: Vec<&str> = labels.difference(&member.labels).map(String::as_str).collect();
+        let what = shard.range.single_territory();
+        let what = what.map_or_else(|| shard.range.to_string(), |territory| territory.to_string());
+        Err(format!(
+            "residency forbids it: shard {} ({what}) stays on nodes with the label {}, which node {node} lacks",
+            shard.id,
+            lacking.join(", ")
+        ))
+    }
+}
+
+fn failed(error: String) -> Next {
+    Next::End(OperationState::Failed { error })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use hexpop_edge_config::{Epoch, RaftId};
+
+    use super::*;
+    use crate::{KeyRange, OperationId, Policy, ShardKey, Space};
+
+    fn member(node: u32, labels: &[&str]) -> Member {
+        Member {
+            node: NodeId(node),
+            raft: RaftId(u64::from(node)),
+            pop: "mil".parse().unwrap(),
+            labels: labels.iter().map(ToString::to_string).collect(),
+            alive: true,
+            draining: false,
+        }
+    }
+
+    fn replica(node: u32, role: ReplicaRole) -> Replica {
+        Replica { raft: RaftId(u64::from(node)), node: NodeId(node), role }
+    }
+
+    fn map(replicas: Vec<Replica>) -> ShardMap {
+        let shards = Space::ALL.into_iter().zip(1..).map(|(space, id)| ShardDescriptor {
+            id: ShardId(id),
+            range: KeyRange::space(space),
+            epoch: Epoch::FIRST,
+            replicas: replicas.clone(),
+        });
+        ShardMap::create(shards.collect()).unwrap()
+    }
+
+    fn operation(kind: OperationKind, state: OperationState) -> Operation {
+        Operation {
+            id: OperationId(1),
+            kind,
+            shard: ShardId(3),
+            reason: String::new(),
+            state,
+            steps: Vec::new(),
+            started_ms: 0,
+            finished_ms: None,
+        }
+    }
+
+    fn next(replicas: Vec<Replica>, leader: u32, kind: OperationKind) -> Next {
+        let default = Policy { labels: BTreeSet::from(["eu".to_owned()]), replicas: 3 };
+        let policy = PlacementPolicy { default, territories: BTreeMap::new() };
+        let members = [member(1, &["eu"]), member(4, &["eu"]), member(5, &[])];
+        let leaders = BTreeMap::from([(ShardId(3), NodeId(leader))]);
+        let map = map(replicas);
+        let world = World { map: &map, members: &members, policy: &policy, leaders: &leaders };
+        world.next(&operation(kind, OperationState::Running))
+    }
+
+    #[test]
+    fn a_move_adds_promotes_hands_over_and_removes() {
+        use ReplicaRole::{Learner, Voter};
+        let kind = OperationKind::Move { from: NodeId(1), to: NodeId(4) };
+        let step = |replicas: &[(u32, ReplicaRole)], leader| {
+            let replicas = replicas.iter().map(|(node, role)| replica(*node, *role)).collect();
+            next(replicas, leader, kind.clone())
+        };
+        let ask = |step| Next::Ask(Errand::Step(step));
+        let (node, raft) = (NodeId(4), RaftId(4));
+        assert_eq!(step(&[(1, Voter)], 1), ask(StepKind::AddLearner { node, raft }));
+        assert_eq!(step(&[(1, Voter), (4, Learner)], 1), ask(StepKind::Promote { node, raft }));
+        let (from, to) = (NodeId(1), NodeId(4));
+        let both = [(1, Voter), (4, Voter)];
+        assert_eq!(step(&both, 1), ask(StepKind::TransferLeader { from, to }));
+        let gone = StepKind::RemoveVoter { node: NodeId(1), raft: RaftId(1) };
+        assert_eq!(step(&both, 4), ask(gone));
+        assert_eq!(step(&[(4, Voter)], 4), Next::End(OperationState::Done));
+    }
+
+    #[test]
+    fn residency_is_refused_in_words() {
+        let kind = OperationKind::Move { from: NodeId(1), to: NodeId(5) };
+        let found = next(vec![replica(1, ReplicaRole::Voter)], 1, kind);
+        let Next::End(OperationState::Failed { error }) = found else { panic!("{found:?}") };
+        assert!(error.contains("residency") && error.contains("eu"), "{error}");
+    }
+
+    #[test]
+    fn a_split_is_recorded_as_past_cancelling_before_it_is_asked_for() {
+        let at = ShardKey::new(Space::Sessions, &"IT:lazio".parse().unwrap(), 7);
+        let kind = OperationKind::Split(Split { at, child: ShardId(9) });
+        assert_eq!(next(Vec::new(), 1, kind), Next::Commit);
+        let outside = ShardKey::directory("x");
+        let kind = OperationKind::Split(Split { at: outside, child: ShardId(9) });
+        assert!(matches!(next(Vec::new(), 1, kind), Next::End(OperationState::Failed { .. })));
+    }
+}

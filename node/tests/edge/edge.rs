@@ -260,6 +260,11 @@ impl Edge {
     }
 
     /// The value of a metric, of all labels if none is named.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "counts of a test are small and not negative"
+    )]
     pub(crate) fn metric(&self, name: &str, label: Option<&str>) -> u64 {
         let families = self.registry.gather();
         let family = families.iter().find(|family| family.name() == name);

@@ -81,14 +81,14 @@ fn hints(ready: &ReadyFile, example: Option<&Example>) -> String {
     );
     let pid = first.pid.unwrap_or_default();
     let over_tls = first.https.as_ref().map_or_else(String::new, |https| {
-        format!("  curl --cacert {} '{https}/api/v1/listings/{listing}'\n", ready.ca.display())
+        format!("curl --cacert {} '{https}/api/v1/listings/{listing}'\n  ", ready.ca.display())
     });
     format!(
         "Try:\n  \
          curl -i '{}/api/v1/listings/{listing}'\n  \
          curl -s '{}/api/v1/search' -H 'content-type: application/json' -d '{search}'\n  \
          curl -i '{}/api/v1/sessions' -H 'content-type: application/json' -d '{{\"territory\":\"IT:lombardia\",\"userId\":\"u1\",\"data\":{{}}}}'\n  \
-         {over_tls}  kill -9 {pid} && hexpop status --admin {} --watch\n\
+         {over_tls}kill -9 {pid} && hexpop status --admin {} --watch\n\
          Stop: Ctrl-C      This text again: hexpop demo ls\n",
         first.http, second.http, first.http, second.admin,
     )

@@ -68,6 +68,8 @@ pub(super) struct Guarded<S> {
     passing: usize,
     /// Whether nothing more is read.
     is_over: bool,
+    /// Why the body breaks off, once all before it has passed.
+    broken: Option<Refusal>,
     lingered: usize,
     /// When the client must have sent its head, or begun it.
     deadline: Option<(Place, Instant)>,
@@ -91,6 +93,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
             buffer: BytesMut::new(),
             passing: 0,
             is_over: false,
+            broken: None,
             lingered: 0,
             // The first head is awaited from the beginning on.
             deadline: Some((Place::Between, Instant::now() + times.head)),
@@ -100,7 +103,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
     }
 
     /// Lets the guard look at what it has not seen.
-    fn look(&mut self) -> io::Result<()> {
+    fn look(&mut self) {
         let heads = self.guard.heads();
         while self.passing < self.buffer.len() {
             let unpassed = self.buffer.get(self.passing..).unwrap_or_default();
@@ -115,9 +118,12 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
                     }
                     self.passing += pass;
                 }
-                Err(refusal) if was_in_body => return Err(self.refuse_body(refusal)),
                 Err(refusal) => {
-                    self.refuse_head(refusal);
+                    if was_in_body {
+                        self.refuse_body(refusal);
+                    } else {
+                        self.refuse_head(refusal);
+                    }
                     break;
                 }
             }
@@ -125,7 +131,6 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
         if self.guard.heads() > heads {
             self.deadline = None;
         }
-        Ok(())
     }
 
     /// The request is known to nobody yet: something stands in for it, whose answer is the refusal.
@@ -137,11 +142,12 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
         self.is_over = true;
     }
 
-    /// The request is on its way: its body breaks off.
-    fn refuse_body(&mut self, refusal: Refusal) -> io::Error {
+    /// The request is on its way: its body breaks off behind what has passed.
+    fn refuse_body(&mut self, refusal: Refusal) {
         self.verdict.refuse(self.guard.heads(), refusal);
+        self.buffer.truncate(self.passing);
+        self.broken = Some(refusal);
         self.is_over = true;
-        io::Error::new(io::ErrorKind::InvalidData, refusal)
     }
 
     /// Waits for the client, and not for longer than it may take. Ready: its time is over.
@@ -219,6 +225,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                 this.passing -= count;
                 return Poll::Ready(Ok(()));
             }
+            if let Some(refusal) = this.broken.take() {
+                let error = io::Error::new(io::ErrorKind::InvalidData, refusal);
+                return Poll::Ready(Err(error));
+            }
             if this.is_over {
                 // hyper answers what it has, and closes. Reading goes on when that is done.
                 return Poll::Pending;
@@ -235,7 +245,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             this.buffer.reserve(READ_BYTES);
             match poll_read_buf(Pin::new(&mut this.inner), cx, &mut this.buffer) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(_some)) => this.look()?,
+                Poll::Ready(Ok(_some)) => this.look(),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => match ready!(this.poll_deadline(cx)) {
                     // Nobody waits for an answer.

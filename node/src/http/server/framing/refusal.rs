@@ -101,7 +101,7 @@ impl Refusal {
             Self::Version => (
                 "version",
                 StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-                "HTTP/1.1 and HTTP/1.0 are spoken here",
+                "of HTTP, the versions 1.1 and 1.0 are spoken here",
             ),
             Self::Target => ("target", BAD, "the request target is malformed"),
             Self::TargetTooLong => {

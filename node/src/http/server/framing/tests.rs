@@ -62,6 +62,7 @@ fn chunked(body: &str) -> String {
 
 /// Refused for this reason; the section says why.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_has_more_than_one_reading_is_refused() {
     use Refusal::*;
     let cases: Vec<(&str, String, Refusal)> = vec![

@@ -26,11 +26,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 pub(crate) enum Data {
     Synthetic(u64),
     Files(Vec<PathBuf>),
+    /// None: the mesh stands in front of this origin.
+    Behind(String),
 }
 
 impl Data {
     fn words(&self) -> Vec<String> {
         match self {
+            Self::Behind(origin) => {
+                ["--listings", "0", "--origin", origin.as_str()].map(str::to_owned).into()
+            }
             Self::Synthetic(count) => vec!["--listings".into(), count.to_string()],
             Self::Files(files) => std::iter::once("--data".to_owned())
                 .chain(files.iter().map(|file| file.display().to_string()))
@@ -47,6 +52,7 @@ impl Data {
                 .flat_map(|file| open_lines(file).unwrap())
                 .map(|line| serde_json::from_slice(&line.unwrap().1).unwrap())
                 .collect(),
+            Self::Behind(_) => Vec::new(),
         }
     }
 }
@@ -321,6 +327,8 @@ fn spawn(words: &[String], log: &Path) -> Child {
         .args(words)
         .args(["--die-with-parent", &std::process::id().to_string()])
         .env_remove("HEXPOP_LOG")
+        // Some tests ask a thousand times at once.
+        .env("HEXPOP__LIMITS__REQUESTS_IN_FLIGHT", "8192")
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log);

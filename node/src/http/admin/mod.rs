@@ -120,37 +120,8 @@ impl AdminPort {
                     tokio::join!(context.reports(&members), context.clocks(&members));
                 json(&view::nodes_report(context.node(), &members, &reports, &clocks))
             }
-            ["admin", "v1", "shards"] => shards::list(context, &query).await,
-            ["admin", "v1", "shards", id, "transfer-leader"] => {
-                require(role, Role::Operator)?;
-                shards::transfer_leader(context, id, request.into_body()).await
-            }
-            ["admin", "v1", "shards", id, "split"] => {
-                require(role, Role::Operator)?;
-                operations::split(context, id, request.into_body()).await
-            }
-            ["admin", "v1", "shards", id, "move"] => {
-                require(role, Role::Operator)?;
-                operations::move_replica(context, id, request.into_body()).await
-            }
-            ["admin", "v1", "drain"] => {
-                require(role, Role::Operator)?;
-                match method {
-                    Method::POST => drain::begin(context, request.into_body()).await,
-                    Method::DELETE => drain::end(context, &query).await,
-                    _ => Err(Problem::method_not_allowed("POST, DELETE")),
-                }
-            }
-            ["admin", "v1", "operations"] => operations::list(context).await,
-            ["admin", "v1", "operations", id] if method == Method::DELETE => {
-                require(role, Role::Operator)?;
-                operations::cancel(context, id).await
-            }
-            ["admin", "v1", "operations", id] if method == Method::GET => {
-                operations::show(context, id).await
-            }
-            ["admin", "v1", "operations", _] => {
-                Err(Problem::method_not_allowed("GET, HEAD, DELETE"))
+            ["admin", "v1", "shards" | "operations" | "drain", ..] => {
+                self.placement(role, &method, &path, &query, request).await
             }
             ["admin", "v1", "ingest"] => {
                 require(role, Role::Operator)?;
@@ -173,6 +144,56 @@ impl AdminPort {
             _ => Err(Problem::new(
                 ProblemType::NotFound,
                 format!("the admin port has no {}", uri.path()),
+            )),
+        }
+    }
+
+    /// Where the data is, and what changes that.
+    async fn placement(
+        &self,
+        role: Role,
+        method: &Method,
+        path: &[&str],
+        query: &BTreeMap<String, String>,
+        request: Request<Incoming>,
+    ) -> Answer {
+        let context = &self.context;
+        match path {
+            ["admin", "v1", "shards"] => shards::list(context, query).await,
+            ["admin", "v1", "shards", id, "transfer-leader"] => {
+                require(role, Role::Operator)?;
+                shards::transfer_leader(context, id, request.into_body()).await
+            }
+            ["admin", "v1", "shards", id, "split"] => {
+                require(role, Role::Operator)?;
+                operations::split(context, id, request.into_body()).await
+            }
+            ["admin", "v1", "shards", id, "move"] => {
+                require(role, Role::Operator)?;
+                operations::move_replica(context, id, request.into_body()).await
+            }
+            ["admin", "v1", "drain"] => {
+                require(role, Role::Operator)?;
+                match *method {
+                    Method::POST => drain::begin(context, request.into_body()).await,
+                    Method::DELETE => drain::end(context, query).await,
+                    _ => Err(Problem::method_not_allowed("POST, DELETE")),
+                }
+            }
+            ["admin", "v1", "operations"] => operations::list(context).await,
+            ["admin", "v1", "operations", id] if *method == Method::DELETE => {
+                require(role, Role::Operator)?;
+                operations::cancel(context, id).await
+            }
+            ["admin", "v1", "operations", id] if *method == Method::GET => {
+                operations::show(context, id).await
+            }
+            ["admin", "v1", "operations", _] => {
+                Err(Problem::method_not_allowed("GET, HEAD, DELETE"))
+            }
+            _ => Err(Problem::new(
+                ProblemType::NotFound,
+                format!("the admin port has no /{}", path.join("/")),
             )),
         }
     }

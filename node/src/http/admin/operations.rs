@@ -70,9 +70,9 @@ pub(super) async fn split(context: &Context, id: &str, body: RequestBody) -> Ans
         })?,
         None => best_point(context, shard.id).await?,
     };
-    let child = match propose(context, MetaOp::AllocateIds { count: 1 }).await? {
-        MetaOutcome::Allocated { first, .. } => first,
-        _ => return Err(out_of_place()),
+    let allocated = propose(context, MetaOp::AllocateIds { count: 1 }).await?;
+    let MetaOutcome::Allocated { first: child, .. } = allocated else {
+        return Err(out_of_place());
     };
     begin(context, shard.id, OperationKind::Split(Split { at, child })).await
 }

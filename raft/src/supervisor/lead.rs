@@ -223,7 +223,7 @@ async fn has_quorum<R: AsyncRuntime>(inner: &Arc<Inner<R>>, shard: &ShardDescrip
     if let Some(group) = inner.group(shard.id)
         && group.leads()
     {
-        return read_index_as_leader(&group, QUORUM).await.is_ok();
+        return read_index_as_leader(&group, None, QUORUM).await.is_ok();
     }
     leave::standing(inner, shard).await.is_some()
 }

@@ -82,7 +82,9 @@ pub(super) async fn purge(context: &Context, body: RequestBody) -> Answer {
                     AdminAnswer::Done
                     | AdminAnswer::Report(_)
                     | AdminAnswer::Clock(_)
-                    | AdminAnswer::Inspected(_),
+                    | AdminAnswer::Inspected(_)
+                    | AdminAnswer::Operations(_)
+                    | AdminAnswer::SplitPoint(_),
                 ) => Err("it answered something else".to_owned()),
             };
             (member, outcome)
@@ -138,7 +140,9 @@ pub(super) async fn inspect(context: &Context, query: &BTreeMap<String, String>)
                     AdminAnswer::Done
                     | AdminAnswer::Report(_)
                     | AdminAnswer::Clock(_)
-                    | AdminAnswer::Purged { .. },
+                    | AdminAnswer::Purged { .. }
+                    | AdminAnswer::Operations(_)
+                    | AdminAnswer::SplitPoint(_),
                 ) => ("error", "it answered something else".into()),
             };
             json!({"id": member.node, "pop": member.pop, name: value})

@@ -155,7 +155,7 @@ impl AdminPort {
         method: &Method,
         path: &[&str],
         query: &BTreeMap<String, String>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Answer {
         let context = &self.context;
         match path {

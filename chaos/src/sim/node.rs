@@ -285,7 +285,10 @@ pub(super) async fn start(
     let clock = Arc::new(NodeClock { skew_ms });
     let links = Arc::new(Links { own: node, net: Arc::clone(&around.net) });
     let parts = Parts {
-        options: Options { lease_reads: around.seed % 2 == 0, ..host_options(node, around.nodes) },
+        options: Options {
+            lease_reads: around.seed.is_multiple_of(2),
+            ..host_options(node, around.nodes)
+        },
         wal: handle.clone(),
         snapshots,
         documents: Documents::in_memory(1 << 20),

@@ -62,8 +62,12 @@ fn some_seeds_with_every_kind_of_fault_hold() {
 fn every_kind_of_fault_is_drawn_for_every_seed() {
     for seed in 0..50 {
         let faults = draw(seed, 5, Duration::from_secs(40));
-        let kinds: std::collections::BTreeSet<&str> =
-            faults.iter().map(|fault| fault.kind.name()).collect();
+        // What the mesh is made to do by its operators is in the schedule too, and is no fault.
+        let kinds: std::collections::BTreeSet<&str> = faults
+            .iter()
+            .map(|fault| fault.kind.name())
+            .filter(|name| name.starts_with("fault-"))
+            .collect();
         assert_eq!(kinds, FAULTS.into(), "seed {seed}");
     }
 }

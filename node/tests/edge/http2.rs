@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use tokio::net::TcpStream;
 
 use crate::{
@@ -56,6 +56,8 @@ async fn large_bodies_pass_both_ways() {
     let request = Http2::request("/echo").method("POST").body(Full::new(sent)).unwrap();
     let response = client.send(request).await.unwrap();
     assert_eq!(response.headers()["content-length"], HeaderValue::from(2_000_000));
+    let echoed = within("the body", response.into_body().collect()).await.unwrap().to_bytes();
+    assert!(echoed.len() == 2_000_000 && echoed.iter().all(|byte| *byte == b'a'));
     edge.end().await;
 }
 
@@ -97,7 +99,8 @@ async fn what_is_under_way_when_the_port_closes_is_finished() {
     edge.stop.cancel();
     // GOAWAY: no new requests on this connection.
     within("no new requests", async {
-        while other.sender.ready().await.is_ok() {
+        let request = || Http2::request("/").body(Full::<Bytes>::default()).unwrap();
+        while other.sender.send_request(request()).await.is_ok() {
             tokio::task::yield_now().await;
         }
     })

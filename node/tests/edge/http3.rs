@@ -158,7 +158,7 @@ async fn a_frame_beyond_all_measure_ends_its_stream() {
 
 #[tokio::test]
 async fn an_answer_that_is_not_read_is_given_up_and_the_connection_goes_on() {
-    let client_idle = Duration::from_millis(500);
+    let client_idle = Duration::from_secs(3);
     let limits = ServerLimits { client_idle, ..limits() };
     let edge = Edge::with(Start { limits, ..Start::default() }).await;
     let mut client = Client::new(&edge).await;

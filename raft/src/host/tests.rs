@@ -178,7 +178,7 @@ async fn nobody_gets_a_vote_right_after_a_restart() {
 
 /// Starts the host of a directory again whose last host was shut down.
 async fn open_again(dir: &std::path::Path) -> (Host<R>, WriterThread) {
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         // The loops of the first host let go of the directory when they next run.
         if let Ok(disk) = FsDisk::open(dir.join("snapshots")) {
             drop(disk);

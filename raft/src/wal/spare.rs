@@ -12,7 +12,7 @@ use crate::disk::{Disk, DiskFile};
 const PIECE: (u32, u32) = (16, 1 << 20);
 
 /// What is written at a time to fill it.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The next segment.
 #[derive(Debug)]

@@ -144,9 +144,9 @@ const CASES: &[(&str, &str)] = &[
              dashes, at most 48)",
     ),
     (
-        "[raft]\nelection_min = \"700ms\"",
-        "2:16 raft.election_min: raft.election_min (700ms) must be more than 3 × raft.heartbeat \
-             (250ms)",
+        "[raft]\nelection_min = \"200ms\"",
+        "2:16 raft.election_min: raft.election_min (200ms) must be more than 3 × raft.heartbeat \
+             (75ms)",
     ),
     (
         "[raft]\nelection_min = \"2s\"\nelection_max = \"2s\"",

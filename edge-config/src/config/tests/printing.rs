@@ -31,13 +31,13 @@ fn what_is_printed_reads_back_as_the_same() {
 
 #[test]
 fn sources_stand_behind_the_keys() {
-    let env = [("HEXPOP__RAFT__HEARTBEAT", "200ms")];
+    let env = [("HEXPOP__RAFT__HEARTBEAT", "60ms")];
     let loaded = load(&format!("{LEAST}{MORE}"), &env).unwrap();
     let printed = loaded.print(true, false);
     for line in [
         "id = 1 # file:2",
         "data_dir = \"/conf/data\" # file:4",
-        "heartbeat = \"200ms\" # env HEXPOP__RAFT__HEARTBEAT",
+        "heartbeat = \"60ms\" # env HEXPOP__RAFT__HEARTBEAT",
         "election_min = \"800ms\" # default",
         "# advertise is not set",
         "url = \"http://127.0.0.1:8070\" # file:17",
@@ -47,7 +47,7 @@ fn sources_stand_behind_the_keys() {
         assert!(printed.lines().any(|found| found == line), "{line}\n---\n{printed}");
     }
     let changed = loaded.print(false, true);
-    assert!(changed.contains("heartbeat = \"200ms\"\n"), "{changed}");
+    assert!(changed.contains("heartbeat = \"60ms\"\n"), "{changed}");
     assert!(!changed.contains("election_min") && !changed.contains("[limits]"), "{changed}");
 }
 

@@ -28,7 +28,7 @@ fn the_least_file_gets_all_defaults() {
 #[test]
 fn the_environment_wins_over_the_file() {
     let env = [
-        ("HEXPOP__RAFT__HEARTBEAT", "100ms"),
+        ("HEXPOP__RAFT__HEARTBEAT", "50ms"),
         ("HEXPOP__NODE__POP", "1234"),
         ("HEXPOP__NODE__LABELS", r#"["eu", "de"]"#),
         ("HEXPOP__MESH__BOOTSTRAP", "[1, 2]"),
@@ -42,10 +42,10 @@ fn the_environment_wins_over_the_file() {
         ("HEXPOP_ADMIN", "http://127.0.0.1:9081"),
         ("PATH", "/bin"),
     ];
-    let text = format!("{LEAST}[raft]\nheartbeat = \"200ms\"\n");
+    let text = format!("{LEAST}[raft]\nheartbeat = \"60ms\"\n");
     let loaded = load(&text, &env).unwrap();
     let config = &loaded.config;
-    assert_eq!(config.raft.heartbeat, Duration::from_millis(100));
+    assert_eq!(config.raft.heartbeat, Duration::from_millis(50));
     assert_eq!(config.node.pop.as_str(), "1234", "text is taken as it stands");
     assert!(config.node.labels.contains("eu") && config.node.labels.contains("de"));
     assert_eq!(config.mesh.bootstrap, [NodeId(1), NodeId(2)]);

@@ -1,10 +1,14 @@
 //! What goes on in one connection: requests under way, and those that the client gave up.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::Context,
 };
 
+use futures::task::AtomicWaker;
 use tokio::sync::Notify;
 
 /// Requests that a client may give up before it is asked whether it gives up most of them. Browsers do
@@ -19,6 +23,8 @@ pub(super) struct Activity {
     ended: AtomicU64,
     given_up: AtomicU64,
     abused: Notify,
+    /// Who waits for a request to end.
+    waits: AtomicWaker,
 }
 
 impl Activity {
@@ -38,6 +44,12 @@ impl Activity {
         self.begun() == self.ended.load(Relaxed)
     }
 
+    /// Whether nothing is under way; if something is, `cx` is woken when a request ends.
+    pub(super) fn poll_idle(&self, cx: &Context<'_>) -> bool {
+        self.waits.register(cx.waker());
+        self.is_idle()
+    }
+
     /// Ready when the client gives up most of what it asks for.
     pub(super) async fn abused(&self) {
         self.abused.notified().await;
@@ -45,6 +57,7 @@ impl Activity {
 
     fn end(&self, is_answered: bool) {
         self.ended.fetch_add(1, Relaxed);
+        self.waits.wake();
         if is_answered {
             return;
         }

@@ -156,8 +156,9 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
         let allowed = match place {
             // Handlers watch over bodies: they know whether they wait.
             Place::Body => return Poll::Pending,
-            // It is we who are busy; when the answer is gone this is polled again.
-            Place::Between if !self.activity.is_idle() => {
+            // It is we who are busy; when the answer is gone this is polled again, by hyper only if it was
+            // quick.
+            Place::Between if !self.activity.poll_idle(cx) => {
                 self.deadline = None;
                 return Poll::Pending;
             }

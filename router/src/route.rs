@@ -195,7 +195,7 @@ mod tests {
         .unwrap();
         let key = |point| ShardKey::new(Space::Sessions, &"IT:lazio".parse().unwrap(), point);
         let part = |id, start: Option<u64>, end: Option<u64>, version| {
-            let start = start.map_or(whole.range.start.clone(), key);
+            let start = start.map_or_else(|| whole.range.start.clone(), key);
             let range = KeyRange { start, end: end.map(key) };
             let epoch = Epoch { version, conf: 1 };
             ShardDescriptor { epoch, ..descriptor(id, range, &[1]) }
@@ -206,7 +206,7 @@ mod tests {
         };
         let (left, right) = (part(3, None, Some(9), 2), part(7, Some(9), None, 2));
         assert_eq!(ids(&[right.clone(), left.clone()]), Some(vec![3, 7]));
-        assert_eq!(ids(&[left.clone()]), None, "the other half is missing");
+        assert_eq!(ids(std::slice::from_ref(&left)), None, "the other half is missing");
         assert_eq!(ids(&[]), None);
         // Twice since: the last half that was split off, and the one before as it was born.
         let left = part(3, None, Some(5), 3);

@@ -220,10 +220,11 @@ pub(super) fn policy() -> PlacementPolicy {
 
 /// As in production, but for timers, which are for nodes far apart, snapshots, which are frequent and in small pieces, and disks, which are rid
 /// of what was erased soon. Half of the meshes read by lease.
-fn host_options(node: NodeId, nodes: u32) -> Options {
+fn host_options(node: NodeId, nodes: u32, seed: u64) -> Options {
     let bootstrap: Vec<NodeId> = (1..=nodes.min(3)).map(NodeId).collect();
     let mut options = Options::new(CLUSTER, node, bootstrap, policy());
     options.expect_nodes = nodes;
+    options.lease_reads = seed.is_multiple_of(2);
     options.heartbeat = Duration::from_millis(250);
     options.election_min = Duration::from_millis(800);
     options.election_max = Duration::from_millis(1000);
@@ -236,7 +237,7 @@ fn host_options(node: NodeId, nodes: u32) -> Options {
 
 /// How long a replica that started again gives no vote.
 pub(super) fn vote_grace() -> Duration {
-    host_options(NodeId(1), 1).election_max
+    host_options(NodeId(1), 1, 0).election_max
 }
 
 /// Starts a process of `machine` in the home that is at work.
@@ -285,10 +286,7 @@ pub(super) async fn start(
     let clock = Arc::new(NodeClock { skew_ms });
     let links = Arc::new(Links { own: node, net: Arc::clone(&around.net) });
     let parts = Parts {
-        options: Options {
-            lease_reads: around.seed.is_multiple_of(2),
-            ..host_options(node, around.nodes)
-        },
+        options: host_options(node, around.nodes, around.seed),
         wal: handle.clone(),
         snapshots,
         documents: Documents::in_memory(1 << 20),

@@ -104,6 +104,11 @@ impl<R: AsyncRuntime> Inner<R> {
             match inner.open_group(id, birth, is_newborn).await {
                 Ok(group) => {
                     inner.groups.write().insert(id, Slot::Running(Arc::clone(&group)));
+                    if inner.is_closing() {
+                        // Whoever closed the host did not find it among what runs.
+                        group.stop().await;
+                        return;
+                    }
                     inner.look_after(&group);
                     tracing::info!(group = %id, "a replica runs");
                 }

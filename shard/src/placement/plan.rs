@@ -231,7 +231,9 @@ impl<'a> View<'a> {
             let kind = StepKind::RemoveVoter { node: old.node, raft: old.raft };
             return Some(self.step(kind, reason));
         }
-        let Some(kind) = self.another(&others, load) else {
+        // Spread beside all that stay: who is down may come back.
+        let staying: Vec<&Replica> = self.voters().filter(|voter| !drains(voter.node)).collect();
+        let Some(kind) = self.another(&staying, load) else {
             findings
                 .push(self.finding(format!("{reason}, and no other node may take its replica")));
             return None;

@@ -123,7 +123,12 @@ fn check_promoted(
     policy: &PlacementPolicy,
 ) {
     let pop = |node| &members.iter().find(|member| member.node == node).unwrap().pop;
-    let voters_in = |wanted| shard.voters().filter(|voter| pop(voter.node) == wanted).count();
+    // One on a node that is being emptied goes.
+    let stays = |node| !members.iter().any(|member| member.node == node && member.draining);
+    let voters_in = |wanted| {
+        let in_pop = |voter: &&Replica| stays(voter.node) && pop(voter.node) == wanted;
+        shard.voters().filter(in_pop).count()
+    };
     let free = members.iter().any(|member| {
         member.alive
             && !member.draining

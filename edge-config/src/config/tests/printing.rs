@@ -38,7 +38,7 @@ fn sources_stand_behind_the_keys() {
         "id = 1 # file:2",
         "data_dir = \"/conf/data\" # file:4",
         "heartbeat = \"60ms\" # env HEXPOP__RAFT__HEARTBEAT",
-        "election_min = \"800ms\" # default",
+        "election_min = \"250ms\" # default",
         "# advertise is not set",
         "url = \"http://127.0.0.1:8070\" # file:17",
         "[mesh.max_inflight]",

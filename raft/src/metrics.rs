@@ -118,7 +118,7 @@ impl Metrics {
             pairs: PairMetrics::register(&make)?,
             lease_reads: make.counter(
                 "hexpop_raft_lease_reads_total",
-                "Strong reads for which the leader asked no voter, since a quorum had just answered.",
+                "Strong reads that found the leader within its read lease, so that no voter had to be asked.",
             )?,
             proposals: make.counters(
                 "hexpop_raft_proposals_total",

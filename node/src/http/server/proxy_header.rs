@@ -2,8 +2,7 @@
 //!
 //! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>, section 2.2. Strict: what is not
 //! exactly such a header ends the connection, since the sender is one that must send one. Version 1, a
-//! line of text, is not taken. Our own, since the crates there are leave out what a receiver must do
-//! (the checksum) and have no bound of their own.
+//! line of text, is not taken. The checksum is verified, and what is read is bounded.
 
 use std::{
     io,

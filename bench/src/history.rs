@@ -48,6 +48,9 @@ pub struct Record {
     /// The version that an acknowledged write made, or that a read found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Of a put: the version that it was to replace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_match: Option<String>,
     /// Of an acknowledged write: whether the session was new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<bool>,
@@ -57,8 +60,12 @@ pub struct Record {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// It was created or replaced.
+    /// It was created or replaced; with `ifMatch`, only if it was that version.
     Put,
+    /// It was created, unless it was there.
+    Create,
+    /// It was deleted.
+    Delete,
     /// It was read, with `strong`.
     Read,
 }
@@ -69,8 +76,10 @@ pub enum Kind {
 pub enum Known {
     /// It happened; a write must never be lost.
     Ok,
-    /// A read found no session.
+    /// A read or a delete found no session.
     NotFound,
+    /// The session was not as a conditional write wanted it.
+    Conflict,
     /// It may have happened, or may still happen.
     Unknown,
     /// It did not happen and never will.
@@ -78,15 +87,16 @@ pub enum Known {
 }
 
 impl Known {
-    /// What an outcome says about a call: 2xx happened; 4xx did not; neither did what never was sent,
-    /// or what a problem says was not applied; of everything else nothing is known.
+    /// What an outcome says about a call: 2xx happened; 4xx did not (404 and, on a condition, 412 say
+    /// what was found); neither did what never was sent, or what a problem says was not applied; of
+    /// everything else nothing is known.
     #[must_use]
-    pub const fn of(kind: Kind, outcome: &Outcome) -> Self {
+    pub const fn of(kind: Kind, conditional: bool, outcome: &Outcome) -> Self {
+        let finds = matches!(kind, Kind::Read | Kind::Delete);
         match outcome {
             Outcome::Answered(Answer { status: 200..=299, .. }) => Self::Ok,
-            Outcome::Answered(Answer { status: 404, .. }) if matches!(kind, Kind::Read) => {
-                Self::NotFound
-            }
+            Outcome::Answered(Answer { status: 404, .. }) if finds => Self::NotFound,
+            Outcome::Answered(Answer { status: 412, .. }) if conditional => Self::Conflict,
             Outcome::Answered(
                 Answer { status: 400..=499, .. } | Answer { applied: Some(false), .. },
             )
@@ -174,8 +184,13 @@ mod tests {
             (Outcome::Broken, Known::Unknown, Known::Unknown),
             (Outcome::TimedOut, Known::Unknown, Known::Unknown),
         ] {
-            assert_eq!(Known::of(Kind::Put, &outcome), written, "{outcome:?}");
-            assert_eq!(Known::of(Kind::Read, &outcome), read, "{outcome:?}");
+            assert_eq!(Known::of(Kind::Put, false, &outcome), written, "{outcome:?}");
+            assert_eq!(Known::of(Kind::Read, false, &outcome), read, "{outcome:?}");
         }
+        let absent = answered(404, None);
+        assert_eq!(Known::of(Kind::Delete, false, &absent), Known::NotFound);
+        let other = answered(412, None);
+        assert_eq!(Known::of(Kind::Put, true, &other), Known::Conflict);
+        assert_eq!(Known::of(Kind::Create, true, &other), Known::Conflict);
     }
 }

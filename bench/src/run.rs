@@ -1,6 +1,8 @@
 //! The open loop: requests fall due when the schedule says, whatever became of those before.
 
 use std::{
+    borrow::Cow,
+    collections::BTreeMap,
     io,
     sync::{
         Arc,
@@ -20,7 +22,7 @@ use tokio::{
 use crate::{
     history::{History, Kind, Known, Record},
     pacer::{Arrivals, Rate},
-    port::{Outcome, Target},
+    port::{ErrorKind, Outcome, Target},
     tally::{Tally, Times},
     workload::{Class, Request, Requests},
 };
@@ -84,6 +86,43 @@ struct Book {
     begin: Instant,
     tally: Mutex<Tally>,
     history: Option<Arc<History>>,
+    /// The last version seen of each session, for swaps; `None` if there are none.
+    versions: Option<Mutex<BTreeMap<String, String>>>,
+    /// Whether a session may be absent.
+    deletes: bool,
+}
+
+impl Book {
+    /// A request as it is sent: a swap wants what was seen last.
+    fn sent<'a>(&self, request: &'a Request) -> Cow<'a, Request> {
+        let (Some(versions), Request::SessionSwap { id, value, .. }) = (&self.versions, request)
+        else {
+            return Cow::Borrowed(request);
+        };
+        let expected = versions.lock().get(id).cloned();
+        Cow::Owned(Request::SessionSwap { id: id.clone(), value: *value, expected })
+    }
+
+    /// Notes what an answer tells of a session.
+    fn note_version(&self, request: &Request, outcome: &Outcome) {
+        let (Some(versions), Some(id)) = (&self.versions, request.session()) else { return };
+        let Outcome::Answered(answer) = outcome else { return };
+        if let Some(version) = &answer.version {
+            versions.lock().insert(id.to_owned(), version.clone());
+        } else if answer.status == 404 || matches!(request, Request::SessionDelete { .. }) {
+            versions.lock().remove(id);
+        }
+    }
+
+    /// Why an outcome is no success: where others write and delete as well, a condition that does not
+    /// hold and a session that is absent are none.
+    fn failure(&self, class: Class, outcome: &Outcome) -> Option<ErrorKind> {
+        outcome.error().filter(|error| match (class, error) {
+            (Class::SessionSwap, ErrorKind::Status(412)) => false,
+            (Class::SessionRead | Class::SessionDelete, ErrorKind::Status(404)) => !self.deletes,
+            _ => true,
+        })
+    }
 }
 
 /// A request and when it is due.
@@ -146,7 +185,14 @@ pub async fn run<T: Target>(
     let classes: Vec<Class> = requests.workload().classes().collect();
     let tally =
         Tally::new(first + options.warm_up, options.duration, LATE_START, classes.into_iter());
-    let book = Arc::new(Book { begin, tally: Mutex::new(tally), history });
+    let asks = |class| requests.workload().classes().any(|asked| asked == class);
+    let book = Arc::new(Book {
+        begin,
+        tally: Mutex::new(tally),
+        history,
+        versions: asks(Class::SessionSwap).then(Mutex::default),
+        deletes: asks(Class::SessionDelete),
+    });
     let (sender, receiver) = mpsc::channel(options.backlog());
     let stopped = Arc::new(AtomicBool::new(false));
     let arrivals =
@@ -251,10 +297,13 @@ async fn exchange<T: Target>(
         book.tally.lock().not_started(request.class(), *due);
         return;
     }
-    let outcome = target.send(request, deadline).await;
+    let request = book.sent(request);
+    let outcome = target.send(&request, deadline).await;
     let times = Times { due: *due, start, end: Instant::now() };
-    remember(book.history.as_deref(), book.begin, connection, request, times, &outcome);
-    book.tally.lock().record(request.class(), times, &outcome);
+    book.note_version(&request, &outcome);
+    remember(book.history.as_deref(), book.begin, connection, &request, times, &outcome);
+    let class = request.class();
+    book.tally.lock().record(class, times, &outcome, book.failure(class, &outcome));
 }
 
 /// Notes a call on a session in the history.
@@ -266,16 +315,21 @@ fn remember(
     times: Times,
     outcome: &Outcome,
 ) {
-    let Some(history) = history else { return };
-    let (kind, key, written) = match request {
-        Request::SessionWrite { id, value } => (Kind::Put, id, Some(*value)),
-        Request::SessionRead { id } => (Kind::Read, id, None),
+    let (Some(history), Some(key)) = (history, request.session()) else { return };
+    let (kind, written, expected) = match request {
         Request::Listing { .. } | Request::Search { .. } => return,
+        Request::SessionRead { .. } => (Kind::Read, None, None),
+        Request::SessionDelete { .. } => (Kind::Delete, None, None),
+        Request::SessionWrite { value, .. } => (Kind::Put, Some(*value), None),
+        Request::SessionSwap { value, expected: None, .. } => (Kind::Create, Some(*value), None),
+        Request::SessionSwap { value, expected, .. } => {
+            (Kind::Put, Some(*value), expected.as_deref())
+        }
     };
     let micros = |at: Instant| {
         u64::try_from(at.saturating_duration_since(begin).as_micros()).unwrap_or(u64::MAX)
     };
-    let known = Known::of(kind, outcome);
+    let known = Known::of(kind, expected.is_some() || kind == Kind::Create, outcome);
     let answer = match outcome {
         Outcome::Answered(answer) if known == Known::Ok => Some(answer),
         Outcome::Answered(_) | Outcome::NotConnected | Outcome::Broken | Outcome::TimedOut => None,
@@ -291,10 +345,11 @@ fn remember(
         client,
         start_us: micros(times.start),
         end_us: micros(times.end),
-        key: key.clone(),
+        key: key.to_owned(),
         value: written.or_else(|| answer?.value),
         outcome: known,
         version: answer.and_then(|answer| answer.version.clone()),
+        if_match: expected.map(str::to_owned),
         created,
     });
 }

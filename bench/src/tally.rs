@@ -85,8 +85,14 @@ impl Tally {
         }
     }
 
-    /// A request that was answered, or failed.
-    pub(crate) fn record(&mut self, class: Class, times: Times, outcome: &Outcome) {
+    /// A request that was answered, or failed with `error`.
+    pub(crate) fn record(
+        &mut self,
+        class: Class,
+        times: Times,
+        outcome: &Outcome,
+        error: Option<ErrorKind>,
+    ) {
         if times.due < self.begin {
             return;
         }
@@ -95,7 +101,6 @@ impl Tally {
         if times.start.saturating_duration_since(times.due) > self.late {
             tally.late_starts += 1;
         }
-        let error = outcome.error();
         if let Some(error) = error {
             *tally.errors.entry(error).or_default() += 1;
         } else {

@@ -28,8 +28,8 @@ pub enum LedgerError {
         /// What it is.
         found: String,
     },
-    /// A line is not a put or a read of a session.
-    #[error("line {line} is not a put or a read of a session as `hexpop bench run` records them")]
+    /// A line is no call on a session.
+    #[error("line {line} is not a call on a session as `hexpop bench run` records them")]
     Line {
         /// The line, from 1.
         line: usize,
@@ -44,16 +44,18 @@ struct Schema {
     schema: String,
 }
 
-/// As much of a line as is looked at. Others than puts and reads are refused: they too may end what
-/// was promised, and that is for `hexpop chaos check`.
+/// As much of a line as is looked at. Others than these are refused: they too may end what was
+/// promised, and that is for `hexpop chaos check`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 enum Line {
     Put(Write),
+    Create(Write),
+    Delete(Write),
     Read {},
 }
 
-/// One session write.
+/// One session write: of a value, or of its absence.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Write {
@@ -61,8 +63,16 @@ struct Write {
     #[serde(default = "never")]
     end_us: u64,
     key: String,
-    value: u64,
+    #[serde(default)]
+    value: Option<u64>,
     outcome: Known,
+}
+
+impl Write {
+    /// What a read finds after it.
+    fn leaves(&self) -> Reading {
+        self.value.map_or(Reading::Absent, Reading::Value)
+    }
 }
 
 const fn never() -> u64 {
@@ -102,7 +112,9 @@ impl Ledger {
         let mut writes: BTreeMap<String, Vec<Write>> = BTreeMap::new();
         while let Some((index, line)) = lines.next() {
             match serde_json::from_slice::<Line>(&line?) {
-                Ok(Line::Put(write)) => writes.entry(write.key.clone()).or_default().push(write),
+                Ok(Line::Put(write) | Line::Create(write) | Line::Delete(write)) => {
+                    writes.entry(write.key.clone()).or_default().push(write);
+                }
                 Ok(Line::Read {}) => {}
                 Err(error) if error.is_eof() && lines.peek().is_none() => {}
                 Err(source) => return Err(LedgerError::Line { line: index + 1, source }),
@@ -138,14 +150,16 @@ impl Ledger {
     pub fn is_uncertain(&self, id: &str) -> bool {
         let writes = self.of(id);
         let allowed = self.allowed(id);
-        writes.iter().any(|write| write.outcome == Known::Unknown && allowed.contains(&write.value))
+        writes
+            .iter()
+            .any(|write| write.outcome == Known::Unknown && allowed.contains(&write.leaves()))
     }
 
-    /// The values that a linearizable register may hold after this history: those of writes that no
+    /// What a linearizable register may hold after this history: what those writes left that no
     /// acknowledged write wholly followed. A write of unknown outcome may take effect at any time
     /// after its begin.
     #[must_use]
-    pub fn allowed(&self, id: &str) -> BTreeSet<u64> {
+    pub fn allowed(&self, id: &str) -> BTreeSet<Reading> {
         let writes = self.of(id);
         let last_begin =
             writes.iter().filter(|write| is_acknowledged(write)).map(|write| write.start_us).max();
@@ -154,9 +168,10 @@ impl Ledger {
             .filter(|write| match write.outcome {
                 Known::Ok => last_begin.is_none_or(|begin| write.end_us >= begin),
                 Known::Unknown => true,
-                Known::Refused | Known::NotFound => false,
+                // Whoever found nothing to delete changed nothing.
+                Known::NotFound | Known::Refused | Known::Conflict => false,
             })
-            .map(|write| write.value)
+            .map(Write::leaves)
             .collect()
     }
 
@@ -166,10 +181,12 @@ impl Ledger {
     #[must_use]
     pub fn contradicts(&self, id: &str, found: Reading) -> bool {
         match found {
-            Reading::Absent => self.of(id).iter().any(is_acknowledged),
-            Reading::Value(value) => {
-                self.of(id).iter().any(|write| write.value == value)
-                    && !self.allowed(id).contains(&value)
+            Reading::Absent => {
+                self.of(id).iter().any(is_acknowledged) && !self.allowed(id).contains(&found)
+            }
+            Reading::Value(_) => {
+                self.of(id).iter().any(|write| write.leaves() == found)
+                    && !self.allowed(id).contains(&found)
             }
         }
     }
@@ -195,18 +212,20 @@ mod tests {
     const HEAD: &str =
         r#"{"schema":"hexpop.history/1","startedAt":"2026-01-01T00:00:00Z","ttlMs":60000}"#;
 
+    /// Puts of values, and deletes, which have the value 0.
     fn ledger(writes: &[(u64, u64, u64, Known)]) -> Ledger {
         let mut text = HEAD.to_owned();
         for (start_us, end_us, value, outcome) in writes {
             let record = Record {
-                kind: Kind::Put,
+                kind: if *value > 0 { Kind::Put } else { Kind::Delete },
                 client: 1,
                 start_us: *start_us,
                 end_us: *end_us,
                 key: "s".into(),
-                value: Some(*value),
+                value: (*value > 0).then_some(*value),
                 outcome: *outcome,
                 version: None,
+                if_match: None,
                 created: None,
             };
             text.push('\n');
@@ -247,6 +266,19 @@ mod tests {
     }
 
     #[test]
+    fn a_deleted_session_may_be_absent_and_must_be_when_nothing_followed() {
+        let deleted = ledger(&[(0, 1, 1, Acknowledged), (2, 3, 0, Acknowledged)]);
+        assert!(!deleted.contradicts("s", Reading::Absent));
+        assert!(deleted.contradicts("s", Reading::Value(1)), "resurrected");
+        let written = ledger(&[(0, 1, 0, Acknowledged), (2, 3, 1, Acknowledged)]);
+        assert!(written.contradicts("s", Reading::Absent));
+        let may_be = ledger(&[(0, 1, 1, Acknowledged), (2, 3, 0, Unknown)]);
+        assert!(!may_be.contradicts("s", Reading::Absent));
+        assert!(!may_be.contradicts("s", Reading::Value(1)));
+        assert!(may_be.is_uncertain("s"));
+    }
+
+    #[test]
     fn nothing_is_promised_without_an_acknowledgement() {
         let ledger = ledger(&[(0, 1, 1, Unknown)]);
         assert_eq!(ledger.promised().count(), 0);
@@ -265,8 +297,8 @@ mod tests {
         let read = r#"{"kind":"read","startUs":1,"endUs":2,"key":"s","outcome":"not-found"}"#;
         let ledger = Ledger::read(format!("{HEAD}\n{whole}\n{read}\n").as_bytes()).unwrap();
         assert_eq!(ledger.acknowledged(), 1);
-        let delete = read.replace("read", "delete");
-        let foreign = Ledger::read(format!("{HEAD}\n{delete}\n").as_bytes());
+        let erase = read.replace("read", "erase-user");
+        let foreign = Ledger::read(format!("{HEAD}\n{erase}\n").as_bytes());
         assert!(matches!(foreign, Err(LedgerError::Line { line: 2, .. })));
         let earlier = r#"{"schema":"hexpop.bench.history/1","ttlSeconds":60}"#;
         assert!(matches!(Ledger::read(earlier.as_bytes()), Err(LedgerError::Schema { .. })));

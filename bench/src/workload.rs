@@ -16,11 +16,22 @@ pub enum Class {
     SessionRead,
     /// A session created or replaced.
     SessionWrite,
+    /// A session replaced if it is as last seen, or created if none was seen.
+    SessionSwap,
+    /// A session deleted.
+    SessionDelete,
 }
 
 impl Class {
     /// All classes, in the order of reports.
-    pub const ALL: [Self; 4] = [Self::Listing, Self::Search, Self::SessionRead, Self::SessionWrite];
+    pub const ALL: [Self; 6] = [
+        Self::Listing,
+        Self::Search,
+        Self::SessionRead,
+        Self::SessionWrite,
+        Self::SessionSwap,
+        Self::SessionDelete,
+    ];
 
     /// The name in reports.
     #[must_use]
@@ -30,6 +41,8 @@ impl Class {
             Self::Search => "search",
             Self::SessionRead => "session-read",
             Self::SessionWrite => "session-write",
+            Self::SessionSwap => "session-swap",
+            Self::SessionDelete => "session-delete",
         }
     }
 }
@@ -65,6 +78,21 @@ pub enum Request {
         /// What to store: a number that no other write of this run has.
         value: u64,
     },
+    /// `PUT /api/v1/sessions/{id}` on a condition.
+    SessionSwap {
+        /// The session.
+        id: String,
+        /// What to store: a number that no other write of this run has.
+        value: u64,
+        /// The version to replace (`If-Match`); without one, the session is to be absent
+        /// (`If-None-Match: *`).
+        expected: Option<String>,
+    },
+    /// `DELETE /api/v1/sessions/{id}`.
+    SessionDelete {
+        /// The session.
+        id: String,
+    },
 }
 
 impl Request {
@@ -76,6 +104,20 @@ impl Request {
             Self::Search { .. } => Class::Search,
             Self::SessionRead { .. } => Class::SessionRead,
             Self::SessionWrite { .. } => Class::SessionWrite,
+            Self::SessionSwap { .. } => Class::SessionSwap,
+            Self::SessionDelete { .. } => Class::SessionDelete,
+        }
+    }
+
+    /// The session that it is about.
+    #[must_use]
+    pub fn session(&self) -> Option<&str> {
+        match self {
+            Self::Listing { .. } | Self::Search { .. } => None,
+            Self::SessionRead { id }
+            | Self::SessionWrite { id, .. }
+            | Self::SessionSwap { id, .. }
+            | Self::SessionDelete { id } => Some(id),
         }
     }
 }
@@ -87,16 +129,16 @@ pub struct Workload {
     pub name: &'static str,
     /// What it stands for.
     pub about: &'static str,
-    weights: [(Class, u32); 4],
+    weights: &'static [(Class, u32)],
 }
 
 impl Workload {
     /// The workloads there are.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self {
             name: "browse",
             about: "visitors look at listings and search; 100 reads for each write",
-            weights: [
+            weights: &[
                 (Class::Listing, 760),
                 (Class::Search, 200),
                 (Class::SessionRead, 30),
@@ -106,31 +148,27 @@ impl Workload {
         Self {
             name: "mixed",
             about: "listings, searches and sessions in equal parts",
-            weights: [
+            weights: &[
                 (Class::Listing, 250),
                 (Class::Search, 250),
                 (Class::SessionRead, 250),
                 (Class::SessionWrite, 250),
             ],
         },
-        Self {
-            name: "listings",
-            about: "listings by id only",
-            weights: [
-                (Class::Listing, 1),
-                (Class::Search, 0),
-                (Class::SessionRead, 0),
-                (Class::SessionWrite, 0),
-            ],
-        },
+        Self { name: "listings", about: "listings by id only", weights: &[(Class::Listing, 1)] },
         Self {
             name: "sessions",
             about: "session reads and writes only",
-            weights: [
-                (Class::Listing, 0),
-                (Class::Search, 0),
-                (Class::SessionRead, 500),
-                (Class::SessionWrite, 500),
+            weights: &[(Class::SessionRead, 500), (Class::SessionWrite, 500)],
+        },
+        Self {
+            name: "contention",
+            about: "sessions created, replaced, compared and swapped, deleted and read, all at once",
+            weights: &[
+                (Class::SessionRead, 400),
+                (Class::SessionWrite, 200),
+                (Class::SessionSwap, 300),
+                (Class::SessionDelete, 100),
             ],
         },
     ];
@@ -143,26 +181,23 @@ impl Workload {
 
     /// The classes that it asks, in the order of reports.
     pub fn classes(&self) -> impl Iterator<Item = Class> {
-        self.weights
-            .into_iter()
-            .filter(|(_class, weight)| *weight > 0)
-            .map(|(class, _weight)| class)
+        self.weights.iter().map(|(class, _weight)| *class)
     }
 
     /// Those classes with their share of the requests, in percent.
     pub fn shares(&self) -> impl Iterator<Item = (Class, f64)> {
         let total: u32 = self.weights.iter().map(|(_class, weight)| weight).sum();
-        let asked = self.weights.into_iter().filter(|(_class, weight)| *weight > 0);
-        asked.map(move |(class, weight)| (class, f64::from(weight) * 100.0 / f64::from(total)))
+        let percent = move |weight: u32| f64::from(weight) * 100.0 / f64::from(total);
+        self.weights.iter().map(move |(class, weight)| (*class, percent(*weight)))
     }
 
     fn pick(&self, rng: &mut Rng) -> Class {
         let total: u64 = self.weights.iter().map(|(_class, weight)| u64::from(*weight)).sum();
         let mut left = rng.below(total.max(1));
         for (class, weight) in self.weights {
-            let weight = u64::from(weight);
+            let weight = u64::from(*weight);
             if left < weight {
-                return class;
+                return *class;
             }
             left -= weight;
         }
@@ -238,8 +273,7 @@ impl Requests {
     /// One write to each session, so that reads find all of them; none if the workload has no
     /// sessions.
     pub fn fill(&mut self) -> Vec<Request> {
-        let session = |class| matches!(class, Class::SessionRead | Class::SessionWrite);
-        if !self.workload.classes().any(session) {
+        if self.workload.classes().all(|class| matches!(class, Class::Listing | Class::Search)) {
             return Vec::new();
         }
         (0..self.sessions).map(|number| self.write(number)).collect()
@@ -256,6 +290,16 @@ impl Requests {
             Class::SessionWrite => {
                 let number = self.rng.below(self.sessions);
                 self.write(number)
+            }
+            Class::SessionSwap => {
+                let number = self.rng.below(self.sessions);
+                self.writes += 1;
+                let id = self.session(number);
+                Request::SessionSwap { id, value: self.writes, expected: None }
+            }
+            Class::SessionDelete => {
+                let number = self.rng.below(self.sessions);
+                Request::SessionDelete { id: self.session(number) }
             }
             Class::Listing | Class::Search => self.about_listing(class),
         }
@@ -357,7 +401,8 @@ mod tests {
         };
         assert_eq!(ask(1), ask(1));
         assert_ne!(ask(1), ask(2));
-        assert!(Class::ALL.iter().all(|class| ask(1).iter().any(|one| one.class() == *class)));
+        let mixed = Workload::named("mixed").unwrap();
+        assert!(mixed.classes().all(|class| ask(1).iter().any(|one| one.class() == class)));
     }
 
     #[test]
@@ -372,14 +417,14 @@ mod tests {
 
     #[test]
     fn every_write_has_a_value_of_its_own() {
-        let workload = Workload::named("sessions").unwrap();
+        let workload = Workload::named("contention").unwrap();
         let mut requests = Requests::new(workload, seen(1), 3, "p".into(), 1);
         let mut values: Vec<u64> = (0..100)
             .filter_map(|_| match requests.next_request() {
-                Request::SessionWrite { value, .. } => Some(value),
-                Request::Listing { .. } | Request::Search { .. } | Request::SessionRead { .. } => {
-                    None
+                Request::SessionWrite { value, .. } | Request::SessionSwap { value, .. } => {
+                    Some(value)
                 }
+                _ => None,
             })
             .collect();
         let count = values.len();
@@ -390,11 +435,7 @@ mod tests {
     #[test]
     fn every_session_is_written_before_it_is_read() {
         let ids = |requests: Vec<Request>| -> std::collections::BTreeSet<String> {
-            let id = |one| match one {
-                Request::SessionWrite { id, .. } | Request::SessionRead { id } => Some(id),
-                Request::Listing { .. } | Request::Search { .. } => None,
-            };
-            requests.into_iter().filter_map(id).collect()
+            requests.iter().filter_map(|one| one.session().map(str::to_owned)).collect()
         };
         let new = |name| Requests::new(Workload::named(name).unwrap(), seen(1), 7, "p".into(), 1);
         let mut requests = new("mixed");

@@ -56,8 +56,8 @@ struct LostRow {
     session: String,
     /// Null: absent.
     found: Option<u64>,
-    /// Values that may have been there.
-    expected: Vec<u64>,
+    /// What may have been there; null: nothing.
+    expected: Vec<Option<u64>>,
 }
 
 pub(super) async fn verify(
@@ -91,11 +91,12 @@ pub(super) async fn verify(
             }
             row.lost += 1;
             if report.lost.len() < LISTED_MAX {
-                let expected = ledger.allowed(&session).into_iter().collect();
-                let found = match found {
+                let value = |reading| match reading {
                     Reading::Absent => None,
                     Reading::Value(value) => Some(value),
                 };
+                let expected = ledger.allowed(&session).into_iter().map(value).collect();
+                let found = value(found);
                 report.lost.push(LostRow { target: base.clone(), session, found, expected });
             }
         }
@@ -185,9 +186,11 @@ fn show(report: &VerifyReport, output: OutputArgs) -> CliResult {
     }
     text.push_str(&columns.render());
     for row in &report.lost {
-        let found =
-            row.found.map_or_else(|| "nothing".to_owned(), |value| format!("value {value}"));
-        let expected: Vec<String> = row.expected.iter().map(u64::to_string).collect();
+        let say = |value: &Option<u64>| {
+            value.map_or_else(|| "nothing".to_owned(), |value| format!("value {value}"))
+        };
+        let found = say(&row.found);
+        let expected: Vec<String> = row.expected.iter().map(say).collect();
         text.push_str(&format!(
             "lost: {} at {}: found {found}, expected {}\n",
             row.session,

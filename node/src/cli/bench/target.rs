@@ -143,7 +143,10 @@ impl Targets {
             Request::SessionRead { id } => {
                 (Method::GET, format!("/api/v1/sessions/{}", encode(id)), None)
             }
-            Request::SessionWrite { id, value } => {
+            Request::SessionDelete { id } => {
+                (Method::DELETE, format!("/api/v1/sessions/{}", encode(id)), None)
+            }
+            Request::SessionWrite { id, value } | Request::SessionSwap { id, value, .. } => {
                 let body = json!({
                     "userId": format!("user-{id}"),
                     "ttlSeconds": self.ttl.as_secs(),
@@ -156,10 +159,17 @@ impl Targets {
         if body.is_some() {
             builder = builder.header(header::CONTENT_TYPE, "application/json");
         }
-        if let Request::SessionRead { .. } | Request::SessionWrite { .. } = request {
-            if let Request::SessionRead { .. } = request {
-                builder = builder.header("hexpop-consistency", "strong");
-            }
+        if request.session().is_some() {
+            builder = match request {
+                Request::SessionRead { .. } => builder.header("hexpop-consistency", "strong"),
+                Request::SessionSwap { expected: Some(version), .. } => {
+                    builder.header(header::IF_MATCH, format!("\"{version}\""))
+                }
+                Request::SessionSwap { expected: None, .. } => {
+                    builder.header(header::IF_NONE_MATCH, "*")
+                }
+                _ => builder,
+            };
             if let Some(authorization) = &self.authorization {
                 builder = builder.header(header::AUTHORIZATION, authorization);
             }
@@ -214,19 +224,17 @@ impl Target for Targets {
 fn look_at(request: &Request, status: u16, headers: &HeaderMap, body: &[u8]) -> Answer {
     let parsed = || serde_json::from_slice::<Value>(body).ok();
     let mut answer = Answer { status, source: source(headers), ..Answer::default() };
-    match request {
-        Request::SessionRead { .. } if status == 200 => {
-            answer.value = parsed().and_then(|body| body.pointer("/data/value")?.as_u64());
-            answer.version = version(headers);
-        }
-        Request::SessionWrite { .. } if status < 300 => answer.version = version(headers),
-        Request::SessionWrite { .. } if status >= 500 => {
-            answer.applied = parsed().and_then(|problem| problem.get("applied")?.as_bool());
-        }
-        Request::SessionRead { .. }
-        | Request::SessionWrite { .. }
-        | Request::Listing { .. }
-        | Request::Search { .. } => {}
+    if request.session().is_none() {
+        return answer;
+    }
+    let is_read = matches!(request, Request::SessionRead { .. });
+    if is_read && status == 200 {
+        answer.value = parsed().and_then(|body| body.pointer("/data/value")?.as_u64());
+    }
+    if status < 300 {
+        answer.version = version(headers);
+    } else if status >= 500 && !is_read {
+        answer.applied = parsed().and_then(|problem| problem.get("applied")?.as_bool());
     }
     answer
 }

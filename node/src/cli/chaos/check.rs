@@ -343,6 +343,7 @@ mod tests {
             key: "it-lazio.s".to_owned(),
             value,
             outcome,
+            if_match: None,
             version: (outcome == Known::Ok).then(|| "17-3-1".to_owned()),
             created: (kind == Kind::Put && outcome == Known::Ok).then_some(true),
         };

@@ -1,5 +1,6 @@
 //! One running replica of a group: its Raft instance, its state, and what is under way.
 
+mod closed;
 mod sleep;
 
 use std::{
@@ -12,10 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::StreamExt;
-use hexpop_edge_config::{
-    GroupId, NodeId, RaftId, codec,
-    planted::{self, Bug},
-};
+use hexpop_edge_config::{GroupId, NodeId, RaftId, codec};
 use hexpop_shard::{Command, LogPosition, Reply};
 use openraft::{
     AsyncRuntime, Instant as _, Raft, ServerState,
@@ -39,9 +37,10 @@ use crate::{
     read::ReadLease,
     rpc::Refused,
     snapshot::Receiving,
-    types::{LogId, Proposal, TypeConfig},
+    types::{Proposal, TypeConfig},
 };
 
+use closed::Closed;
 pub(crate) use sleep::ParkedOf;
 
 /// How many appends of a group may wait for its Raft instance.
@@ -49,9 +48,6 @@ const APPENDS_WAITING: usize = 1024;
 
 /// How many appends of a group are handed to its Raft instance before the first is answered.
 const APPENDS_UNDER_WAY: usize = 64;
-
-/// How often a replica that may not vote before it has caught up looks whether it has.
-const GRACE_AGAIN: Duration = Duration::from_millis(250);
 
 pub(crate) type RaftOf<R> = Raft<TypeConfig<R>, Machine>;
 pub(crate) type MetricsOf<R> = RaftMetrics<TypeConfig<R>>;
@@ -62,22 +58,6 @@ type AppendAnswer<R> = Result<AppendEntriesResponse<TypeConfig<R>>, Refused>;
 pub(crate) struct AppendJob<R: AsyncRuntime> {
     rpc: AppendEntriesRequest<TypeConfig<R>>,
     answer: oneshot::Sender<AppendAnswer<R>>,
-}
-
-/// What the leader had committed at a time on this node's clock.
-#[derive(Debug, Clone, Copy)]
-struct Closed<I> {
-    index: u64,
-    /// When it was asked for.
-    asked: I,
-    /// How much older than that it may be.
-    age: Duration,
-}
-
-impl<I: openraft::Instant> Closed<I> {
-    fn staleness(&self) -> Duration {
-        self.asked.elapsed().saturating_add(self.age)
-    }
 }
 
 /// A running replica.
@@ -99,7 +79,7 @@ pub(crate) struct Group<R: AsyncRuntime> {
     /// When this replica saw the present leader first.
     leader_since: Mutex<R::Instant>,
     leader_seen: AtomicU64,
-    /// When the last append or heartbeat came.
+    /// When the last append or heartbeat came, or the last vote was given.
     heard_leader: Mutex<R::Instant>,
     /// Whether a change of the group is being carried out.
     pub(crate) busy: AtomicBool,
@@ -206,19 +186,6 @@ impl<R: AsyncRuntime> Group<R> {
             raft: raft.clone(),
         });
         drop(R::spawn(feed_appends::<R>(raft, queue)));
-        if let Some(until) = group.grace_until {
-            let group = Arc::clone(&group);
-            drop(R::spawn(async move {
-                R::sleep_until(until).await;
-                while group.in_grace() {
-                    R::sleep(GRACE_AGAIN).await;
-                    if group.fault().is_some() {
-                        return;
-                    }
-                }
-                group.raft.runtime_config().elect(true);
-            }));
-        }
         group
     }
 
@@ -263,23 +230,6 @@ impl<R: AsyncRuntime> Group<R> {
         })
     }
 
-    /// Whether votes must not be given yet.
-    pub(crate) fn in_grace(&self) -> bool {
-        self.grace_until.is_some_and(|until| R::Instant::now() < until)
-            || self.replica.state().epoch().conf < self.birth.votes_from_conf
-    }
-
-    /// Whether the replica has been as new as its leader was at some time since the start. Before that,
-    /// what it has may be as old as its last snapshot.
-    pub(crate) fn has_caught_up(&self) -> bool {
-        if self.has_caught_up.load(Ordering::Relaxed) {
-            return true;
-        }
-        let age = self.staleness(self.replica.applied().index);
-        let has = age.is_some_and(|age| age <= self.started.elapsed());
-        self.has_caught_up.fetch_or(has, Ordering::Relaxed) || has
-    }
-
     /// Notes who leads; answers whether that changed to another leader.
     pub(crate) fn note_leader(&self) -> bool {
         let now = self.with_metrics(|metrics| metrics.current_leader.unwrap_or(0));
@@ -313,9 +263,20 @@ impl<R: AsyncRuntime> Group<R> {
         self.leader_since.lock().elapsed()
     }
 
-    /// When a leader was heard last; no earlier than the start.
+    /// When a leader, or who got this replica's vote, was heard last; no earlier than the start.
     pub(crate) fn heard_leader(&self) -> R::Instant {
         *self.heard_leader.lock()
+    }
+
+    /// A leader was heard, or a candidate got this replica's vote.
+    pub(crate) fn note_heard(&self) {
+        *self.heard_leader.lock() = R::Instant::now();
+    }
+
+    /// Whether votes must not be given yet.
+    pub(crate) fn in_grace(&self) -> bool {
+        self.grace_until.is_some_and(|until| R::Instant::now() < until)
+            || self.replica.state().epoch().conf < self.birth.votes_from_conf
     }
 
     /// Queues an append, in the order of calls; the answer comes through the receiver.
@@ -323,64 +284,13 @@ impl<R: AsyncRuntime> Group<R> {
         &self,
         rpc: AppendEntriesRequest<TypeConfig<R>>,
     ) -> Result<oneshot::Receiver<AppendAnswer<R>>, Refused> {
-        *self.heard_leader.lock() = R::Instant::now();
+        self.note_heard();
         let (answer, receiver) = oneshot::channel();
         match self.appends.try_send(AppendJob { rpc, answer }) {
             Ok(()) => Ok(receiver),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Refused::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Refused::Halted),
         }
-    }
-
-    /// What was committed here at a time when a quorum followed this leader, and how long ago
-    /// that time is. `None` unless this is a leader that committed something in its term: before
-    /// that, entries of earlier terms may be acknowledged and not known here to be committed.
-    pub(crate) fn closed_as_leader(&self) -> Option<(LogId, Duration)> {
-        let closed = self.with_metrics(|metrics| {
-            if metrics.state != ServerState::Leader {
-                return None;
-            }
-            let committed = metrics.cluster_committed?;
-            if committed.leader_id.term != metrics.current_term {
-                return None;
-            }
-            let mut voters = metrics.membership_config.membership().voter_ids();
-            let alone = voters.next() == Some(metrics.id) && voters.next().is_none();
-            let age = match &metrics.last_quorum_acked {
-                _ if alone || planted::has(Bug::ClosedIsNow) => Duration::ZERO,
-                Some(acked) => acked.elapsed(),
-                None if self.sleeps() => Duration::MAX,
-                None => return None,
-            };
-            Some((committed, age))
-        });
-        if !self.sleeps() {
-            return closed;
-        }
-        // Nobody answers heartbeats there, but promises are confirmed.
-        let (committed, age) = closed?;
-        let asleep = self.closed_asleep(committed);
-        Some(asleep.filter(|(_, asleep)| *asleep < age).unwrap_or((committed, age)))
-    }
-
-    /// Takes over what a leader closed, `age` before it was asked at `asked` or later.
-    pub(crate) fn note_closed(&self, index: u64, asked: R::Instant, age: Duration) {
-        let news = Closed { index, asked, age };
-        let mut closed = self.closed.lock();
-        if closed.is_none_or(|closed| news.staleness() < closed.staleness()) {
-            *closed = Some(news);
-        }
-    }
-
-    /// How old the state of this replica is at most, if that can be told, were its position
-    /// `applied`.
-    pub(crate) fn staleness(&self, applied: u64) -> Option<Duration> {
-        if let Some((committed, age)) = self.closed_as_leader() {
-            return (applied >= committed.index).then_some(age);
-        }
-        let closed = *self.closed.lock();
-        let told = closed.filter(|closed| applied >= closed.index).map(|closed| closed.staleness());
-        told.into_iter().chain(self.staleness_asleep(applied)).min()
     }
 
     /// Proposes a command and waits until it is applied here.

@@ -32,7 +32,7 @@ pub struct Metrics {
 #[derive(Debug, Clone)]
 pub(crate) struct PairMetrics {
     pub(crate) lost: IntCounter,
-    pub(crate) takeovers: IntCounter,
+    pub(crate) elections: IntCounter,
     pub(crate) parked: IntGaugeVec,
     pub(crate) wakes: IntCounter,
 }
@@ -86,9 +86,9 @@ impl PairMetrics {
                 "hexpop_raft_pairs_lost_total",
                 "Times that another node was not heard any more.",
             )?,
-            takeovers: make.counter(
-                "hexpop_raft_takeovers_total",
-                "Elections that this node asked for because a leader's node was not heard any more.",
+            elections: make.counter(
+                "hexpop_raft_elections_total",
+                "Times that a replica here stood for election because no leader was heard.",
             )?,
             parked: make.gauges(
                 "hexpop_raft_parked_groups",

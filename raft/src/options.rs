@@ -114,6 +114,7 @@ impl Options {
 
     /// openraft's view of these options.
     ///
+    /// - Its election timers are off: see [`pairs::stand`](crate::pairs).
     /// - Pre-vote is on, so that a node which was cut off does not depose a leader on its return.
     /// - A leader without a quorum falls silent in phases ([`check_quorum`](crate::check_quorum)), which
     ///   openraft's own way of doing so cannot tell from a group that was parked.
@@ -125,7 +126,7 @@ impl Options {
     ///
     /// # Errors
     /// [`OpenError::Options`] when openraft refuses the numbers.
-    pub(crate) fn raft_config(&self, may_elect: bool) -> Result<openraft::Config, OpenError> {
+    pub(crate) fn raft_config(&self) -> Result<openraft::Config, OpenError> {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         openraft::Config {
             cluster_name: self.cluster.to_string(),
@@ -137,7 +138,7 @@ impl Options {
             enable_pre_vote: Some(true),
             enable_leader_restore: Some(false),
             allow_log_reversion: Some(false),
-            enable_elect: may_elect,
+            enable_elect: false,
             snapshot_policy: SnapshotPolicy::Never,
             // The supervisor purges.
             max_in_snapshot_log_to_keep: u64::MAX,

@@ -165,6 +165,11 @@ impl<R: AsyncRuntime> Group<R> {
         self.raft.runtime_config().tick(true);
     }
 
+    /// When the timer began to run.
+    pub(crate) fn woken(&self) -> R::Instant {
+        *self.woken.lock()
+    }
+
     /// Whether this replica must vote for nobody because the group is parked.
     pub(crate) fn is_promised(&self) -> bool {
         self.sleeps() && self.parked.lock().forbids_vote(self.id)

@@ -136,6 +136,9 @@ fn consensus<R: AsyncRuntime>(
                 let (term, candidate) =
                     (rpc.vote.leader_id.term, RaftId(rpc.vote.leader_id.voted_for));
                 let answer = group.raft.vote(rpc).await;
+                if answer.as_ref().is_ok_and(|answer| answer.vote_granted) {
+                    group.note_heard();
+                }
                 if let (Some((observer, raft)), Ok(answer)) = (&observed.0, &answer) {
                     observer.voted(*raft, group.id, term, candidate, answer.vote_granted);
                 }

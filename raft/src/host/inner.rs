@@ -39,6 +39,9 @@ use crate::{
     wire::Wire,
 };
 
+/// With so many groups awake, no others are started or woken but for work that somebody waits for.
+const AWAKE_MAX: usize = 128;
+
 /// One group's place on this node.
 pub(super) enum Slot<R: AsyncRuntime> {
     /// It is being opened.
@@ -87,6 +90,8 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) wake_compact: Notify,
     pub(crate) wake_leave: Notify,
     pub(crate) wake_operate: Notify,
+    /// Wakes whoever looks where this node is to stand for election.
+    pub(crate) wake_standing: Notify,
     pub(crate) wake_grow: Notify,
     /// What the shards that are led here had lately.
     pub(crate) measured: Mutex<BTreeMap<GroupId, Measured<R::Instant>>>,
@@ -117,7 +122,7 @@ impl<R: AsyncRuntime> Inner<R> {
     pub(super) fn new(parts: Parts) -> Result<Self, OpenError> {
         let raft = parts.wal.raft_id();
         // Told at once, not by the first group that starts.
-        parts.options.raft_config(true)?;
+        parts.options.raft_config()?;
         let snapshots =
             SnapshotStore::open(parts.snapshots, raft, parts.options.snapshot_chunk_bytes)?;
         Ok(Self {
@@ -152,6 +157,7 @@ impl<R: AsyncRuntime> Inner<R> {
             wake_compact: Notify::new(),
             wake_leave: Notify::new(),
             wake_operate: Notify::new(),
+            wake_standing: Notify::new(),
             wake_grow: Notify::new(),
             measured: Mutex::new(BTreeMap::new()),
             left: Mutex::default(),
@@ -312,6 +318,12 @@ impl<R: AsyncRuntime> Inner<R> {
                 Slot::Starting | Slot::Failed(_) | Slot::Leaving => None,
             })
             .collect()
+    }
+
+    /// How many more groups may be awake. What all of those that are awake say at once is heard in
+    /// time; with many more, heartbeats come too late to count.
+    pub(crate) fn room_awake(&self) -> usize {
+        AWAKE_MAX.saturating_sub(self.running().iter().filter(|group| !group.sleeps()).count())
     }
 
     /// Whether the host is shutting down.

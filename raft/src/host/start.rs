@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use hexpop_edge_config::{Epoch, GroupId, codec};
@@ -140,9 +139,7 @@ impl<R: AsyncRuntime> Inner<R> {
         };
         // One that never voted and has no entry promised nothing to anybody.
         let fresh = is_newborn || is_fresh(&log);
-        // One that was a member before may vote, and stand, once it knows again that it is one.
-        let may_elect = fresh && birth.votes_from_conf == 0;
-        let config = self.options.raft_config(may_elect).map_err(|error| say(&error))?;
+        let config = self.options.raft_config().map_err(|error| say(&error))?;
         let state = birth.state();
         let documents = self.documents.group(id);
         let replica = Replica::new(id, state, documents.clone());
@@ -170,8 +167,7 @@ impl<R: AsyncRuntime> Inner<R> {
             Raft::new(raft_node_id(self.raft), Arc::new(config), network, store, machine)
                 .await
                 .map_err(|error| replica.fault().unwrap_or_else(|| say(&error)))?;
-        let since_start = if fresh { Duration::ZERO } else { self.options.election_max };
-        let grace = (!may_elect).then_some(since_start);
+        let grace = (!fresh).then_some(self.options.election_max);
         let group = Group::new(Start {
             id,
             raft,

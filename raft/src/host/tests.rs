@@ -279,6 +279,8 @@ async fn a_replica_that_left_a_shard_of_sessions_is_told_of_until_it_says_that_i
         left.map(|left| (left.raft, left.node)).collect::<Vec<_>>()
     };
     let other = crate::types::ReplicaNode::from(NodeId(2));
+    // Members are changed one change at a time, and the first are one, too.
+    until(&host, |_| group.has_applied_own_term()).await;
     group.raft.add_learner(OTHER.0, other, false).await.unwrap();
     assert_eq!(left(), []);
     let gone = std::collections::BTreeSet::from([OTHER.0]);

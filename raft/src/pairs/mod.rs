@@ -3,13 +3,13 @@
 //!
 //! Every node sends a beat to every node that it shares a group with, and to those that it sends requests
 //! to; what comes from there, a beat or the answer to one, says that it lives (the idea is `CockroachDB`'s store liveness). A peer that was
-//! silent for three beats is lost: then others take over what it led ([`takeover`]). Beats also hold
-//! together the groups that have nothing to do ([`park`]).
+//! silent for three beats is lost: then others stand for election where it led ([`stand`]). Beats also
+//! hold together the groups that have nothing to do ([`park`]).
 
 pub(crate) mod park;
 mod parked;
+mod stand;
 mod table;
-mod takeover;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,8 +41,9 @@ const ASKED_FOR: Duration = Duration::from_secs(30);
 /// Silent beats after which a peer is lost.
 const LOST_AFTER: u32 = 3;
 
-/// Starts the beats; they end when the host closes.
+/// Starts the beats and the elections; they end when the host closes.
 pub(crate) fn spawn<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
+    stand::spawn(inner);
     let inner = Arc::clone(inner);
     drop(R::spawn(async move {
         let pause = inner.options.heartbeat;
@@ -139,21 +140,30 @@ pub(crate) fn answer_beat<R: AsyncRuntime>(
 /// A peer said something; `start` tells its lives apart.
 pub(crate) fn heard<R: AsyncRuntime>(inner: &Arc<Inner<R>>, raft: RaftId, start: Option<u64>) {
     let restarted = inner.pairs.lock().heard(raft, start, R::Instant::now());
-    if let Some(gone) = restarted {
+    if restarted {
         tracing::info!(dead = %raft, "a node started again");
-        takeover::begin(inner, gone);
+        forsake(inner, raft);
     }
+}
+
+/// A peer is gone: what sleeps under it is woken, to elect another leader.
+fn forsake<R: AsyncRuntime>(inner: &Inner<R>, raft: RaftId) {
+    let forsaken = inner.parked.lock().forsake(raft);
+    for group in forsaken.into_iter().filter_map(|id| inner.group(id)) {
+        group.rouse();
+    }
+    inner.wake_standing.notify_one();
 }
 
 /// Looks after peers that are not heard any more, or again.
 fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>, after: Duration) {
     let now = R::Instant::now();
     let lost = inner.pairs.lock().lose(now, after);
-    for gone in lost {
+    for raft in lost {
         inner.metrics.pairs.lost.inc();
         inner.losses.notify_waiters();
-        tracing::info!(dead = %gone.raft, "a node is not heard any more");
-        takeover::begin(inner, gone);
+        tracing::info!(dead = %raft, "a node is not heard any more");
+        forsake(inner, raft);
     }
     // A beat more: its confirmation was sent before it was heard last.
     park::look(inner, now, after + inner.options.heartbeat);

@@ -9,8 +9,8 @@
 //! - beats carry digests of what is parked; where two nodes disagree, the leader repeats all of it;
 //! - a follower that hears its leader's node no longer, or in another life, takes the group over;
 //! - a leader that hears a follower no longer does without it where the others are a quorum; it wakes
-//!   what is not held any more, what a peer that it hears does not confirm, and what was parked without
-//!   a peer when that is heard again.
+//!   what is not held any more, and what a peer that it hears does not confirm. Is the follower heard
+//!   again, also after a restart, it is asked for its promises, and what it lacks entries of is woken.
 //!
 //! (`TiKV` hibernates regions, and `CockroachDB` quiesces ranges, for the same reason.)
 
@@ -34,22 +34,59 @@ use crate::{
 /// The most groups of one request; the rest is parked at a later beat.
 const OFFERED_MAX: usize = 4096;
 
-/// Since when the groups that are led here have had nothing to do, and where their logs ended then.
+/// What the groups that are led here have been seen to do.
 #[derive(Debug)]
-pub(super) struct Idle<I>(BTreeMap<GroupId, (I, Option<u64>)>);
+pub(super) struct Idle<I>(BTreeMap<GroupId, Seen<I>>);
+
+/// What a group did while it was led here.
+#[derive(Debug)]
+struct Seen<I> {
+    /// The term in which it was seen.
+    term: u64,
+    /// Where its log ended, and since when.
+    last: Option<u64>,
+    since: I,
+    /// Whether it had something to do, or was parked before, in this term.
+    is_used: bool,
+}
 
 impl<I: openraft::Instant> Idle<I> {
     pub(super) const fn new() -> Self {
         Self(BTreeMap::new())
     }
 
-    /// Looks at a group whose log ends at `last`; answers for how long it has had nothing to do.
-    fn look(&mut self, group: GroupId, last: Option<u64>, active: bool, now: I) -> Duration {
-        let quiet = self.0.entry(group).or_insert((now, last));
-        if active || quiet.1 != last {
-            *quiet = (now, last);
+    /// Looks at a group that is awake and led in `term`, whose log ends at `last`; answers whether it
+    /// has had nothing to do for long enough: for `after`, or for two looks when there has been nothing
+    /// since its leader was elected. Where many are led anew at once, as after a node's death, that is
+    /// what keeps the number of those that are awake small.
+    fn look(
+        &mut self,
+        group: GroupId,
+        (term, last): (u64, Option<u64>),
+        is_active: bool,
+        now: I,
+        after: Duration,
+    ) -> bool {
+        let seen = self.0.entry(group);
+        let seen = seen.or_insert(Seen { term: 0, last: None, since: now, is_used: false });
+        if seen.term != term {
+            *seen = Seen { term, last, since: now, is_used: is_active };
+            return false;
         }
-        now.saturating_duration_since(quiet.0)
+        seen.is_used |= is_active;
+        if is_active || seen.last != last {
+            (seen.since, seen.last) = (now, last);
+            return false;
+        }
+        !seen.is_used || now.saturating_duration_since(seen.since) >= after
+    }
+
+    /// A group is parked; whatever wakes it, it stays awake for a while then.
+    fn parked(&mut self, group: GroupId) {
+        if let Some(seen) = self.0.get_mut(&group) {
+            seen.is_used = true;
+            seen.last = None;
+        }
     }
 }
 
@@ -60,8 +97,9 @@ pub(super) fn park_idle<R: AsyncRuntime>(inner: &Arc<Inner<R>>, idle: &mut Idle<
     let sent = R::Instant::now();
     let mut offers: BTreeMap<(RaftId, NodeId), Vec<ParkOffer>> = BTreeMap::new();
     for group in running.iter().filter(|group| !group.sleeps() && group.leads()).take(OFFERED_MAX) {
-        let last = group.with_metrics(|metrics| metrics.last_log_index);
-        if idle.look(group.id, last, group.take_active(), sent) < inner.options.park_after {
+        let seen = group.with_metrics(|metrics| (metrics.current_term, metrics.last_log_index));
+        let after = inner.options.park_after;
+        if !idle.look(group.id, seen, group.take_active(), sent, after) {
             continue;
         }
         let Some((led, nodes)) = parkable(inner, group) else { continue };
@@ -70,7 +108,7 @@ pub(super) fn park_idle<R: AsyncRuntime>(inner: &Arc<Inner<R>>, idle: &mut Idle<
         if age >= inner.options.election_min {
             continue;
         }
-        idle.0.remove(&group.id);
+        idle.parked(group.id);
         group.park(led.clone(), sent - age);
         // Whoever proposed meanwhile either saw that, or is seen here.
         if parkable(inner, group).is_none_or(|(again, _)| again != led) {
@@ -276,26 +314,25 @@ pub(super) fn check_led<R: AsyncRuntime>(inner: &Inner<R>) {
     }
 }
 
-/// Wakes what cannot stay parked: groups whose promises are not confirmed, those that were parked
-/// without a peer that is heard by now, and those whose leader woke them and said no more.
-pub(super) fn look<R: AsyncRuntime>(inner: &Inner<R>, now: R::Instant, after: Duration) {
+/// Wakes what cannot stay parked: groups whose promises are not confirmed, and those whose leader woke
+/// them and said no more. Peers that were away and are heard by now are asked for their promises.
+pub(super) fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>, now: R::Instant, after: Duration) {
     check_led(inner);
     let live = inner.pairs.lock().live();
-    let (woken, roused) = {
+    let (woken, roused, returned) = {
         let mut parked = inner.parked.lock();
         let (mut woken, mut roused): (Vec<GroupId>, Vec<GroupId>) = Default::default();
         for peer in parked.unconfirmed(now, after) {
-            if live.contains(&peer) {
+            if live.iter().any(|(raft, _)| *raft == peer) {
                 woken.extend(parked.led_with(peer).into_iter().map(|(group, _)| group));
             } else {
                 roused.extend(parked.do_without(peer));
             }
         }
-        for peer in live {
-            woken.extend(parked.led_without(peer));
-        }
         roused.extend(parked.overdue(now));
-        (woken, roused)
+        let returned = live.into_iter().map(|(raft, node)| (raft, node, parked.led_without(raft)));
+        let returned: Vec<_> = returned.filter(|(.., offers)| !offers.is_empty()).collect();
+        (woken, roused, returned)
     };
     for id in woken {
         if let Some(group) = inner.group(id) {
@@ -306,6 +343,48 @@ pub(super) fn look<R: AsyncRuntime>(inner: &Inner<R>, now: R::Instant, after: Du
         if let Some(group) = inner.group(id) {
             group.rouse();
         }
+    }
+    for (raft, node, offers) in returned {
+        take_back(inner, raft, node, offers);
+    }
+}
+
+/// A peer is heard again that groups were parked without. Where nothing happened meanwhile it promises
+/// like the others, and sleeps on; the other groups are woken to bring it up to date, no more at a time
+/// than a node can look after.
+fn take_back<R: AsyncRuntime>(
+    inner: &Arc<Inner<R>>,
+    raft: RaftId,
+    node: NodeId,
+    mut offers: Vec<ParkOffer>,
+) {
+    if !inner.pairs.lock().can_promise(raft) {
+        wake_some(inner, offers.into_iter().map(|offer| offer.group));
+        return;
+    }
+    offers.truncate(OFFERED_MAX);
+    let sent = R::Instant::now();
+    let deadline = inner.options.heartbeat;
+    let request = Request::<R>::Park { start: inner.start, all: false, groups: offers.clone() };
+    let answer = inner.wire.call(node, Some(raft), Lane::Raft, request, deadline);
+    let inner = Arc::clone(inner);
+    drop(R::spawn(async move {
+        // Without an answer: at the next beat.
+        let Ok(Response::Park { refused }) = answer.await else { return };
+        {
+            let mut parked = inner.parked.lock();
+            for offer in offers.iter().filter(|offer| !refused.contains(&offer.group)) {
+                parked.admit(*offer, raft, sent);
+            }
+        }
+        wake_some(&inner, refused.into_iter());
+    }));
+}
+
+/// Wakes groups that are parked under this node, as many as may be awake at a time.
+fn wake_some<R: AsyncRuntime>(inner: &Inner<R>, groups: impl Iterator<Item = GroupId>) {
+    for group in groups.take(inner.room_awake()).filter_map(|id| inner.group(id)) {
+        group.wake();
     }
 }
 

@@ -14,6 +14,7 @@ use hexpop_edge_config::{GroupId, RaftId};
 use openraft::Instant;
 
 use super::table::mix;
+use crate::rpc::ParkOffer;
 
 /// Beats that a peer may answer with another digest before all promises are asked for anew.
 const MISSES_MAX: u32 = 2;
@@ -106,12 +107,7 @@ impl<I: Instant> Parked<I> {
     pub(crate) fn park(&mut self, group: GroupId, led: Led, proven: I) {
         self.wake_led(group);
         for peer in &led.asleep {
-            let fresh = Sleeper { groups: 0, digest: 0, confirmed: proven, misses: 0 };
-            let sleeper = self.sleepers.entry(*peer).or_insert(fresh);
-            sleeper.groups += 1;
-            sleeper.digest ^= part(group, led.term);
-            // What was confirmed before was not about this group.
-            sleeper.confirmed = sleeper.confirmed.min(proven);
+            self.count_in(group, led.term, *peer, proven);
         }
         self.led.insert(group, led);
     }
@@ -164,10 +160,31 @@ impl<I: Instant> Parked<I> {
         with.map(|(group, led)| (*group, led.clone())).collect()
     }
 
-    /// The groups under this node with a replica on `peer` that is not asleep.
-    pub(crate) fn led_without(&self, peer: RaftId) -> Vec<GroupId> {
+    /// What to offer `peer`: the groups under this node with a replica there that is not asleep.
+    pub(crate) fn led_without(&self, peer: RaftId) -> Vec<ParkOffer> {
         let without = |led: &Led| led.others.contains(&peer) && !led.asleep.contains(&peer);
-        self.led.iter().filter(|(_, led)| without(led)).map(|(group, _)| *group).collect()
+        let led = self.led.iter().filter(|(_, led)| without(led));
+        led.map(|(group, led)| ParkOffer { group: *group, term: led.term, index: led.index })
+            .collect()
+    }
+
+    /// `peer`, asked at `sent`, accepted an offer; it is of no use if the group was woken meanwhile.
+    pub(crate) fn admit(&mut self, offer: ParkOffer, peer: RaftId, sent: I) {
+        let ParkOffer { group, term, index } = offer;
+        let Some(led) = self.led.get_mut(&group) else { return };
+        let is_same = led.term == term && led.index == index;
+        if is_same && led.others.contains(&peer) && led.asleep.insert(peer) {
+            self.count_in(group, term, peer, sent);
+        }
+    }
+
+    fn count_in(&mut self, group: GroupId, term: u64, peer: RaftId, proven: I) {
+        let fresh = Sleeper { groups: 0, digest: 0, confirmed: proven, misses: 0 };
+        let sleeper = self.sleepers.entry(peer).or_insert(fresh);
+        sleeper.groups += 1;
+        sleeper.digest ^= part(group, term);
+        // What was confirmed before was not about this group.
+        sleeper.confirmed = sleeper.confirmed.min(proven);
     }
 
     /// The digest of what is asleep on `peer` under this node.
@@ -357,7 +374,7 @@ mod tests {
         parked.park(ShardId(1), led(4, &[FOLLOWER, OTHER]), now);
         parked.park(ShardId(2), led(4, &[OTHER]), now);
         assert_eq!(parked.do_without(OTHER), [ShardId(2)]);
-        assert_eq!(parked.led_without(OTHER), [ShardId(1)]);
+        assert_eq!(parked.led_without(OTHER), [offer(1)]);
         assert_eq!((parked.digest_for(OTHER), parked.do_without(OTHER)), (0, vec![]));
         assert!(!parked.wake_led(ShardId(2)) && parked.agrees(OTHER, START, 0));
         assert_eq!(parked.do_without(FOLLOWER), [ShardId(1)]);
@@ -387,10 +404,37 @@ mod tests {
         assert_eq!(parked.unconfirmed(now, BEAT * 3), [OTHER]);
         assert!(parked.led_without(OTHER).is_empty());
         parked.park(ShardId(1), led(4, &[FOLLOWER]), now);
-        assert_eq!(parked.led_without(OTHER), [ShardId(1)]);
+        assert_eq!(parked.led_without(OTHER), [offer(1)]);
         assert_eq!((parked.digest_for(OTHER), parked.unconfirmed(now, BEAT)), (0, vec![]));
         assert!(parked.wake_led(ShardId(1)) && !parked.wake_led(ShardId(1)));
         assert_eq!(parked.closed_age(now), None);
+    }
+
+    fn offer(group: u64) -> ParkOffer {
+        ParkOffer { group: ShardId(group), term: 4, index: 14 }
+    }
+
+    #[test]
+    fn a_peer_that_returns_sleeps_on_unless_the_group_was_woken() {
+        let now = TokioInstant::now();
+        let (mut parked, mut whole) = (Parked::default(), Parked::default());
+        for group in 1..=2 {
+            parked.park(ShardId(group), led(4, &[FOLLOWER]), now);
+            whole.park(ShardId(group), led(4, &[FOLLOWER, OTHER]), now);
+        }
+        assert_eq!(parked.led_without(OTHER), [offer(1), offer(2)]);
+        for group in [1, 2, 1, 3] {
+            parked.admit(offer(group), OTHER, now + BEAT);
+        }
+        assert_eq!(parked.digest_for(OTHER), whole.digest_for(OTHER));
+        assert_eq!(parked.led(ShardId(1)), whole.led(ShardId(1)));
+        assert!(parked.led_without(OTHER).is_empty());
+        // Woken and parked again, in another term or with a longer log, while the answer was on its way.
+        parked.park(ShardId(2), led(5, &[FOLLOWER]), now + BEAT);
+        parked.admit(offer(2), OTHER, now + BEAT);
+        parked.park(ShardId(1), Led { index: 15, ..led(4, &[FOLLOWER]) }, now + BEAT);
+        parked.admit(offer(1), OTHER, now + BEAT);
+        assert_eq!(parked.digest_for(OTHER), 0);
     }
 
     #[test]

@@ -25,13 +25,8 @@ struct Peer<I> {
     is_lost: bool,
     /// Which of its lives was heard last, if it says so.
     start: Option<u64>,
-}
-
-/// A life of a peer that ended, or seems to have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Gone {
-    pub(super) raft: RaftId,
-    start: Option<u64>,
+    /// When that was heard first, unless it is the first that is known.
+    reborn: Option<I>,
 }
 
 impl<I> Default for Pairs<I> {
@@ -45,7 +40,7 @@ impl<I: Instant> Pairs<I> {
     pub(super) fn keep(&mut self, peers: &BTreeMap<RaftId, NodeId>, now: I) {
         self.peers.retain(|raft, _| peers.contains_key(raft));
         for (raft, node) in peers {
-            let peer = Peer { node: *node, heard: now, is_lost: false, start: None };
+            let peer = Peer { node: *node, heard: now, is_lost: false, start: None, reborn: None };
             self.peers.entry(*raft).or_insert(peer).node = *node;
         }
     }
@@ -66,25 +61,32 @@ impl<I: Instant> Pairs<I> {
         self.peers.iter().map(|(raft, peer)| (*raft, peer.node)).collect()
     }
 
-    /// A peer said something, `now` or since, in its life `start` if it says so. Answers its life
-    /// before, if this is another.
-    pub(super) fn heard(&mut self, raft: RaftId, start: Option<u64>, now: I) -> Option<Gone> {
-        let peer = self.peers.get_mut(&raft)?;
+    /// A peer said something, `now` or since, in its life `start` if it says so. Answers whether that
+    /// is another than before.
+    pub(super) fn heard(&mut self, raft: RaftId, start: Option<u64>, now: I) -> bool {
+        let Some(peer) = self.peers.get_mut(&raft) else { return false };
         peer.heard = peer.heard.max(now);
         peer.is_lost = false;
         let before = peer.start;
         peer.start = start.or(before);
-        (before.is_some() && before != peer.start).then_some(Gone { raft, start: before })
+        let is_reborn = before.is_some() && before != peer.start;
+        if is_reborn {
+            peer.reborn = Some(now);
+        }
+        is_reborn
     }
 
-    /// Whether a life of a peer that seemed to be over is.
-    pub(super) fn is_gone(&self, gone: Gone) -> bool {
-        self.peers.get(&gone.raft).is_none_or(|peer| peer.is_lost || peer.start != gone.start)
+    /// Whether what a peer led when a leader was `heard` last is led by it no more: it is lost, or lives
+    /// another life since.
+    pub(super) fn is_gone(&self, raft: RaftId, heard: I) -> bool {
+        let peer = self.peers.get(&raft);
+        peer.is_some_and(|peer| peer.is_lost || peer.reborn.is_some_and(|at| at > heard))
     }
 
     /// The peers that are heard.
-    pub(super) fn live(&self) -> Vec<RaftId> {
-        self.peers.iter().filter(|(_, peer)| !peer.is_lost).map(|(raft, _)| *raft).collect()
+    pub(super) fn live(&self) -> Vec<(RaftId, NodeId)> {
+        let live = self.peers.iter().filter(|(_, peer)| !peer.is_lost);
+        live.map(|(raft, peer)| (*raft, peer.node)).collect()
     }
 
     /// Whether a peer is heard, and known to tell its lives apart.
@@ -107,7 +109,7 @@ impl<I: Instant> Pairs<I> {
     ///
     /// If this was not asked for that long either, it was this node that stood still: everybody gets a
     /// fresh start.
-    pub(super) fn lose(&mut self, now: I, after: Duration) -> Vec<Gone> {
+    pub(super) fn lose(&mut self, now: I, after: Duration) -> Vec<RaftId> {
         let stood_still = self.looked.is_some_and(|looked| now > looked + after);
         self.looked = Some(now);
         let mut lost = Vec::new();
@@ -116,7 +118,7 @@ impl<I: Instant> Pairs<I> {
                 peer.heard = peer.heard.max(now);
             } else if !peer.is_lost && now > peer.heard + after {
                 peer.is_lost = true;
-                lost.push(Gone { raft: *raft, start: peer.start });
+                lost.push(*raft);
             }
         }
         lost
@@ -167,14 +169,14 @@ mod tests {
             pairs.heard(RaftId(22), Some(1), now);
             lost.extend(pairs.lose(now, AFTER));
         }
-        assert_eq!(lost, [Gone { raft: RaftId(11), start: None }]);
-        assert!(pairs.is_gone(lost[0]) && pairs.live() == [RaftId(22)]);
+        assert_eq!(lost, [RaftId(11)]);
+        assert!(pairs.is_gone(RaftId(11), start) && pairs.live() == [(RaftId(22), NodeId(2))]);
         assert!(pairs.is_lost(RaftId(11)) && !pairs.is_lost(RaftId(22)));
         assert!(!pairs.hears(NodeId(1)) && pairs.hears(NodeId(2)) && pairs.hears(NodeId(3)));
-        assert!(pairs.heard(RaftId(11), None, start + BEAT * 10).is_none());
-        assert!(!pairs.is_lost(RaftId(11)) && !pairs.is_gone(lost[0]));
+        assert!(!pairs.heard(RaftId(11), None, start + BEAT * 10));
+        assert!(!pairs.is_lost(RaftId(11)) && !pairs.is_gone(RaftId(11), start));
         // A stranger is nobody's peer.
-        assert!(pairs.heard(RaftId(33), Some(1), start).is_none());
+        assert!(!pairs.heard(RaftId(33), Some(1), start));
         assert_eq!(pairs.peers().len(), 2);
     }
 
@@ -195,14 +197,15 @@ mod tests {
         let start = TokioInstant::now();
         let mut pairs = pairs(start);
         assert!(!pairs.can_promise(RaftId(11)));
-        assert!(pairs.heard(RaftId(11), Some(7), start).is_none());
+        assert!(!pairs.heard(RaftId(11), Some(7), start));
         assert!(pairs.can_promise(RaftId(11)));
         // An answer that does not say so changes nothing.
-        assert!(pairs.heard(RaftId(11), None, start).is_none());
-        let gone = pairs.heard(RaftId(11), Some(8), start + BEAT).unwrap();
-        assert_eq!(gone, Gone { raft: RaftId(11), start: Some(7) });
-        assert!(pairs.is_gone(gone) && !pairs.is_lost(RaftId(11)));
-        assert!(pairs.heard(RaftId(11), Some(8), start + BEAT).is_none());
+        assert!(!pairs.heard(RaftId(11), None, start));
+        assert!(pairs.heard(RaftId(11), Some(8), start + BEAT));
+        // What it led before it leads no more; what was heard of it since is of this life.
+        assert!(pairs.is_gone(RaftId(11), start) && !pairs.is_lost(RaftId(11)));
+        assert!(!pairs.is_gone(RaftId(11), start + BEAT));
+        assert!(!pairs.heard(RaftId(11), Some(8), start + BEAT));
     }
 
     #[test]
@@ -213,8 +216,7 @@ mod tests {
         assert!(pairs.lose(start + Duration::from_secs(5), AFTER).is_empty());
         let silent = start + Duration::from_secs(5) + AFTER;
         assert!(pairs.lose(silent, AFTER).is_empty());
-        let lost = pairs.lose(silent + BEAT, AFTER).into_iter().map(|gone| gone.raft);
-        assert_eq!(lost.collect::<Vec<_>>(), [RaftId(11), RaftId(22)]);
+        assert_eq!(pairs.lose(silent + BEAT, AFTER), [RaftId(11), RaftId(22)]);
     }
 
     #[test]

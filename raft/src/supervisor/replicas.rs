@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use hexpop_shard::DocumentStore;
+use hexpop_shard::{DocumentStore, ShardDescriptor};
 use openraft::AsyncRuntime;
 
 use super::{ASK, birth, decide};
@@ -21,9 +21,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How many groups are started at a time, so that they share flushes.
 const STARTED_AT_ONCE: usize = 32;
 
-/// With so many groups awake no more than [`STARTED_AT_ONCE`] are started in a step: those that are
-/// started elect, and what all of them say at once would be heard too late to count.
-const AWAKE_MAX: usize = 128;
+/// When more are started than in one go: those that were are to elect their leaders, and to be parked.
+const PAUSE_STARTING: Duration = Duration::from_millis(200);
 
 /// How many entries of the log are kept that the last snapshot holds.
 const LOG_KEPT: u64 = 256;
@@ -37,13 +36,14 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
         .shards()
         .filter(|shard| shard.replicas.iter().any(|replica| replica.raft == inner.raft))
         .collect();
-    let awake = inner.running().iter().filter(|group| !group.sleeps()).count();
-    let starting: Vec<_> = wanted
-        .iter()
-        .filter(|shard| !inner.has_slot(shard.id) && !inner.may_be_born(shard))
-        .take(AWAKE_MAX.saturating_sub(awake).max(STARTED_AT_ONCE))
-        .map(|shard| (*shard).clone())
-        .collect();
+    let missing =
+        |shard: &&&ShardDescriptor| !inner.has_slot(shard.id) && !inner.may_be_born(shard);
+    let room = inner.room_awake();
+    let mut missing = wanted.iter().filter(missing);
+    // With none, a few all the same: what runs may be awake for good.
+    let starting = missing.by_ref().take(if room > 0 { room } else { STARTED_AT_ONCE });
+    let starting: Vec<_> = starting.map(|shard| (*shard).clone()).collect();
+    let is_more = missing.next().is_some();
     futures::stream::iter(starting)
         .for_each_concurrent(STARTED_AT_ONCE, |shard| {
             let inner = Arc::clone(&inner);
@@ -67,7 +67,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
         purge_if_due(&inner, &group).await;
         heal_documents(&inner, &group).await;
     }
-    PAUSE
+    if is_more && room > 0 { PAUSE_STARTING } else { PAUSE }
 }
 
 /// Has a snapshot written when enough log has gathered; the log before it is purged later.

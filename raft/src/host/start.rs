@@ -29,7 +29,7 @@ use crate::{
 /// What a replica was created with: kept with its log, since its state begins with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Birth {
-    /// The shard's descriptor; `None` for the meta group, which has no range.
+    /// The shard's descriptor; `None` for the meta group and that of purges, which have no range.
     pub(crate) shard: Option<ShardDescriptor>,
     /// No vote is given before the members have changed so often in the replica's own log. 0 for one
     /// that was never here before; one that was had entries which it has no more, and whoever lacks
@@ -38,14 +38,20 @@ pub(crate) struct Birth {
 }
 
 impl Birth {
+    /// Of the meta group or that of purges.
+    pub(crate) const fn without_range() -> Self {
+        Self { shard: None, votes_from_conf: 0 }
+    }
+
     /// The state before the first entry. Whoever is born later knows a later epoch by then; its
     /// changes of members are in the log, and counted there.
-    pub(crate) fn state(&self) -> ShardState {
+    pub(crate) fn state(&self, id: GroupId) -> ShardState {
         match &self.shard {
             Some(shard) => {
                 let epoch = Epoch { conf: Epoch::FIRST.conf, ..shard.epoch };
                 ShardState::new(&ShardDescriptor { epoch, ..shard.clone() })
             }
+            None if id == GroupId::PURGES => ShardState::purge_group(),
             None => ShardState::meta_group(),
         }
     }
@@ -55,10 +61,10 @@ impl Birth {
         self.shard.as_ref().is_some_and(|shard| shard.range.space_of() == Space::Sessions)
     }
 
-    /// A descriptor, also for the meta group: an empty one.
-    pub(crate) fn descriptor(&self) -> ShardDescriptor {
+    /// A descriptor, also for a group without a range: an empty one.
+    pub(crate) fn descriptor(&self, id: GroupId) -> ShardDescriptor {
         self.shard.clone().unwrap_or_else(|| ShardDescriptor {
-            id: GroupId::META,
+            id,
             range: KeyRange::space(Space::Listings),
             epoch: Epoch::FIRST,
             replicas: Vec::new(),
@@ -143,7 +149,7 @@ impl<R: AsyncRuntime> Inner<R> {
         // One that was a member before may vote, and stand, once it knows again that it is one.
         let may_elect = fresh && birth.votes_from_conf == 0;
         let config = self.options.raft_config(may_elect).map_err(|error| say(&error))?;
-        let state = birth.state();
+        let state = birth.state(id);
         let documents = self.documents.group(id);
         let replica = Replica::new(id, state, documents.clone());
         let speaks = Arc::new(OnceLock::new());

@@ -49,7 +49,7 @@ async fn purges_of_all_nodes_are_in_one_order_and_survive_them() {
         cluster.kill(NodeId(node));
     }
     for node in 1..=5 {
-        cluster.restart(NodeId(node)).await;
+        cluster.boot(NodeId(node)).await;
     }
     eventually("it is told of purges again", || async {
         cluster.node(5).host.pull_purges(Some(PurgeId(4)), DEADLINE).await.is_ok()
@@ -70,7 +70,7 @@ async fn without_a_quorum_nothing_is_recorded_and_nobody_says_there_is_nothing()
     let refused = left.host.propose_purge(tag("two"), wait).await.unwrap_err();
     assert!(!matches!(refused, ProposeError::Invalid(_)), "{refused}");
     assert!(left.host.pull_purges(Some(PurgeId(1)), wait).await.is_err());
-    cluster.restart(NodeId(2)).await;
+    cluster.boot(NodeId(2)).await;
     let left = cluster.node(1);
     assert!(purge(left, "three").await.id > PurgeId(1));
 }

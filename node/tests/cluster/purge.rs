@@ -1,5 +1,7 @@
 //! Purges are a log that every node follows: whoever missed one serves nothing that it named.
 
+#![expect(clippy::print_stdout, reason = "times that were measured, for whoever asks to see them")]
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};

@@ -20,6 +20,7 @@ mod node;
 mod origin;
 mod placement;
 mod print;
+mod purge;
 mod raft;
 mod reload;
 mod schema;
@@ -51,6 +52,7 @@ pub use mesh::{MaxInflight, Mesh};
 pub use node::Node;
 pub use origin::{Origin, OriginBreaker, OriginHost};
 pub use placement::Placement;
+pub use purge::Purge;
 pub use raft::Raft;
 pub use reload::Changes;
 pub use schema::schema;
@@ -83,6 +85,8 @@ pub struct Config {
     pub placement: Placement,
     /// Memory for cached answers and hot documents.
     pub cache: Cache,
+    /// Forgetting cached answers, on all nodes.
+    pub purge: Purge,
     /// What one client may cost.
     pub limits: Limits,
     /// Consensus groups and their log.
@@ -118,6 +122,7 @@ impl Config {
             TerritoryPolicy::read(section, &placement)
         });
         let cache = root.section("cache", Cache::read);
+        let purge = root.section("purge", Purge::read);
         let limits = root.section("limits", Limits::read);
         let raft = root.section("raft", Raft::read);
         let gossip = root.section("gossip", Gossip::read);
@@ -152,6 +157,7 @@ impl Config {
             territories,
             placement,
             cache,
+            purge,
             limits,
             raft,
             gossip,

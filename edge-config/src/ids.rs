@@ -67,6 +67,16 @@ pub type GroupId = ShardId;
 impl ShardId {
     /// The meta group: truth for shard ids, operations and policy. It is no shard.
     pub const META: Self = Self(0);
+
+    /// The purge group: what stored responses are to be forgotten, in one order for all nodes. It is no
+    /// shard; shards count up from 1 and do not get there.
+    pub const PURGES: Self = Self(u64::MAX);
+
+    /// Whether it is that of a shard, and not of the meta or purge group.
+    #[must_use]
+    pub const fn is_of_shard(self) -> bool {
+        self.0 != Self::META.0 && self.0 != Self::PURGES.0
+    }
 }
 
 /// What one proposal is known by, so that a repeat of it is recognised by the state machine.

@@ -17,7 +17,7 @@ use hexpop_chaos::Registry;
 use hexpop_edge_config::{Epoch, NodeId, PopId, ShardId, codec};
 use hexpop_gossip::NodeState;
 use hexpop_raft::{ReadLevel, ReplicaState, wal::Health};
-use hexpop_router::{Clock, PurgeTarget, Router};
+use hexpop_router::{Clock, Router};
 use hexpop_shard::{ReadAnswer, ReadOp};
 use openraft_rt_tokio::TokioRuntime;
 use serde_json::Value;
@@ -33,6 +33,7 @@ use crate::{
     live::Live,
     members::Members,
     mesh::{Class, Mesh, gossip_loop::GossipHandle},
+    purges::Purges,
     view::{self, Clocks, MemberView, Own, Reports},
 };
 
@@ -52,6 +53,8 @@ pub struct Context {
     pub host: NodeHost,
     /// The router.
     pub router: Arc<NodeRouter>,
+    /// What follows the purges of the mesh.
+    pub purges: Purges,
     /// The mesh.
     pub mesh: Mesh,
     /// The members.
@@ -273,7 +276,8 @@ impl AdminCalls for Calls {
             match request {
                 AdminRequest::Report => AdminAnswer::Report(context.report()),
                 AdminRequest::Clock => AdminAnswer::Clock(Clock::wall_ms(&SystemClock)),
-                AdminRequest::Purge { targets, soft } => purged(&context, &targets, soft),
+                AdminRequest::Purge(entry) => AdminAnswer::Purge(context.purges.push(&entry).await),
+                AdminRequest::PurgeReport(id) => AdminAnswer::Purge(context.purges.report(id)),
                 AdminRequest::Inspect { url } => match context.router.inspect(&url) {
                     Ok(entries) => match serde_json::to_string(&entries) {
                         Ok(text) => AdminAnswer::Inspected(text),
@@ -323,18 +327,6 @@ impl AdminCalls for Calls {
             }
         }
         .boxed()
-    }
-}
-
-/// Purges this node's HTTP cache.
-fn purged(context: &Context, targets: &[PurgeTarget], soft: bool) -> AdminAnswer {
-    let begin = Instant::now();
-    match context.router.purge(targets, soft) {
-        Ok(objects) => {
-            let took_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
-            AdminAnswer::Purged { objects: objects as u64, took_us }
-        }
-        Err(error) => AdminAnswer::Failed(error.to_string()),
     }
 }
 

@@ -9,13 +9,14 @@ use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use hexpop_edge_config::{NodeId, ShardId, codec};
 use hexpop_raft::ReplicaStatus;
-use hexpop_router::{LocalShard, PurgeTarget, ShardRequest};
-use hexpop_shard::{Operation, ShardKey};
+use hexpop_router::{LocalShard, ShardRequest};
+use hexpop_shard::{Operation, PurgeEntry, PurgeId, ShardKey};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     adapters::local::{HostShards, NodeHost},
     mesh::{Class, MeshHandler, Refused, gossip_loop::GossipHandle},
+    purges::PurgeReport,
 };
 
 /// An operator's call that one node passes on to another. Final: the enums only grow at their ends.
@@ -39,13 +40,8 @@ pub enum AdminRequest {
     },
     /// What time it is there.
     Clock,
-    /// Forget stored responses of the origin.
-    Purge {
-        /// What to forget.
-        targets: Vec<PurgeTarget>,
-        /// Whether they only become stale.
-        soft: bool,
-    },
+    /// Apply a purge that is recorded.
+    Purge(PurgeEntry),
     /// What the HTTP cache holds of a URL.
     Inspect {
         /// The URL.
@@ -63,6 +59,8 @@ pub enum AdminRequest {
         /// Whether it is to be emptied.
         on: bool,
     },
+    /// How far the node is with a purge.
+    PurgeReport(PurgeId),
 }
 
 /// The answer to an [`AdminRequest`].
@@ -76,13 +74,8 @@ pub enum AdminAnswer {
     Failed(String),
     /// What time it is there, in milliseconds since 1970.
     Clock(u64),
-    /// So many stored responses were forgotten or made stale.
-    Purged {
-        /// How many.
-        objects: u64,
-        /// How long that took, microseconds.
-        took_us: u64,
-    },
+    /// How far the node is with a purge.
+    Purge(PurgeReport),
     /// What the HTTP cache holds, as JSON.
     Inspected(String),
     /// The operations, oldest first.

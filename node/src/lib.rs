@@ -23,6 +23,7 @@ pub mod members;
 pub mod mesh;
 pub mod origin;
 pub mod process;
+pub mod purges;
 pub mod seal;
 pub mod telemetry;
 pub mod view;

@@ -89,8 +89,10 @@ pub(crate) struct Group<R: AsyncRuntime> {
     pub(crate) changed: Notify,
     /// What is parked on this node, this group among it perhaps.
     parked: ParkedOf<R>,
-    /// Whether its timer is off.
+    /// Whether it is.
     asleep: AtomicBool,
+    /// Whether openraft's timer runs.
+    ticks: AtomicBool,
     /// What is under way that the group must be awake for.
     uses: AtomicUsize,
     /// Whether there was something to do lately.
@@ -174,6 +176,7 @@ impl<R: AsyncRuntime> Group<R> {
             changed: Notify::new(),
             parked,
             asleep: AtomicBool::new(false),
+            ticks: AtomicBool::new(false),
             uses: AtomicUsize::new(0),
             active: AtomicBool::new(true),
             woken: Mutex::new(now),

@@ -114,7 +114,7 @@ impl Options {
 
     /// openraft's view of these options.
     ///
-    /// - Its election timers are off: see [`pairs::stand`](crate::pairs).
+    /// - Its election timers are off ([`pairs::stand`](crate::pairs)), and its ticks but at leaders.
     /// - Pre-vote is on, so that a node which was cut off does not depose a leader on its return.
     /// - A leader without a quorum falls silent in phases ([`check_quorum`](crate::check_quorum)), which
     ///   openraft's own way of doing so cannot tell from a group that was parked.
@@ -138,6 +138,7 @@ impl Options {
             enable_pre_vote: Some(true),
             enable_leader_restore: Some(false),
             allow_log_reversion: Some(false),
+            enable_tick: false,
             enable_elect: false,
             snapshot_policy: SnapshotPolicy::Never,
             // The supervisor purges.

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hexpop_edge_config::{ClusterId, GroupId, NodeId, RaftId, codec};
-use hexpop_shard::{ClusterSecret, DocRef, Errand, MetaOp, MetaOutcome, ShardMap};
+use hexpop_shard::{
+    ClusterSecret, DocRef, Errand, MetaOp, MetaOutcome, PurgeId, PurgeOp, PurgeOutcome, PurgeTail,
+    ShardMap,
+};
 use openraft::{
     AsyncRuntime,
     raft::{
@@ -86,6 +89,11 @@ pub(crate) enum Request<R: AsyncRuntime> {
     Holds { group: GroupId },
     /// To the leader of a group: do this for an operation.
     Errand { group: GroupId, errand: Errand },
+    /// To a replica of the purge group: propose this if you lead it.
+    ProposePurge { op: PurgeOp },
+    /// To a replica of the purge group: what is behind this position? As of a time after the question
+    /// came.
+    PullPurges { position: Option<PurgeId>, wait_ms: u64 },
 }
 
 impl<R: AsyncRuntime> Request<R> {
@@ -149,6 +157,10 @@ pub(crate) enum Response<R: AsyncRuntime> {
     Holds(bool),
     /// To `Errand`.
     Errand(ErrandAnswer),
+    /// To `ProposePurge`.
+    Purge(PurgeOutcome),
+    /// To `PullPurges`.
+    Purges(PurgeTail),
 }
 
 /// How far an errand is.

@@ -44,7 +44,8 @@ pub use breakers::{BreakerStatus, Class, Target};
 #[doc(hidden)]
 pub use cache::fuzz;
 pub use cache::{
-    CacheOptions, CacheStats, NotAUrl, OriginHost, PurgeTarget, QueryRules, StoredView, empty, full,
+    CacheOptions, CacheStats, NotAUrl, OriginHost, PurgeHit, PurgeProgress, QueryRules, StoredView,
+    empty, full,
 };
 pub use consistency::{CONSISTENCY_HEADER, Given, Level, ReadPoint, TOKEN_HEADER};
 pub use deadline::{Deadline, Elapsed};

@@ -1,10 +1,11 @@
 //! What the router counts. Names as the operations kit has them; labels come from enums and from
 //! the nodes of the mesh only.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use prometheus::{
-    GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+    Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector,
 };
 
 use crate::{
@@ -21,8 +22,7 @@ pub struct Metrics {
     cache_entries: IntGauge,
     fetches: IntCounterVec,
     coalesced: IntCounter,
-    purges: IntCounterVec,
-    purged: IntCounter,
+    purges: PurgeMetrics,
     origin_up: IntGauge,
     breaker_state: IntGaugeVec,
     breaker_opened: IntCounterVec,
@@ -55,6 +55,41 @@ impl FetchOutcome {
             Self::Timeout => "timeout",
             Self::BreakerOpen => "breaker_open",
         }
+    }
+}
+
+/// What is counted of purges.
+#[derive(Clone)]
+struct PurgeMetrics {
+    applied: IntCounterVec,
+    responses: IntCounter,
+    resets: IntCounter,
+    silence: Gauge,
+}
+
+impl PurgeMetrics {
+    fn create() -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            applied: IntCounterVec::new(
+                Opts::new(
+                    "hexpop_purges_total",
+                    "Purges applied to this node's HTTP cache, by what they named and whether that hit.",
+                ),
+                &["kind", "outcome"],
+            )?,
+            responses: IntCounter::new(
+                "hexpop_purged_responses_total",
+                "Stored responses that purges forgot or made stale.",
+            )?,
+            resets: IntCounter::new(
+                "hexpop_purge_resets_total",
+                "How often everything was forgotten, since purges may have been missed; once at the start.",
+            )?,
+            silence: Gauge::new(
+                "hexpop_purge_silence_seconds",
+                "Time since it was proven that all purges are known; -1 = never since the start.",
+            )?,
+        })
     }
 }
 
@@ -98,15 +133,7 @@ impl Metrics {
                 "hexpop_cache_coalesced_total",
                 "Requests that waited for the fetch of another.",
             )?,
-            purges: counters(
-                "hexpop_purges_total",
-                "Purges applied to this node's HTTP cache, by what they named and whether that hit.",
-                &["kind", "outcome"],
-            )?,
-            purged: IntCounter::new(
-                "hexpop_purged_responses_total",
-                "Stored responses that purges forgot or made stale.",
-            )?,
+            purges: PurgeMetrics::create()?,
             origin_up: IntGauge::new(
                 "hexpop_origin_up",
                 "Whether the last request to the origin was answered.",
@@ -152,8 +179,10 @@ impl Metrics {
             Box::new(self.cache_entries.clone()),
             Box::new(self.fetches.clone()),
             Box::new(self.coalesced.clone()),
-            Box::new(self.purges.clone()),
-            Box::new(self.purged.clone()),
+            Box::new(self.purges.applied.clone()),
+            Box::new(self.purges.responses.clone()),
+            Box::new(self.purges.resets.clone()),
+            Box::new(self.purges.silence.clone()),
             Box::new(self.origin_up.clone()),
             Box::new(self.breaker_state.clone()),
             Box::new(self.breaker_opened.clone()),
@@ -187,8 +216,18 @@ impl Metrics {
     /// A purge that hit so many stored responses.
     pub(crate) fn purged(&self, kind: &str, hit: usize) {
         let outcome = if hit == 0 { "nothing" } else { "hit" };
-        self.purges.with_label_values(&[kind, outcome]).inc();
-        self.purged.inc_by(hit as u64);
+        self.purges.applied.with_label_values(&[kind, outcome]).inc();
+        self.purges.responses.inc_by(hit as u64);
+    }
+
+    /// Everything was forgotten, since purges may have been missed; so many responses were stored.
+    pub(crate) fn purges_lost(&self, hit: usize) {
+        self.purges.resets.inc();
+        self.purges.responses.inc_by(hit as u64);
+    }
+
+    pub(crate) fn purge_silence(&self, silence: Option<Duration>) {
+        self.purges.silence.set(silence.map_or(-1.0, |silence| silence.as_secs_f64()));
     }
 
     pub(crate) fn cache_size(&self, entries: u64, bytes: u64) {

@@ -11,13 +11,14 @@ use std::{
 
 use bytes::Bytes;
 use hexpop_edge_config::{NodeId, RequestId};
+use hexpop_shard::{PurgeEntry, PurgeId, PurgeTail, PurgeTarget};
 use http::{HeaderMap, Method, Request, Response};
 use openraft_rt::AsyncRuntime;
 
 use crate::{
     ask::{Answered, Asker, Call},
     breakers::{BreakerStatus, Breakers, Class},
-    cache::{CacheStats, HttpCache, NotAUrl, PurgeTarget, StoredView},
+    cache::{CacheStats, HttpCache, NotAUrl, PurgeProgress, StoredView},
     consistency::{Given, Level},
     deadline::Deadline,
     error::RouteError,
@@ -172,20 +173,42 @@ impl<R: AsyncRuntime> Router<R> {
         self.cache.invalidate(scheme, authority, target);
     }
 
-    /// Forgets, in this node's HTTP cache, what the targets name; with `soft` it only becomes stale.
-    /// Answers how many responses that hit.
+    /// Whether these targets are fit to be purged.
     ///
     /// # Errors
-    /// [`NotAUrl`]; nothing was forgotten.
-    pub fn purge(&self, targets: &[PurgeTarget], soft: bool) -> Result<usize, NotAUrl> {
-        let purges: Vec<_> =
-            targets.iter().map(|target| self.cache.purges_of(target)).collect::<Result<_, _>>()?;
-        let hit = |target: &PurgeTarget, purges: &[_]| -> usize {
-            let hit = purges.iter().map(|purge| self.cache.purge(purge, soft)).sum();
-            self.metrics.purged(target.kind(), hit);
-            hit
-        };
-        Ok(targets.iter().zip(&purges).map(|(target, purges)| hit(target, purges)).sum())
+    /// [`NotAUrl`]: the first that is not.
+    pub fn check_purge(&self, targets: &[PurgeTarget]) -> Result<(), NotAUrl> {
+        targets.iter().try_for_each(|target| self.cache.purges_of(target).map(drop))
+    }
+
+    /// The last purge that is applied to this node's HTTP cache; `None` = none yet, so that it does not know
+    /// where it is.
+    #[must_use]
+    pub fn purge_position(&self) -> Option<PurgeId> {
+        self.cache.purge_position()
+    }
+
+    /// Applies a purge if it is the next one. Answers whether it is applied now.
+    pub fn push_purge(&self, entry: &PurgeEntry) -> bool {
+        self.cache.push_purge(entry)
+    }
+
+    /// Applies what was behind the [position](Self::purge_position) as of a time after `asked`, by
+    /// [`uptime`](Self::uptime). Answers whether that was all; else there is more to be asked for.
+    pub fn follow_purges(&self, tail: &PurgeTail, asked: Duration) -> bool {
+        self.cache.follow_purges(tail, asked)
+    }
+
+    /// How far this node is with a purge.
+    #[must_use]
+    pub fn purge_progress(&self, id: PurgeId) -> PurgeProgress {
+        self.cache.purge_progress(id)
+    }
+
+    /// Time since the start, on the clock that purges are followed by.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.uptime.now()
     }
 
     /// What this node's HTTP cache holds of an absolute URL.

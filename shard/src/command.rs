@@ -9,6 +9,7 @@ use crate::{
     listings::{ListingsOp, ListingsOutcome},
     map::ShardDescriptor,
     meta::{MetaOp, MetaOutcome},
+    purge::{PurgeOp, PurgeOutcome},
     refusal::Refusal,
     session::{SessionOp, SessionOutcome},
     split::Split,
@@ -42,6 +43,8 @@ pub enum Op {
     Session(SessionOp),
     /// In any shard: divides it.
     Split(Split),
+    /// In the purge group.
+    Purge(PurgeOp),
 }
 
 /// What applying a command answered.
@@ -61,6 +64,8 @@ pub enum Reply {
     Session(SessionOutcome),
     /// The shard is divided; this is the other half, as it begins.
     Split(Box<ShardDescriptor>),
+    /// From the purge group.
+    Purge(PurgeOutcome),
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod map;
 mod meta;
 mod placement;
 mod position;
+mod purge;
 mod query;
 mod read;
 mod refusal;
@@ -73,6 +74,10 @@ pub use placement::{
     split_point,
 };
 pub use position::LogPosition;
+pub use purge::{
+    PURGE_BYTES_MAX, PURGE_TARGETS_MAX, PURGES_MAX, PurgeEntry, PurgeId, PurgeOp, PurgeOutcome,
+    PurgeState, PurgeTail, PurgeTarget,
+};
 pub use query::{
     CELLS_DEFAULT, CELLS_MAX, CellAmounts, Cursor, FacetMode, FacetName, Filters, HitOrder,
     LANGUAGES_MAX, LIMIT_DEFAULT, LIMIT_MAX, Languages, MapQuery, MapRequest, Place, Problem,

@@ -10,6 +10,7 @@ use crate::{
     listing::{ListingVersion, Status},
     listings::{DocRef, FeedCursor, PartialSearch},
     meta::Operation,
+    purge::{PurgeId, PurgeTail},
     query::{MapQuery, Query, SuggestQuery},
     refusal::Refusal,
     session::{ErasureId, ErasureNote, ErasureView, SessionId, SessionPage, StoredSession},
@@ -79,6 +80,13 @@ pub enum ReadOp {
     },
     /// Any shard: the key that divides it best.
     SplitPoint,
+    /// Purges: those behind a position.
+    PurgesAfter {
+        /// The position; `None` = it is not known.
+        position: Option<PurgeId>,
+        /// Where the answer ends, in bytes; it has one purge at least if there is one.
+        max_bytes: u64,
+    },
 }
 
 /// What a shard answers, all of it from one point of its log.
@@ -125,6 +133,8 @@ pub enum ReadAnswer {
     },
     /// The key; `None` = all records are at one place.
     SplitPoint(Option<ShardKey>),
+    /// The purges behind a position.
+    Purges(PurgeTail),
 }
 
 /// A listing with its document.

@@ -152,7 +152,8 @@ fn weight(reply: &Reply) -> u64 {
         | Reply::Meta(_)
         | Reply::Listings(ListingsOutcome::Marked)
         | Reply::Session(_)
-        | Reply::Split(_) => 0,
+        | Reply::Split(_)
+        | Reply::Purge(_) => 0,
     };
     (REPLY + ITEM * items) as u64
 }

@@ -64,7 +64,7 @@ impl Split {
     pub fn check(&self, shard: ShardId, range: &KeyRange) -> Result<(), Refusal> {
         let Self { at, child } = self;
         let invalid = |detail: String| Err(Refusal::Invalid(detail));
-        if *child == shard || *child == ShardId::META {
+        if *child == shard || !child.is_of_shard() {
             return invalid(format!("{child} is no id for a new shard"));
         }
         if !range.contains(at) || *at == range.start {

@@ -23,6 +23,7 @@ use crate::{
     listings::{DocumentStore, ListingsState},
     map::{Replica, ShardDescriptor},
     meta::MetaState,
+    purge::PurgeState,
     refusal::Refusal,
     requests::{Remembered, RequestMemory},
     session::{SessionOp, SessionState},
@@ -42,7 +43,7 @@ pub use self::{
 #[derive(Debug)]
 pub struct ShardState {
     shard: ShardId,
-    /// `None` in the meta group.
+    /// `None` in the meta group and in that of purges.
     range: Option<KeyRange>,
     epoch: Epoch,
     applied: LogPosition,
@@ -59,14 +60,16 @@ pub struct ShardState {
 #[derive(Debug)]
 enum Body {
     Meta(Box<MetaState>),
+    Purges(Box<PurgeState>),
     Listings(Box<ListingsState>),
     Directory(Box<DirectoryState>),
     Sessions(Box<SessionState>),
 }
 
 impl Body {
-    fn empty(range: Option<&KeyRange>) -> Self {
+    fn empty(shard: ShardId, range: Option<&KeyRange>) -> Self {
         match range.map(|range| (range, range.space_of())) {
+            None if shard == ShardId::PURGES => Self::Purges(Box::default()),
             None => Self::Meta(Box::default()),
             Some((range, Space::Listings)) => {
                 Self::Listings(Box::new(ListingsState::new(range.clone())))
@@ -80,7 +83,7 @@ impl Body {
 /// How much a group holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ShardStats {
-    /// Records: listings, directory entries, sessions; shards in the meta group.
+    /// Records: listings, directory entries, sessions; shards in the meta group, purges in theirs.
     pub keys: u64,
     /// About how many bytes they take, documents included.
     pub bytes: u64,
@@ -109,10 +112,16 @@ impl ShardState {
         Self::empty(ShardId::META, None, Epoch::FIRST)
     }
 
+    /// The purge group before the first purge.
+    #[must_use]
+    pub fn purge_group() -> Self {
+        Self::empty(ShardId::PURGES, None, Epoch::FIRST)
+    }
+
     fn empty(shard: ShardId, range: Option<KeyRange>, epoch: Epoch) -> Self {
         Self {
             shard,
-            body: Body::empty(range.as_ref()),
+            body: Body::empty(shard, range.as_ref()),
             range,
             epoch,
             applied: LogPosition::default(),
@@ -242,11 +251,15 @@ impl ShardState {
         let kind_fits = match (&command.op, &self.body) {
             (Op::Tick, _)
             | (Op::Meta(_), Body::Meta(_))
+            | (Op::Purge(_), Body::Purges(_))
             | (Op::Listings(_), Body::Listings(_))
             | (Op::Directory(_), Body::Directory(_))
             | (Op::Session(_), Body::Sessions(_)) => true,
-            (Op::Split(_), body) => !matches!(body, Body::Meta(_)),
-            (Op::Meta(_) | Op::Listings(_) | Op::Directory(_) | Op::Session(_), _) => false,
+            (Op::Split(_), body) => !matches!(body, Body::Meta(_) | Body::Purges(_)),
+            (
+                Op::Meta(_) | Op::Purge(_) | Op::Listings(_) | Op::Directory(_) | Op::Session(_),
+                _,
+            ) => false,
         };
         if !kind_fits {
             return Err(Refusal::WrongKind);
@@ -255,7 +268,7 @@ impl ShardState {
             return Err(Refusal::StaleEpoch { shard: self.shard, current: self.epoch });
         }
         let keys_fit = match &command.op {
-            Op::Tick | Op::Meta(_) | Op::Split(_) => true,
+            Op::Tick | Op::Meta(_) | Op::Purge(_) | Op::Split(_) => true,
             Op::Listings(op) => op.keys().all(|key| self.holds(key)),
             Op::Directory(op) => op.ids().all(|id| self.holds(&ShardKey::directory(id))),
             Op::Session(op) => op.ids().all(|id| self.holds(&id.key())),
@@ -270,6 +283,7 @@ impl ShardState {
                 split.check(self.shard, range)
             }
             Op::Meta(op) => op.check(),
+            Op::Purge(op) => op.check(),
             Op::Directory(op) => op.check(),
             Op::Session(op) => op.check(),
         }
@@ -281,7 +295,7 @@ impl ShardState {
         self.shard
     }
 
-    /// The keys it holds; `None` for the meta group.
+    /// The keys it holds; `None` for the meta group and that of purges.
     #[must_use]
     pub const fn range(&self) -> Option<&KeyRange> {
         self.range.as_ref()
@@ -311,6 +325,12 @@ impl ShardState {
         if let Body::Meta(state) = &self.body { Some(state) } else { None }
     }
 
+    /// The state of the purge group, if this is it.
+    #[must_use]
+    pub fn as_purges(&self) -> Option<&PurgeState> {
+        if let Body::Purges(state) = &self.body { Some(state) } else { None }
+    }
+
     /// The state of a listings shard, if this is one.
     #[must_use]
     pub fn as_listings(&self) -> Option<&ListingsState> {
@@ -334,6 +354,9 @@ impl ShardState {
         };
         match &self.body {
             Body::Meta(state) => ShardStats { keys: state.map().shards().count() as u64, ..base },
+            Body::Purges(state) => {
+                ShardStats { keys: state.len() as u64, bytes: state.bytes() as u64, ..base }
+            }
             Body::Listings(state) => {
                 let counts = state.counts();
                 ShardStats {
@@ -358,7 +381,7 @@ impl ShardState {
     #[must_use]
     pub fn next_due_ms(&self) -> Option<u64> {
         match &self.body {
-            Body::Meta(_) => None,
+            Body::Meta(_) | Body::Purges(_) => None,
             Body::Listings(state) => state.next_due_ms(),
             Body::Directory(state) => state.next_due_ms(),
             Body::Sessions(state) => state.next_due_ms(),
@@ -415,6 +438,7 @@ impl ShardState {
         match (op, &mut self.body) {
             (Op::Tick, _) => Ok(Reply::Done),
             (Op::Meta(op), Body::Meta(state)) => state.apply(op, now_ms).map(Reply::Meta),
+            (Op::Purge(op), Body::Purges(state)) => state.apply(op, now_ms).map(Reply::Purge),
             (Op::Listings(op), Body::Listings(state)) => {
                 Ok(Reply::Listings(state.apply(position, now_ms, op, documents)))
             }
@@ -425,7 +449,12 @@ impl ShardState {
                 state.apply(op, version, now_ms).map(Reply::Session)
             }
             (
-                Op::Meta(_) | Op::Listings(_) | Op::Directory(_) | Op::Session(_) | Op::Split(_),
+                Op::Meta(_)
+                | Op::Purge(_)
+                | Op::Listings(_)
+                | Op::Directory(_)
+                | Op::Session(_)
+                | Op::Split(_),
                 _,
             ) => Err(Refusal::WrongKind),
         }
@@ -434,7 +463,7 @@ impl ShardState {
     fn expire_due(&mut self) {
         let now_ms = self.group_time_ms;
         match &mut self.body {
-            Body::Meta(_) => {}
+            Body::Meta(_) | Body::Purges(_) => {}
             Body::Listings(state) => state.tick(now_ms),
             Body::Directory(state) => {
                 state.expire_due(now_ms);

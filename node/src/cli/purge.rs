@@ -1,5 +1,7 @@
 //! `hexpop purge` and `hexpop cache inspect`: the HTTP caches of the mesh.
 
+use std::time::{Duration, Instant};
+
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
@@ -7,12 +9,19 @@ use serde_json::{Value, json};
 use super::{
     client::{AdminArgs, Client},
     error::{CliError, CliResult},
+    mesh::parse_duration,
     output::{Columns, Format, OutputArgs, or_dash, print, print_json},
 };
 
+/// How often it is asked how far a purge is.
+const POLL: Duration = Duration::from_millis(200);
+
+/// How many of its targets are named.
+const NAMED_MAX: usize = 5;
+
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hexpop purge --tag listing:lst_42\n  hexpop purge --prefix /listings/lst_1/images/ --soft\n  hexpop purge --url https://www.example.com/it/vendita/milano\n\nExit code 3: not every node confirmed."
+    after_help = "Examples:\n  hexpop purge --tag listing:lst_42\n  hexpop purge --prefix /listings/lst_1/images/ --soft\n  hexpop purge --url https://www.example.com/it/vendita/milano\n\nExit code 3: not every node confirmed in time. Those that did not apply the purge before they serve\nwhat they have stored, or ask the origin each time until then."
 )]
 pub(super) struct PurgeArgs {
     #[command(flatten)]
@@ -34,6 +43,9 @@ pub(super) struct PurgeArgs {
     /// Only make it stale: it may still be served while it is refreshed, or when the origin fails.
     #[arg(long)]
     soft: bool,
+    /// How long to wait for all nodes.
+    #[arg(long, default_value = "5s", value_parser = parse_duration)]
+    timeout: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -59,20 +71,58 @@ pub(super) async fn purge(args: PurgeArgs) -> CliResult {
     let client = Client::admin(&args.admin)?;
     let body = json!({"urls": args.url, "tags": args.tags, "prefixes": args.prefixes,
                       "all": args.all, "soft": args.soft});
-    let report: Value = client.call(Method::POST, "/admin/v1/purge", &body).await?.json()?;
+    let begin = Instant::now();
+    let mut report: Value = client.call(Method::POST, "/admin/v1/purge", &body).await?.json()?;
+    let asked = args.asked();
+    while !is_complete(&report) && begin.elapsed() + POLL < args.timeout {
+        tokio::time::sleep(POLL).await;
+        let path = format!("/admin/v1/purge/{}", number(&report, "id"));
+        // Whoever answers later knows no less; what was heard first stands where nobody does.
+        report = client.get(&path).await.unwrap_or(report);
+    }
     match args.output.output {
         Format::Json => print_json(&report)?,
-        Format::Table => print(&render_purge(&report, args.output.no_header))?,
+        Format::Table => print(&render_purge(&report, &asked, args.output.no_header))?,
     }
-    let count = |name: &str| report.get(name).and_then(Value::as_u64).unwrap_or_default();
-    if count("confirmed") == count("of") {
+    if is_complete(&report) {
         return Ok(());
     }
-    let detail = format!("{} of {} nodes confirmed", count("confirmed"), count("of"));
-    Err(CliError::missed(detail).help("the others are named above; purge again once they are back"))
+    let (confirmed, of) = (number(&report, "confirmed"), number(&report, "of"));
+    let detail = format!("{confirmed} of {of} nodes confirmed");
+    let help = format!(
+        "the others purge, or ask the origin, before they serve what they have stored; \
+         the last of them in {} ms at most",
+        number(&report, "worstStalenessMs")
+    );
+    Err(CliError::missed(detail).help(help))
 }
 
-fn render_purge(report: &Value, no_header: bool) -> String {
+impl PurgeArgs {
+    /// What is purged, in words.
+    fn asked(&self) -> String {
+        let all = [("url", &self.url), ("tag", &self.tags), ("prefix", &self.prefixes)];
+        let named =
+            all.into_iter().flat_map(|(kind, list)| list.iter().map(move |one| (kind, one)));
+        let mut words: Vec<String> =
+            named.map(|(kind, one)| format!("{kind} {one}")).take(NAMED_MAX + 1).collect();
+        words.extend(self.all.then(|| "everything".to_owned()));
+        if words.len() > NAMED_MAX {
+            words.truncate(NAMED_MAX);
+            words.push("…".to_owned());
+        }
+        if self.soft { format!("{}, soft", words.join(", ")) } else { words.join(", ") }
+    }
+}
+
+fn number(report: &Value, name: &str) -> u64 {
+    report.get(name).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn is_complete(report: &Value) -> bool {
+    number(report, "confirmed") == number(report, "of")
+}
+
+fn render_purge(report: &Value, asked: &str, no_header: bool) -> String {
     let heads =
         [("NODE", true), ("POP", false), ("OBJECTS", true), ("TOOK", true), ("STATE", false)];
     let mut table = Columns::new(&heads, no_header);
@@ -87,9 +137,13 @@ fn render_purge(report: &Value, no_header: bool) -> String {
         };
         table.row([text("id"), text("pop"), text("objects"), or_dash(took), state]);
     }
-    let count = |name: &str| report.get(name).and_then(Value::as_u64).unwrap_or_default();
-    let (confirmed, of) = (count("confirmed"), count("of"));
-    format!("{}{confirmed} of {of} nodes confirmed, {objects} objects\n", table.render())
+    let (confirmed, of) = (number(report, "confirmed"), number(report, "of"));
+    let nothing = if objects == 0 { ": no node had anything stored that it names" } else { "" };
+    format!(
+        "purge {}  {asked}\n{}{confirmed} of {of} nodes confirmed, {objects} objects{nothing}\n",
+        number(report, "id"),
+        table.render()
+    )
 }
 
 pub(super) async fn cache(args: CacheArgs) -> CliResult {
@@ -172,11 +226,12 @@ mod tests {
 
     #[test]
     fn who_confirmed_and_who_did_not_is_shown() {
-        let report = json!({"confirmed": 1, "of": 2, "nodes": [
+        let report = json!({"id": 7, "confirmed": 1, "of": 2, "nodes": [
             {"id": 1, "pop": "mil", "state": "confirmed", "objects": 3, "tookMs": 1.06},
             {"id": 4, "pop": "ber", "state": "pending", "error": "unreachable"},
         ]});
-        let text = render_purge(&report, false);
+        let text = render_purge(&report, "tag a", false);
+        assert!(text.starts_with("purge 7  tag a\n"), "{text}");
         assert!(text.contains("3  1.1 ms  confirmed"), "{text}");
         assert!(text.contains("pending: unreachable"), "{text}");
         assert!(text.ends_with("1 of 2 nodes confirmed, 3 objects\n"), "{text}");

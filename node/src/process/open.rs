@@ -32,6 +32,7 @@ use crate::{
     live::Live,
     members::Members,
     mesh::{AddressBook, HookSlot, Mesh, MeshOptions, gossip_loop::GossipHandle},
+    purges::Purges,
     seal::{Keyring, KeyringSealer, Scopes},
 };
 
@@ -99,12 +100,17 @@ impl Node {
 
         let origin = open_origin(config, &faults)?;
         let router = open_router(config, &storage, &host, &mesh, &members, origin, &registry)?;
+        let purges = {
+            let _entered = data.enter();
+            Purges::follow(host.clone(), Arc::clone(&router), config.purge.max_silence)
+        };
         let process: u64 = rand::random();
         let context = Arc::new(Context {
             cluster: config.mesh.cluster.to_string(),
             pop: config.node.pop.clone(),
             host,
             router,
+            purges,
             mesh,
             members,
             faults,

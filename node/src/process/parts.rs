@@ -132,6 +132,7 @@ pub(super) fn apply_router_config(options: &mut RouterOptions, config: &Config) 
     options.cache.bytes_max = config.cache.bytes.bytes();
     options.cache.object_bytes_max = config.cache.object_max.as_usize();
     options.cache.stale_max = config.cache.stale_max;
+    options.cache.purge_max_silence = Some(config.purge.max_silence);
     options.cache.arriving_bytes_max = config.cache.bytes.bytes() / 4;
     options.cache.heuristic_max = config.cache.heuristic_max;
     options.cache.negative = config.cache.negative_ttl;

@@ -33,7 +33,7 @@ pub async fn gather(mesh: &Mesh, members: &[MemberView]) -> Reports {
                     AdminAnswer::Done
                     | AdminAnswer::Failed(_)
                     | AdminAnswer::Clock(_)
-                    | AdminAnswer::Purged { .. }
+                    | AdminAnswer::Purge(_)
                     | AdminAnswer::Inspected(_)
                     | AdminAnswer::Operations(_)
                     | AdminAnswer::SplitPoint(_),

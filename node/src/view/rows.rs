@@ -53,7 +53,7 @@ fn node_row(member: &MemberView, report: Option<&crate::control::NodeReport>) ->
         admin: member.admin.clone(),
         mesh: member.mesh.clone(),
         last_seen_ms: member.last_seen.and_then(|since| u64::try_from(since.as_millis()).ok()),
-        replicas: count(&|one| one.shard != ShardId::META),
+        replicas: count(&|one| one.shard.is_of_shard()),
         leaders: count(&leads),
         meta: report.is_some_and(|report| {
             report.replicas.iter().any(|one| one.shard == ShardId::META && leads(one))

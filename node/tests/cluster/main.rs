@@ -21,6 +21,7 @@ mod listings;
 mod mesh;
 mod oracle;
 mod origin;
+mod purge;
 mod reload;
 mod scripted;
 mod searches;

@@ -24,7 +24,7 @@ impl<R: AsyncRuntime> Drop for Use<'_, R> {
 }
 
 impl<R: AsyncRuntime> Group<R> {
-    /// Whether the replica's timer is off.
+    /// Whether the group is parked here.
     pub(crate) fn sleeps(&self) -> bool {
         self.asleep.load(Ordering::SeqCst)
     }
@@ -156,16 +156,34 @@ impl<R: AsyncRuntime> Group<R> {
             observer.slept(*raft, self.id, leads);
         }
         self.asleep.store(true, Ordering::SeqCst);
-        self.raft.runtime_config().tick(false);
+        self.set_timer();
     }
 
     fn start_timer(&self) {
         *self.woken.lock() = R::Instant::now();
         self.asleep.store(false, Ordering::SeqCst);
-        self.raft.runtime_config().tick(true);
+        self.set_timer();
     }
 
-    /// When the timer began to run.
+    /// Only a leader that is awake has a use for openraft's timer: it sends heartbeats. Elections have a
+    /// time of their own ([`pairs`](crate::pairs)), and a thousand timers that find nothing to do take
+    /// a quarter of a core.
+    fn set_timer(&self) {
+        let ticks = self.leads() && !self.sleeps();
+        if self.ticks.swap(ticks, Ordering::SeqCst) != ticks {
+            self.raft.runtime_config().tick(ticks);
+        }
+    }
+
+    /// openraft's view changed: the replica may lead now, or lead no more.
+    pub(crate) fn note_role(&self) {
+        if self.ticks.load(Ordering::SeqCst) != (self.leads() && !self.sleeps()) {
+            let _parked = self.parked.lock();
+            self.set_timer();
+        }
+    }
+
+    /// When it was woken last; at first, when it started.
     pub(crate) fn woken(&self) -> R::Instant {
         *self.woken.lock()
     }

@@ -112,7 +112,7 @@ impl<R: AsyncRuntime> Inner<R> {
         let groups = self.groups.read();
         let unknown: Vec<GroupId> = groups
             .iter()
-            .filter(|(id, _slot)| **id != shard.id && **id != GroupId::META)
+            .filter(|(id, _slot)| **id != shard.id && id.is_of_shard())
             .filter_map(|(id, slot)| match slot {
                 Slot::Running(group) => {
                     let state = group.replica.state();

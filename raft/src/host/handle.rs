@@ -8,7 +8,7 @@ use hexpop_edge_config::{
     GroupId, NodeId, RaftId,
     planted::{self, Bug},
 };
-use hexpop_shard::{DocRef, LogPosition, MetaOp};
+use hexpop_shard::{DocRef, LogPosition};
 use openraft::{AsyncRuntime, raft::AppendEntriesRequest};
 
 use super::{
@@ -267,9 +267,8 @@ fn question<R: AsyncRuntime>(
                 )
             }))
         }
-        Request::ProposeMeta { op } => {
-            let inner = Arc::clone(inner);
-            Ok(Box::pin(async move { propose_meta(&inner, op).await }))
+        Request::ProposeMeta { .. } | Request::ProposePurge { .. } | Request::PullPurges { .. } => {
+            Ok(without_range(Arc::clone(inner), request))
         }
         Request::Append { .. }
         | Request::Vote { .. }
@@ -283,9 +282,31 @@ fn question<R: AsyncRuntime>(
     }
 }
 
-async fn propose_meta<R: AsyncRuntime>(inner: &Arc<Inner<R>>, op: MetaOp) -> Response<R> {
-    match supervisor::propose_meta_here(inner, op).await {
-        Ok(outcome) => Response::Meta(outcome),
+/// What is asked of the meta group and of that of purges.
+fn without_range<R: AsyncRuntime>(inner: Arc<Inner<R>>, request: Request<R>) -> Answer<R> {
+    Box::pin(async move {
+        match request {
+            Request::ProposeMeta { op } => {
+                proposed(supervisor::propose_meta_here(&inner, op).await.map(Response::Meta))
+            }
+            Request::ProposePurge { op } => {
+                proposed(supervisor::propose_purge_here(&inner, op).await.map(Response::Purge))
+            }
+            Request::PullPurges { position, wait_ms } => {
+                let wait = Duration::from_millis(wait_ms);
+                match supervisor::pull_purges_here(&inner, position, wait).await {
+                    Ok(tail) => Response::Purges(tail),
+                    Err(error) => Response::Refused(Refused::Failed(error.to_string())),
+                }
+            }
+            _ => Response::Refused(Refused::Failed("a request of another kind".to_owned())),
+        }
+    })
+}
+
+fn proposed<R: AsyncRuntime>(outcome: Result<Response<R>, ProposeError>) -> Response<R> {
+    match outcome {
+        Ok(outcome) => outcome,
         Err(ProposeError::NotLeader { leader }) => Response::Refused(Refused::NotLeader { leader }),
         Err(ProposeError::NotHere) => Response::Refused(Refused::NotYet),
         Err(ProposeError::Overloaded) => Response::Refused(Refused::Busy),
@@ -293,8 +314,8 @@ async fn propose_meta<R: AsyncRuntime>(inner: &Arc<Inner<R>>, op: MetaOp) -> Res
     }
 }
 
-/// A replica that runs here. The meta group's is created by the first append that is addressed to
-/// this data directory: its leader added it, and no map can say so before there is one.
+/// A replica that runs here. That of the meta group, or of purges, is created by the first append that is
+/// addressed to this data directory: its leader added it, and no map says so.
 fn find<R: AsyncRuntime>(
     inner: &Arc<Inner<R>>,
     group: GroupId,
@@ -306,11 +327,12 @@ fn find<R: AsyncRuntime>(
     if inner.has_failed(group) {
         return Err(Refused::Halted);
     }
-    if group == GroupId::META && addressed && !inner.has_slot(group) {
-        let inner = Arc::clone(inner);
-        let birth = Birth { shard: None, votes_from_conf: 0 };
-        drop(R::spawn(async move { inner.start(GroupId::META, birth).await }));
-    } else if group != GroupId::META {
+    if !group.is_of_shard() {
+        if addressed && !inner.has_slot(group) {
+            let inner = Arc::clone(inner);
+            drop(R::spawn(async move { inner.start(group, Birth::without_range()).await }));
+        }
+    } else {
         // The map that gives this replica to the node is on its way, or must be fetched.
         inner.wake_map.notify_one();
     }

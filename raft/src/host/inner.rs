@@ -76,6 +76,8 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) parked: ParkedOf<R>,
     /// Children of groups here that are durable and do not run yet.
     pub(crate) births: Arc<Births>,
+    /// The node that told of purges last.
+    pub(crate) purges_from: Mutex<Option<NodeId>>,
     /// A pair was lost. Not a `watch`: that wakes those who wait in an order of chance.
     pub(crate) losses: Notify,
     /// The newest map version anybody mentioned, and who did.
@@ -146,6 +148,7 @@ impl<R: AsyncRuntime> Inner<R> {
             start: R::thread_rng().next_u64(),
             parked: Arc::default(),
             births: Arc::default(),
+            purges_from: Mutex::new(None),
             losses: Notify::new(),
             hint: Mutex::new(None),
             wake_map: Notify::new(),
@@ -183,8 +186,14 @@ impl<R: AsyncRuntime> Inner<R> {
 
     /// The nodes that vote in the meta group, as far as known.
     pub(crate) fn meta_voters(&self) -> Vec<NodeId> {
-        if let Some(meta) = self.group(GroupId::META) {
-            let voters = meta.with_metrics(|metrics| {
+        self.voters_without_range(GroupId::META)
+    }
+
+    /// The nodes that vote in the meta group or in that of purges, as far as known: they are the same but
+    /// while they change.
+    pub(crate) fn voters_without_range(&self, group: GroupId) -> Vec<NodeId> {
+        for group in [group, GroupId::META].into_iter().filter_map(|id| self.group(id)) {
+            let voters = group.with_metrics(|metrics| {
                 let membership = metrics.membership_config.membership();
                 let nodes = membership.voter_ids().filter_map(|id| membership.get_node(&id));
                 nodes.map(|node| node.id()).collect::<Vec<_>>()
@@ -333,7 +342,7 @@ impl<R: AsyncRuntime> Inner<R> {
 
     /// The newest descriptor of a shard; from the map, or made from the replica's own birth.
     pub(crate) fn descriptor(&self, group: &Group<R>) -> ShardDescriptor {
-        self.map().get(group.id).cloned().unwrap_or_else(|| group.birth.descriptor())
+        self.map().get(group.id).cloned().unwrap_or_else(|| group.birth.descriptor(group.id))
     }
 
     /// What is known of where the keys of a group's shard are: itself as its log has it, and the shards
@@ -433,7 +442,7 @@ impl<R: AsyncRuntime> Inner<R> {
         })
     }
 
-    pub(super) async fn read(
+    pub(crate) async fn read(
         self: &Arc<Self>,
         shard: ShardId,
         epoch: Epoch,

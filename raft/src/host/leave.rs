@@ -35,7 +35,7 @@ impl<R: AsyncRuntime> Inner<R> {
     pub(crate) fn leavable(&self) -> Vec<GroupId> {
         let groups = self.groups.read();
         let leavable = groups.iter().filter(|(id, slot)| {
-            **id != GroupId::META && matches!(slot, Slot::Running(_) | Slot::Failed(_))
+            id.is_of_shard() && matches!(slot, Slot::Running(_) | Slot::Failed(_))
         });
         leavable.map(|(id, _)| *id).collect()
     }

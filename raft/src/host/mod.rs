@@ -16,8 +16,8 @@ use bytes::Bytes;
 use futures::future::{self, BoxFuture};
 use hexpop_edge_config::{Epoch, NodeId, RaftId, RequestId, ShardId};
 use hexpop_shard::{
-    ClusterSecret, LogPosition, MetaOp, MetaOutcome, Op, ReadOp, Reply, ShardDescriptor, ShardMap,
-    World,
+    ClusterSecret, LogPosition, MetaOp, MetaOutcome, Op, PurgeEntry, PurgeId, PurgeOp,
+    PurgeOutcome, PurgeTail, ReadOp, Reply, ShardDescriptor, ShardMap, World,
 };
 use openraft::AsyncRuntime;
 use tokio::sync::watch;
@@ -228,6 +228,36 @@ impl<R: AsyncRuntime> Host<R> {
         deadline: Duration,
     ) -> Result<MetaOutcome, ProposeError> {
         supervisor::propose_meta(&self.inner, op, deadline).await
+    }
+
+    /// Records a purge in the purge group, wherever it is led. From then on every node applies it, or
+    /// forgets more, before it serves what is stored without asking the origin. A repeat forgets the same
+    /// once more.
+    ///
+    /// # Errors
+    /// [`ProposeError`].
+    pub async fn propose_purge(
+        &self,
+        op: PurgeOp,
+        deadline: Duration,
+    ) -> Result<PurgeEntry, ProposeError> {
+        op.check().map_err(|refusal| ProposeError::Invalid(refusal.to_string()))?;
+        let PurgeOutcome::Appended(entry) =
+            supervisor::propose_purge(&self.inner, op, deadline).await?;
+        Ok(entry)
+    }
+
+    /// What was purged behind a position, `None` = one that is not known, as of a time after this was
+    /// called.
+    ///
+    /// # Errors
+    /// [`ReadError`] when no replica of the purge group proves within the deadline that it knows.
+    pub async fn pull_purges(
+        &self,
+        position: Option<PurgeId>,
+        deadline: Duration,
+    ) -> Result<PurgeTail, ReadError> {
+        supervisor::pull_purges(&self.inner, position, deadline).await
     }
 
     /// Whether a replica of a shard may be put on a node.

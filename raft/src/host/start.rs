@@ -28,7 +28,7 @@ use crate::{
 /// What a replica was created with: kept with its log, since its state begins with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Birth {
-    /// The shard's descriptor; `None` for the meta group, which has no range.
+    /// The shard's descriptor; `None` for the meta group and that of purges, which have no range.
     pub(crate) shard: Option<ShardDescriptor>,
     /// No vote is given before the members have changed so often in the replica's own log. 0 for one
     /// that was never here before; one that was had entries which it has no more, and whoever lacks
@@ -37,14 +37,20 @@ pub(crate) struct Birth {
 }
 
 impl Birth {
+    /// Of the meta group or that of purges.
+    pub(crate) const fn without_range() -> Self {
+        Self { shard: None, votes_from_conf: 0 }
+    }
+
     /// The state before the first entry. Whoever is born later knows a later epoch by then; its
     /// changes of members are in the log, and counted there.
-    pub(crate) fn state(&self) -> ShardState {
+    pub(crate) fn state(&self, id: GroupId) -> ShardState {
         match &self.shard {
             Some(shard) => {
                 let epoch = Epoch { conf: Epoch::FIRST.conf, ..shard.epoch };
                 ShardState::new(&ShardDescriptor { epoch, ..shard.clone() })
             }
+            None if id == GroupId::PURGES => ShardState::purge_group(),
             None => ShardState::meta_group(),
         }
     }
@@ -54,10 +60,10 @@ impl Birth {
         self.shard.as_ref().is_some_and(|shard| shard.range.space_of() == Space::Sessions)
     }
 
-    /// A descriptor, also for the meta group: an empty one.
-    pub(crate) fn descriptor(&self) -> ShardDescriptor {
+    /// A descriptor, also for a group without a range: an empty one.
+    pub(crate) fn descriptor(&self, id: GroupId) -> ShardDescriptor {
         self.shard.clone().unwrap_or_else(|| ShardDescriptor {
-            id: GroupId::META,
+            id,
             range: KeyRange::space(Space::Listings),
             epoch: Epoch::FIRST,
             replicas: Vec::new(),
@@ -140,7 +146,7 @@ impl<R: AsyncRuntime> Inner<R> {
         // One that never voted and has no entry promised nothing to anybody.
         let fresh = is_newborn || is_fresh(&log);
         let config = self.options.raft_config().map_err(|error| say(&error))?;
-        let state = birth.state();
+        let state = birth.state(id);
         let documents = self.documents.group(id);
         let replica = Replica::new(id, state, documents.clone());
         let speaks = Arc::new(OnceLock::new());
@@ -198,6 +204,7 @@ impl<R: AsyncRuntime> Inner<R> {
             let mut seen = watched.watch_metrics();
             loop {
                 watched.changed.notify_waiters();
+                watched.note_role();
                 if watched.note_leader() {
                     inner.metrics.leader_changes.inc();
                     inner.wake_leading.notify_one();

@@ -13,7 +13,7 @@ use hexpop_shard::{ClusterSecret, MetaOp, plan_first_map};
 use openraft::AsyncRuntime;
 use rand::Rng as _;
 
-use super::{decide, hello, meta::propose_meta_here};
+use super::{decide, hello, meta::propose_meta_here, purges};
 use crate::{
     host::{Birth, Inner},
     types::{ReplicaNode, raft_node_id},
@@ -31,7 +31,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
         return first_map(&inner).await;
     }
     if !inner.has_slot(GroupId::META) {
-        inner.start(GroupId::META, Birth { shard: None, votes_from_conf: 0 }).await;
+        inner.start(GroupId::META, Birth::without_range()).await;
     }
     if inner.has_meta() {
         return first_map(&inner).await;
@@ -71,7 +71,7 @@ async fn first_map<R: AsyncRuntime>(inner: &Arc<Inner<R>>) -> Duration {
     let Some(meta) = inner.group(GroupId::META) else { return PAUSE_FOUNDED };
     let has_map = meta.replica.state().as_meta().is_some_and(|meta| !meta.map().is_empty());
     if has_map {
-        return PAUSE_FOUNDED;
+        return if purges::found(inner).await { PAUSE_FOUNDED } else { PAUSE };
     }
     if !meta.leads() {
         return PAUSE;

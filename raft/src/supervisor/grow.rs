@@ -39,7 +39,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     let led: BTreeMap<GroupId, Arc<Group<R>>> = inner
         .running()
         .into_iter()
-        .filter(|group| group.id != GroupId::META && group.leads())
+        .filter(|group| group.id.is_of_shard() && group.leads())
         .map(|group| (group.id, group))
         .collect();
     let mut grown = Vec::new();

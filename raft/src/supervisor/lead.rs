@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hexpop_edge_config::{GroupId, NodeId, RaftId, ShardId};
+use hexpop_edge_config::{NodeId, RaftId, ShardId};
 use hexpop_shard::{
     MetaOp, Op, Policy, Replica, ReplicaRole, ShardDescriptor, Space, StepKind, plan,
     plan_meta_group,
@@ -86,7 +86,7 @@ async fn tend<R: AsyncRuntime>(
         leave_joint(group).await;
         return;
     };
-    let step = if group.id == GroupId::META {
+    let step = if !group.id.is_of_shard() {
         meta_step(inner, &replicas)
     } else {
         // A split that is committed and not applied yet must not be overtaken by a change of members:
@@ -134,7 +134,8 @@ async fn missing_learner<R: AsyncRuntime>(
     Some(StepKind::AddLearner { node: missing.node, raft })
 }
 
-/// The next change of the meta group: its replicas are on the nodes of the bootstrap list.
+/// The next change of the meta group, or of that of purges: the replicas of both are on the nodes of the
+/// bootstrap list.
 fn meta_step<R: AsyncRuntime>(inner: &Inner<R>, replicas: &[Replica]) -> Option<StepKind> {
     let bootstrap = &inner.options.bootstrap;
     let members = inner.membership.members();

@@ -1,7 +1,8 @@
-//! Proposing to the meta group, wherever it is led.
+//! Proposing to the meta group, wherever it is led; also what other groups without a range share of that.
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use hexpop_edge_config::{Epoch, GroupId, NodeId};
 use hexpop_shard::{MetaOp, MetaOutcome, Op, Reply};
 use openraft::{AsyncRuntime, Instant as _};
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// How long a proposal may wait for the meta group's quorum.
-const COMMIT: Duration = Duration::from_secs(5);
+pub(super) const COMMIT: Duration = Duration::from_secs(5);
 
 /// How long before the next node is asked when nobody is known to lead.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -40,22 +41,44 @@ pub(crate) async fn propose_meta<R: AsyncRuntime>(
     op: MetaOp,
     deadline: Duration,
 ) -> Result<MetaOutcome, ProposeError> {
+    let ask = |node| {
+        let (inner, op) = (Arc::clone(inner), op.clone());
+        Box::pin(async move {
+            if node == inner.options.node {
+                return propose_meta_here(&inner, op).await;
+            }
+            match there(&inner, node, Request::<R>::ProposeMeta { op }).await? {
+                Response::Meta(outcome) => Ok(outcome),
+                _ => Err(other_kind()),
+            }
+        }) as BoxFuture<'static, _>
+    };
+    at_leader(inner, GroupId::META, deadline, ask).await
+}
+
+/// Has whoever leads a group without a range do something that is harmless to repeat: asks around until
+/// somebody does it, or the deadline.
+pub(super) async fn at_leader<R: AsyncRuntime, T>(
+    inner: &Inner<R>,
+    group: GroupId,
+    deadline: Duration,
+    ask: impl Fn(NodeId) -> BoxFuture<'static, Result<T, ProposeError>>,
+) -> Result<T, ProposeError> {
     let until = R::Instant::now() + deadline;
     let mut hint = None;
     let mut turn = inner.next_turn();
     loop {
-        let to = match hint.take().or_else(|| inner.group(GroupId::META)?.leader_node()) {
+        let to = match hint.take().or_else(|| inner.group(group)?.leader_node()) {
             Some(node) => Some(node),
             None => {
-                let voters = inner.meta_voters();
+                let voters = inner.voters_without_range(group);
                 turn = turn.wrapping_add(1);
                 turn.checked_rem(voters.len()).and_then(|at| voters.get(at).copied())
             }
         };
         let answer = match to {
             None => Err(ProposeError::NotLeader { leader: None }),
-            Some(node) if node == inner.options.node => propose_meta_here(inner, op.clone()).await,
-            Some(node) => propose_there(inner, node, op.clone()).await,
+            Some(node) => ask(node).await,
         };
         let error = match answer {
             Ok(outcome) => return Ok(outcome),
@@ -75,15 +98,19 @@ pub(crate) async fn propose_meta<R: AsyncRuntime>(
     }
 }
 
-async fn propose_there<R: AsyncRuntime>(
+/// An answer that does not fit the question.
+pub(super) fn other_kind() -> ProposeError {
+    ProposeError::Unknown("an answer of another kind".to_owned())
+}
+
+/// Sends a proposal to another node.
+pub(super) async fn there<R: AsyncRuntime>(
     inner: &Inner<R>,
     node: NodeId,
-    op: MetaOp,
-) -> Result<MetaOutcome, ProposeError> {
-    let request = Request::<R>::ProposeMeta { op };
+    request: Request<R>,
+) -> Result<Response<R>, ProposeError> {
     match inner.wire.call(node, None, Lane::Bulk, request, COMMIT + ASK).await {
-        Ok(Response::Meta(outcome)) => Ok(outcome),
-        Ok(_) => Err(ProposeError::Unknown("an answer of another kind".to_owned())),
+        Ok(answer) => Ok(answer),
         Err(WireError::Refused(Refused::NotLeader { leader })) => {
             Err(ProposeError::NotLeader { leader })
         }

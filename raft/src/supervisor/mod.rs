@@ -2,7 +2,7 @@
 //! starting replicas, and what their leaders owe them.
 //!
 //! ```text
-//!  found     the meta group, and the first map                       (bootstrap nodes)
+//!  found     the meta group, the first map, and the purge group      (bootstrap nodes)
 //!  follow    pulls newer maps                                        (every node)
 //!  replicas  starts what the map places here                         (every node)
 //!  lead      reports memberships, carries out placement, time, snapshots  (leaders)
@@ -29,6 +29,7 @@ mod lead;
 mod leave;
 mod meta;
 mod operate;
+mod purges;
 mod replicas;
 mod survey;
 
@@ -54,6 +55,7 @@ pub(crate) use lead::hand_over_leaders;
 pub(crate) use leave::{LeftGroups, birth, holds};
 pub(crate) use meta::{propose_meta, propose_meta_here};
 pub(crate) use operate::run as run_errand;
+pub(crate) use purges::{propose_purge, propose_purge_here, pull_purges, pull_purges_here};
 pub(crate) use replicas::FETCHED_AT_ONCE;
 
 /// How long one question to another node may take.

@@ -110,6 +110,7 @@ impl Exchange {
         &self,
         variants: &[std::sync::Arc<Stored>],
         ranged: bool,
+        window: Option<u64>,
     ) -> FlightKey {
         let selected_by = selecting(&varies_by(variants), &self.headers);
         let range = if ranged {
@@ -120,6 +121,6 @@ impl Exchange {
         } else {
             Vec::new()
         };
-        FlightKey { uri: self.key.clone(), selected_by, range }
+        FlightKey { uri: self.key.clone(), selected_by, range, window }
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct FlightKey {
     pub(crate) selected_by: Vec<Option<Vec<u8>>>,
     /// `Range` and `If-Range`, where they go to the origin.
     pub(crate) range: Vec<Vec<u8>>,
+    /// While this node may have missed a purge: when the fetch begins, about.
+    pub(crate) window: Option<u64>,
 }
 
 /// A response that is arriving: its head is there, its body comes.
@@ -184,7 +186,7 @@ mod tests {
 
     fn key(path: &str) -> FlightKey {
         let uri = CacheKey::new("http", "a", path);
-        FlightKey { uri, selected_by: Vec::new(), range: Vec::new() }
+        FlightKey { uri, selected_by: Vec::new(), range: Vec::new(), window: None }
     }
 
     fn flights(waiters_max: usize) -> Flights {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use hexpop_shard::PurgeTarget;
 use http::Uri;
 use openraft_rt::AsyncRuntime;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     key::{CacheKey, origin_of},
@@ -13,32 +14,6 @@ use super::{
     purge::Purge,
     stored::{Payload, Stored},
 };
-
-/// What to forget.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum PurgeTarget {
-    /// An absolute URL, or a path and query: that under every authority.
-    Url(String),
-    /// A tag of `Surrogate-Key`, `Cache-Tag` or `Cache-Groups`.
-    Tag(String),
-    /// Everything below an absolute URL, or below a path of every authority.
-    Prefix(String),
-    /// Everything.
-    All,
-}
-
-impl PurgeTarget {
-    /// The value of the label `kind` of `hexpop_purges_total`.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Url(_) => "url",
-            Self::Tag(_) => "tag",
-            Self::Prefix(_) => "prefix",
-            Self::All => "all",
-        }
-    }
-}
 
 /// A URL is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -16,6 +16,7 @@ mod exchange;
 mod fetch;
 mod fill;
 mod flight;
+mod follow;
 mod forget;
 pub mod fuzz;
 mod headers;
@@ -33,7 +34,8 @@ mod stored;
 mod transfer;
 
 pub use body::{empty, full};
-pub use inspect::{NotAUrl, PurgeTarget, StoredView};
+pub use follow::{PurgeHit, PurgeProgress};
+pub use inspect::{NotAUrl, StoredView};
 pub use key::QueryRules;
 pub use options::{CacheOptions, OriginHost};
 pub use proxy::CacheStats;

@@ -32,6 +32,9 @@ pub struct CacheOptions {
     /// How long stale responses may be used beyond what they allow themselves when the origin
     /// fails. Default 0.
     pub stale_max: Duration,
+    /// For how long what is stored may be used without proof that all purges of the mesh are known; then
+    /// the origin is asked each time. Default `None`: there are no purges to follow.
+    pub purge_max_silence: Option<Duration>,
     /// How long a response that says nothing of it is fresh at most, by when it last changed. Zero =
     /// it is not. Default 1 h.
     pub heuristic_max: Duration,
@@ -61,6 +64,7 @@ impl Default for CacheOptions {
             flights_max: 4096,
             waiters_max: 10_000,
             stale_max: Duration::ZERO,
+            purge_max_silence: None,
             heuristic_max: Duration::from_secs(3600),
             negative: Duration::from_secs(1),
             uncacheable_memory: Duration::from_secs(10),

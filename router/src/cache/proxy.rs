@@ -20,6 +20,7 @@ use super::{
     fetch::{Fetched, Task, gone},
     fill::InFlight,
     flight::{FlightLimits, Flights, Joined, Landing, Waiter},
+    follow::Followed,
     headers::is_loop,
     key::CacheKey,
     options::CacheOptions,
@@ -27,6 +28,7 @@ use super::{
         reuse::{Asked, Decision, Use, Why, decide, usable_if_error},
         storing::is_origin_error,
     },
+    purge::Moment,
     respond::{self, Respondent},
     store::{Store, Variants},
     stored::Stored,
@@ -72,7 +74,8 @@ pub(crate) struct HttpCache<R: AsyncRuntime> {
     pub(super) arriving: InFlight,
     pub(super) flights: Flights,
     uncacheable: Cache<CacheKey, Duration>,
-    metrics: Metrics,
+    pub(super) followed: Followed,
+    pub(super) metrics: Metrics,
 }
 
 /// A request on its way through the cache.
@@ -84,6 +87,8 @@ struct Passage<R: AsyncRuntime> {
     before: Option<Arc<Stored>>,
     /// Whether the client's ranges go to the origin.
     ranged: bool,
+    /// The purges that `before` outlived.
+    began: Moment,
     deadline: Deadline<R>,
 }
 
@@ -117,6 +122,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
             arriving: InFlight::default(),
             flights: Flights::new(limits),
             uncacheable: Cache::new(REMEMBERED_MAX),
+            followed: Followed::new(options.purge_max_silence),
             options,
             name,
             origin,
@@ -135,6 +141,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
     pub(crate) fn stats(&self) -> CacheStats {
         let (entries, bytes) = self.store.size();
         self.metrics.cache_size(entries, bytes);
+        self.metrics.purge_silence(self.followed.silence(self.uptime.now()));
         CacheStats { entries, bytes, bytes_max: self.options.bytes_max }
     }
 
@@ -179,11 +186,14 @@ impl<R: AsyncRuntime> HttpCache<R> {
     async fn cached(
         self: &Arc<Self>,
         exchange: Exchange,
-        asked: Asked,
+        mut asked: Asked,
         deadline: Deadline<R>,
     ) -> Result<Response<Body>, RouteError> {
-        let variants = self.store.get(&exchange.key);
         let (now, now_ms) = (self.uptime.now(), self.now_ms());
+        // Before the store is looked into; see there.
+        asked.trusts_store = self.followed.trusts_store(now);
+        let began = self.store.moment();
+        let variants = self.store.get(&exchange.key);
         let (method, headers) = (&exchange.method, &exchange.headers);
         let (why, before) = match decide(method, headers, &asked, &variants, now, now_ms) {
             Decision::Answer(stored, Use::Hit(ttl)) => {
@@ -210,7 +220,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
         }
         let ranged = Exchange::forwards_ranges(asked.ranges.as_deref(), before.as_deref());
         let exchange = Arc::new(exchange);
-        let passage = Passage { exchange, asked, why, before, ranged, deadline };
+        let passage = Passage { exchange, asked, why, before, ranged, began, deadline };
         if why == Why::Request || self.is_uncacheable(&passage.exchange.key) {
             return self.alone(&passage).await;
         }
@@ -224,7 +234,9 @@ impl<R: AsyncRuntime> HttpCache<R> {
         variants: &Variants,
     ) -> Result<Response<Body>, RouteError> {
         let task = self.task(&passage);
-        match self.flights.join(passage.exchange.flight_key(variants, passage.ranged)) {
+        let window = self.followed.window(self.uptime.now());
+        let key = passage.exchange.flight_key(variants, passage.ranged, window);
+        match self.flights.join(key) {
             Joined::Leader(ticket) => {
                 // Another flight may have landed between the look into the store and this one.
                 if let Some((stored, source)) = self.stored_meanwhile(&passage) {
@@ -310,8 +322,8 @@ impl<R: AsyncRuntime> HttpCache<R> {
     /// Whether a response that another fetched may answer a request.
     fn is_for(&self, passage: &Passage<R>, stored: &Arc<Stored>) -> bool {
         let (method, headers) = (&passage.exchange.method, &passage.exchange.headers);
-        // Whoever waits asked for the same ranges, so that a part is what it wants.
-        let asked = Asked { ranges: None, ..passage.asked.clone() };
+        // Whoever waits asked for the same ranges, so that a part is what it wants. The origin was asked.
+        let asked = Asked { ranges: None, trusts_store: true, ..passage.asked.clone() };
         let variants = [Arc::clone(stored)];
         let decision = decide(method, headers, &asked, &variants, self.uptime.now(), self.now_ms());
         matches!(decision, Decision::Answer(_, Use::Hit(_)))
@@ -329,7 +341,9 @@ impl<R: AsyncRuntime> HttpCache<R> {
 
     /// Refreshes what was just used, behind the answer.
     fn refresh(self: &Arc<Self>, exchange: Exchange, before: Arc<Stored>, variants: &Variants) {
-        if let Joined::Leader(ticket) = self.flights.join(exchange.flight_key(variants, false)) {
+        if let Joined::Leader(ticket) =
+            self.flights.join(exchange.flight_key(variants, false, None))
+        {
             let this = Arc::clone(self);
             let began = self.store.moment();
             let (exchange, before) = (Arc::new(exchange), Some(before));
@@ -352,6 +366,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
                 let resident = stale.resident(self.uptime.now());
                 let stale_max = Duration::from_millis(self.stale_max_ms.load(Ordering::Relaxed));
                 *why != Why::Partial
+                    && self.may_stand_in(passage, stale)
                     && usable_if_error(&stale.freshness, &asked.control, resident, stale_max)
             })?;
             Some(self.answer(exchange, asked, stale, Source::StaleIfError { status }))
@@ -382,6 +397,12 @@ impl<R: AsyncRuntime> HttpCache<R> {
             }
             Fetched::Failed(error) => stand_in(None).ok_or(error),
         }
+    }
+
+    /// Whether no purge since a request came, known or not, may be about what was stored for it then.
+    fn may_stand_in(&self, passage: &Passage<R>, stored: &Stored) -> bool {
+        self.followed.trusts_store(self.uptime.now())
+            && !self.store.is_purged(passage.began, &passage.exchange.key, &stored.tags)
     }
 
     pub(super) fn remember_uncacheable(&self, key: &CacheKey) {

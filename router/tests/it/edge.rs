@@ -6,13 +6,15 @@ use std::{
 };
 
 use futures::StreamExt as _;
-use hexpop_router::{OriginHost, PurgeTarget};
+use hexpop_router::OriginHost;
+use hexpop_shard::PurgeTarget;
 use http_body_util::BodyExt as _;
 
 use crate::{
     cache::{ask, get, router, status},
     mesh::Mesh,
     origin::{TestOrigin, client, port, request, respond},
+    purges::purge,
 };
 
 /// An origin's body that a test writes by hand.
@@ -144,7 +146,7 @@ async fn after_a_purge_nobody_gets_what_was_fetched_before() {
     let router = router(&origin);
     let before = router.proxy(request("GET", "/p", &[]), client(), None).await.unwrap();
     assert!(!before.headers().contains_key("surrogate-key"));
-    router.purge(&[PurgeTarget::Tag("b".into())], false).unwrap();
+    purge(&router, &[PurgeTarget::Tag("b".into())], false);
     let after = get(&router, "/p", &[]).await;
     assert_eq!(after.2, "later");
     origin_writes.unbounded_send("before").unwrap();
@@ -194,11 +196,11 @@ async fn purges_name_urls_prefixes_tags_or_everything() {
         (PurgeTarget::All, 4, &[]),
     ] {
         fill().await;
-        let purged = router.purge(std::slice::from_ref(&target), false).unwrap();
+        let purged = purge(&router, std::slice::from_ref(&target), false);
         assert_eq!(purged, hit, "{target:?}");
         assert_eq!(left().await, expected, "{target:?}");
     }
-    assert!(router.purge(&[PurgeTarget::All, PurgeTarget::Url("a b".into())], false).is_err());
+    assert!(router.check_purge(&[PurgeTarget::All, PurgeTarget::Url("a b".into())]).is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,7 +210,7 @@ async fn a_soft_purge_leaves_a_stand_in() {
     });
     let router = router(&origin);
     get(&router, "/p", &[]).await;
-    assert_eq!(router.purge(&[PurgeTarget::All], true).unwrap(), 1);
+    assert_eq!(purge(&router, &[PurgeTarget::All], true), 1);
     origin.down.store(true, Ordering::Relaxed);
     assert_eq!(get(&router, "/p", &[]).await.1, status("fwd=stale; detail=stale-if-error"));
 }

@@ -13,6 +13,7 @@ mod ingest;
 mod listings;
 mod mesh;
 mod origin;
+mod purges;
 mod real;
 mod searches;
 mod sessions;

@@ -16,8 +16,8 @@ use hexpop_router::{
     PeerError, Peers, Ports, Router, RouterOptions, ShardAnswer, ShardError, ShardOp, ShardRequest,
 };
 use hexpop_shard::{
-    Command, KeyRange, LogPosition, MemoryDocuments, Op, Replica, ReplicaRole, Reply,
-    ShardDescriptor, ShardKey, ShardMap, ShardState, Space,
+    Command, KeyRange, LogPosition, MemoryDocuments, Op, PurgeId, PurgeTail, Replica, ReplicaRole,
+    Reply, ShardDescriptor, ShardKey, ShardMap, ShardState, Space,
 };
 use openraft_rt_tokio::TokioRuntime;
 use parking_lot::Mutex;
@@ -164,7 +164,10 @@ impl Mesh {
                 Some(digest)
             }),
         };
-        Router::new(options, ports, Metrics::register(&Registry::new()).unwrap())
+        let router = Router::new(options, ports, Metrics::register(&Registry::new()).unwrap());
+        // The first position: that before the first purge.
+        router.follow_purges(&PurgeTail::Lost { head: PurgeId(0) }, router.uptime());
+        router
     }
 
     pub(crate) fn map(&self) -> Arc<ShardMap> {

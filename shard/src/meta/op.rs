@@ -6,7 +6,7 @@ use hexpop_edge_config::ShardId;
 use serde::{Deserialize, Serialize};
 
 use super::{OperationId, OperationKind, OperationUpdate};
-use crate::{MapError, PlacementPolicy, ShardDescriptor};
+use crate::{MapError, PlacementPolicy, Replica, ShardDescriptor};
 
 /// Random bytes that the cluster is bootstrapped with; keys that all nodes must agree on are derived
 /// from them. Never printed.
@@ -60,6 +60,12 @@ pub enum MetaOp {
         /// What happened.
         update: OperationUpdate,
     },
+    /// Names the first voters of the purge group. The first one applied counts, every later one is
+    /// refused.
+    FoundPurges {
+        /// The voters.
+        voters: Vec<Replica>,
+    },
 }
 
 /// What an operation of the meta group did.
@@ -111,4 +117,6 @@ pub enum MetaOutcome {
     OperationCommitted,
     /// There is no such shard, or the id of a new one was not allocated for it; nothing changed.
     OperationInvalid(String),
+    /// The purge group has its first voters, of this or an earlier command.
+    PurgesFounded,
 }

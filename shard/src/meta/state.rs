@@ -12,7 +12,7 @@ use super::{
     ClusterSecret, MetaOp, MetaOutcome, Operation, OperationId, OperationKind, OperationState,
     OperationStep, OperationUpdate,
 };
-use crate::{MapError, PlacementPolicy, ShardDescriptor, ShardMap, refusal::Refusal};
+use crate::{MapError, PlacementPolicy, Replica, ShardDescriptor, ShardMap, refusal::Refusal};
 
 /// How many operations are remembered, running ones included.
 pub const OPERATIONS_MAX: usize = 256;
@@ -38,6 +38,7 @@ pub struct MetaState {
     policy: Option<PlacementPolicy>,
     operations: BTreeMap<OperationId, Operation>,
     last_operation: OperationId,
+    purge_voters: Vec<Replica>,
 }
 
 /// One unit of a snapshot.
@@ -53,6 +54,8 @@ pub(crate) enum MetaItem {
     },
     /// An operation.
     Operation(Operation),
+    /// The first voters of the purge group.
+    PurgeVoters(Vec<Replica>),
 }
 
 impl MetaOp {
@@ -73,6 +76,7 @@ impl MetaOp {
             Self::AllocateIds { .. }
             | Self::BeginOperation { .. }
             | Self::UpdateOperation { .. } => (0, None),
+            Self::FoundPurges { voters } => (voters.len(), None),
         };
         if descriptors > DESCRIPTORS_MAX {
             return Err(Refusal::Invalid(format!(
@@ -116,6 +120,12 @@ impl MetaState {
                 self.begin_operation(kind, *shard, reason, now_ms)?
             }
             MetaOp::UpdateOperation { id, update } => self.update_operation(*id, update, now_ms),
+            MetaOp::FoundPurges { voters } => {
+                if self.purge_voters.is_empty() {
+                    self.purge_voters.clone_from(voters);
+                }
+                MetaOutcome::PurgesFounded
+            }
         })
     }
 
@@ -135,6 +145,13 @@ impl MetaState {
     #[must_use]
     pub const fn policy(&self) -> Option<&PlacementPolicy> {
         self.policy.as_ref()
+    }
+
+    /// The first voters of the purge group; none before it is founded. Who votes in it now is in its own
+    /// log.
+    #[must_use]
+    pub fn purge_voters(&self) -> &[Replica] {
+        &self.purge_voters
     }
 
     /// The operations that are remembered, oldest first.
@@ -157,7 +174,10 @@ impl MetaState {
             policy: self.policy.clone(),
             last_operation: self.last_operation,
         };
-        std::iter::once(base).chain(self.operations.values().cloned().map(MetaItem::Operation))
+        let founded = !self.purge_voters.is_empty();
+        let voters = founded.then(|| MetaItem::PurgeVoters(self.purge_voters.clone()));
+        let operations = self.operations.values().cloned().map(MetaItem::Operation);
+        std::iter::once(base).chain(operations).chain(voters)
     }
 
     /// Takes one item of a snapshot.
@@ -173,6 +193,7 @@ impl MetaState {
             MetaItem::Operation(operation) => {
                 self.operations.insert(operation.id, operation);
             }
+            MetaItem::PurgeVoters(voters) => self.purge_voters = voters,
         }
     }
 
@@ -185,9 +206,9 @@ impl MetaState {
         if !self.map.is_empty() {
             return MetaOutcome::AlreadyBootstrapped { map_version: self.map.version() };
         }
-        // The number of the meta group is no shard's.
-        if descriptors.iter().any(|descriptor| descriptor.id == ShardId::META) {
-            return MetaOutcome::InvalidMap(MapError::ReusedId(ShardId::META));
+        // The numbers of the other groups are no shard's.
+        if let Some(odd) = descriptors.iter().find(|descriptor| !descriptor.id.is_of_shard()) {
+            return MetaOutcome::InvalidMap(MapError::ReusedId(odd.id));
         }
         let highest = descriptors.iter().map(|descriptor| descriptor.id.0).max();
         match ShardMap::create(descriptors.to_vec()) {

@@ -35,6 +35,10 @@ impl ShardState {
             (ReadOp::Operations, Body::Meta(meta)) => {
                 Ok(ReadAnswer::Operations(meta.operations().cloned().collect()))
             }
+            (ReadOp::PurgesAfter { position, max_bytes }, Body::Purges(purges)) => {
+                let max_bytes = usize::try_from(*max_bytes).unwrap_or(usize::MAX);
+                Ok(ReadAnswer::Purges(purges.after(*position, max_bytes)))
+            }
             (op, Body::Listings(listings)) => {
                 answer_listings(&listings.view(), op, documents).ok_or(Refusal::WrongKind)
             }
@@ -84,7 +88,8 @@ impl ShardState {
                 | ReadOp::Feeds
                 | ReadOp::Erasure { .. }
                 | ReadOp::OpenErasures { .. }
-                | ReadOp::MayHoldUser { .. },
+                | ReadOp::MayHoldUser { .. }
+                | ReadOp::PurgesAfter { .. },
                 _,
             ) => Err(Refusal::WrongKind),
         }
@@ -121,6 +126,7 @@ pub(super) fn answer_listings(
         | ReadOp::Erasure { .. }
         | ReadOp::OpenErasures { .. }
         | ReadOp::MayHoldUser { .. }
+        | ReadOp::PurgesAfter { .. }
         | ReadOp::SplitPoint => return None,
     })
 }
@@ -128,7 +134,7 @@ pub(super) fn answer_listings(
 /// Where the records of a shard are.
 fn places(body: &Body) -> Places {
     match body {
-        Body::Meta(_) => Places::new(),
+        Body::Meta(_) | Body::Purges(_) => Places::new(),
         Body::Listings(state) => state.index().points(),
         Body::Directory(state) => Places::from([(None, state.points())]),
         Body::Sessions(state) => state.points(),

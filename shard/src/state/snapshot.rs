@@ -15,6 +15,7 @@ use crate::{
     key::KeyRange,
     listings::{DocumentStore, ListingsState, RestoreError, SnapshotError},
     meta::MetaItem,
+    purge::PurgeItem,
     requests::Remembered,
     session::{ErasureItem, SessionItem, UserKey},
     split::Child,
@@ -44,6 +45,7 @@ enum Record {
     Erasures(Vec<ErasureItem>),
     /// The shards that split off this one; none = left out.
     Children(Vec<Child>),
+    Purges(Vec<PurgeItem>),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -119,6 +121,9 @@ impl ShardState {
         let requests = batches(self.requests.items()).map(Record::Requests);
         let body: Box<dyn Iterator<Item = Result<Record, SnapshotError>> + 'a> = match &self.body {
             Body::Meta(state) => Box::new(batches(state.items()).map(|it| Ok(Record::Meta(it)))),
+            Body::Purges(state) => {
+                Box::new(batches(state.items()).map(|it| Ok(Record::Purges(it))))
+            }
             Body::Directory(state) => {
                 Box::new(batches(state.items()).map(|it| Ok(Record::Directory(it))))
             }
@@ -184,6 +189,9 @@ impl ShardState {
                 (Record::Meta(items), Body::Meta(body)) => {
                     items.into_iter().for_each(|item| body.restore(item));
                 }
+                (Record::Purges(items), Body::Purges(body)) => {
+                    items.into_iter().for_each(|item| body.restore(item));
+                }
                 (Record::Directory(items), Body::Directory(body)) => {
                     items.into_iter().for_each(|item| body.restore(item));
                 }
@@ -222,6 +230,7 @@ impl ShardState {
         self.requests.items().for_each(|item| note(&mut hash, &item));
         match &self.body {
             Body::Meta(state) => state.items().for_each(|item| note(&mut hash, &item)),
+            Body::Purges(state) => state.items().for_each(|item| note(&mut hash, &item)),
             Body::Listings(state) => note(&mut hash, &state.hash()),
             Body::Directory(state) => state.items().for_each(|item| note(&mut hash, &item)),
             Body::Sessions(state) => {

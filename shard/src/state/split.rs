@@ -36,7 +36,7 @@ impl ShardState {
         let epoch = Epoch { version: self.epoch.version.saturating_add(1), ..self.epoch };
         let moves = |key: &crate::ShardKey| right.contains(key);
         let body = match &mut self.body {
-            Body::Meta(_) => return Err(Refusal::WrongKind),
+            Body::Meta(_) | Body::Purges(_) => return Err(Refusal::WrongKind),
             Body::Listings(state) => {
                 // The checks above are those of the cut.
                 let part = state.cut(&split.at).ok_or(Refusal::WrongKey { shard: self.shard })?;

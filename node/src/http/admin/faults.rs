@@ -157,7 +157,7 @@ async fn everywhere(context: &Context, method: &Method, body: &Value, own: Value
                     AdminAnswer::Done
                     | AdminAnswer::Report(_)
                     | AdminAnswer::Clock(_)
-                    | AdminAnswer::Purged { .. }
+                    | AdminAnswer::Purge(_)
                     | AdminAnswer::Inspected(_)
                     | AdminAnswer::Operations(_)
                     | AdminAnswer::SplitPoint(_),

@@ -5,6 +5,7 @@ mod drain;
 mod faults;
 mod ingest;
 mod operations;
+mod purge;
 mod ready;
 mod shards;
 
@@ -130,8 +131,9 @@ impl AdminPort {
             ["admin", "v1", "cache"] => cache::inspect(context, &query).await,
             ["admin", "v1", "purge"] => {
                 require(role, Role::Operator)?;
-                cache::purge(context, request.into_body()).await
+                purge::purge(context, request.into_body()).await
             }
+            ["admin", "v1", "purge", id] => purge::show(context, id).await,
             ["admin", "v1", "breakers"] => json(&breakers(context)),
             ["admin", "v1", "config"] => json(&live.config_json),
             ["admin", "v1", "faults", rest @ ..] if rest.len() <= 1 => {
@@ -207,7 +209,8 @@ fn check_method(method: &Method, path: &[&str]) -> Result<(), Problem> {
             "admin",
             "v1",
             "status" | "nodes" | "shards" | "breakers" | "cache" | "config" | "operations",
-        ] => (Method::GET, "GET, HEAD"),
+        ]
+        | ["admin", "v1", "purge", _] => (Method::GET, "GET, HEAD"),
         ["admin", "v1", "ingest" | "purge"]
         | ["admin", "v1", "shards", _, "transfer-leader" | "split" | "move"] => {
             (Method::POST, "POST")

@@ -87,7 +87,7 @@ pub(super) fn parse_id(id: &str) -> Result<ShardId, Problem> {
 pub(super) async fn transfer_leader(context: &Context, id: &str, body: RequestBody) -> Answer {
     let shard = parse_id(id)?;
     let TransferBody { to } = read_json(body).await?;
-    if context.host.shard_map().get(shard).is_none() && shard != ShardId::META {
+    if context.host.shard_map().get(shard).is_none() && shard.is_of_shard() {
         return Err(Problem::new(ProblemType::NotFound, format!("there is no shard {shard}")));
     }
     let members = context.members();
@@ -109,7 +109,7 @@ pub(super) async fn transfer_leader(context: &Context, id: &str, body: RequestBo
             AdminAnswer::Done
             | AdminAnswer::Report(_)
             | AdminAnswer::Clock(_)
-            | AdminAnswer::Purged { .. }
+            | AdminAnswer::Purge(_)
             | AdminAnswer::Inspected(_)
             | AdminAnswer::Operations(_)
             | AdminAnswer::SplitPoint(_),

@@ -6,6 +6,7 @@ mod failures;
 mod founding;
 mod leaving;
 mod parking;
+mod purges;
 mod replacement;
 mod snapshots;
 mod splitting;

@@ -21,6 +21,9 @@ pub(crate) struct Asked {
     pub(crate) control: RequestControl,
     pub(crate) authorized: bool,
     pub(crate) ranges: Option<Vec<RangeSpec>>,
+    /// Whether this node may use what is stored without asking the origin: not while it may have missed
+    /// a purge.
+    pub(crate) trusts_store: bool,
 }
 
 impl Asked {
@@ -37,7 +40,7 @@ impl Asked {
             return Err(Bypass::NoStore);
         }
         let authorized = headers.contains_key(header::AUTHORIZATION);
-        Ok(Self { control, authorized, ranges: range::asked(method, headers) })
+        Ok(Self { control, authorized, ranges: range::asked(method, headers), trusts_store: true })
     }
 }
 
@@ -91,6 +94,8 @@ pub(crate) fn decide(
                 Err(Why::Partial)
             } else if is_for_the_origin(method, headers, stored, now_ms) {
                 Err(Why::Condition)
+            } else if !asked.trusts_store {
+                Err(Why::Stale)
             } else {
                 usable(&stored.freshness, &asked.control, stored.resident(now))
             };

@@ -150,18 +150,14 @@ async fn everywhere(context: &Context, method: &Method, body: &Value, own: Value
         let call = context.ask(member.node, request);
         async move {
             match call.await {
+                Ok(AdminAnswer::Done) => json!({"id": member.node, "state": "confirmed"}),
                 Ok(AdminAnswer::Failed(why)) | Err(why) => {
                     json!({"id": member.node, "state": "failed", "error": why})
                 }
-                Ok(
-                    AdminAnswer::Done
-                    | AdminAnswer::Report(_)
-                    | AdminAnswer::Clock(_)
-                    | AdminAnswer::Purge(_)
-                    | AdminAnswer::Inspected(_)
-                    | AdminAnswer::Operations(_)
-                    | AdminAnswer::SplitPoint(_),
-                ) => json!({"id": member.node, "state": "confirmed"}),
+                Ok(_) => {
+                    let why = "it answered something else; is it of another version?";
+                    json!({"id": member.node, "state": "failed", "error": why})
+                }
             }
         }
     });

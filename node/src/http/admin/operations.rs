@@ -196,8 +196,9 @@ fn conflict(detail: String) -> Problem {
     Problem::new(ProblemType::InvalidRequest, detail).status(StatusCode::CONFLICT)
 }
 
-fn out_of_place() -> Problem {
-    Problem::new(ProblemType::ShardUnavailable, "the meta group gave an answer out of place")
+pub(super) fn out_of_place() -> Problem {
+    let detail = "a node gave an answer out of place; is it of another version?";
+    Problem::new(ProblemType::ShardUnavailable, detail)
 }
 
 fn row(operation: &Operation) -> OperationRow {

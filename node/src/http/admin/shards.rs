@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, json, with_status};
+use super::{Answer, json, operations::out_of_place, with_status};
 use crate::{
     context::Context,
     control::{AdminAnswer, AdminRequest},
@@ -105,15 +105,7 @@ pub(super) async fn transfer_leader(context: &Context, id: &str, body: RequestBo
     };
     let request = AdminRequest::TransferLeader { shard, to: NodeId(to) };
     match context.ask(*leader, request).await {
-        Ok(
-            AdminAnswer::Done
-            | AdminAnswer::Report(_)
-            | AdminAnswer::Clock(_)
-            | AdminAnswer::Purge(_)
-            | AdminAnswer::Inspected(_)
-            | AdminAnswer::Operations(_)
-            | AdminAnswer::SplitPoint(_),
-        ) => with_status(
+        Ok(AdminAnswer::Done) => with_status(
             StatusCode::ACCEPTED,
             &json!({"kind": "transfer-leader", "shard": shard, "from": leader, "to": to, "state": "done"}),
         ),
@@ -122,5 +114,6 @@ pub(super) async fn transfer_leader(context: &Context, id: &str, body: RequestBo
             format!("shard {shard} was not handed to node {to}: {why}"),
         )
         .status(StatusCode::CONFLICT)),
+        Ok(_) => Err(out_of_place()),
     }
 }

@@ -74,7 +74,7 @@ async fn without_contact_the_origin_is_asked_before_anything_stored_is_used() {
     let only = ask(&router, "GET", "/p", &[("cache-control", "only-if-cached")]).await;
     assert_eq!(only.0, 504);
     origin.down.store(true, Ordering::Relaxed);
-    assert_eq!(get(&router, "/p", &[]).await.0, 502, "nothing stands in for an origin that fails");
+    assert_eq!(get(&router, "/p", &[]).await.0, 503, "nothing stands in for an origin that fails");
     origin.down.store(false, Ordering::Relaxed);
     assert!(hear(&router, Vec::new(), 0));
     assert!(get(&router, "/p", &[]).await.1.contains("; hit"));

@@ -48,8 +48,9 @@ fn some_seeds_with_every_kind_of_fault_hold() {
         let done = campaign.coverage.get(kind.name()).copied().unwrap_or(0);
         assert!(done >= 8 * 200, "{} of {}", done, kind.name());
     }
-    // A log's disk is full when a segment begins, and a report comes late, once in several worlds.
-    let seldom = ["log-disk-full", "reports-of-old-epochs"];
+    // A log's disk is full when a segment begins, a report comes late, and a leader that is cut off has
+    // entries that nobody else has, once in several worlds.
+    let seldom = ["log-disk-full", "reports-of-old-epochs", "log-truncations"];
     for name in FAULTS.iter().chain(&RARE).filter(|name| !seldom.contains(name)) {
         assert!(
             campaign.coverage.get(name).is_some_and(|count| *count > 0),

@@ -67,7 +67,7 @@ fn writes_of_a_log_in_another_order_are_found() {
 
 #[test]
 fn a_race_in_the_directory_is_found() {
-    assert_found(Bug::DirectoryRace, 5, PLACES);
+    assert_found(Bug::DirectoryRace, 2, PLACES);
 }
 
 #[test]

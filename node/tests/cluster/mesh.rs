@@ -176,6 +176,17 @@ impl Mesh {
         SHARED.get_or_init(|| Self::start("shared", 3, Data::Synthetic(2_000)))
     }
 
+    /// A node that has just started asks the origin about everything until it knows what was purged.
+    pub(crate) fn wait_until_purges_are_followed(&self) {
+        until("all nodes follow the purges", PATIENCE, || {
+            let url = format!("{}/admin/v1/purge", self.nodes[0].admin);
+            let receipt = send_json("POST", &url, &json!({"tags": ["none"]})).unwrap().json();
+            let nodes = receipt["nodes"].as_array().cloned().unwrap_or_default();
+            let follow = nodes.iter().filter(|node| node["objects"] == json!(0)).count();
+            if follow == self.nodes.len() { Ok(()) } else { Err(receipt) }
+        });
+    }
+
     /// Starts a demo and waits until it is ready. `name` is that of its folder.
     pub(crate) fn start(name: &str, nodes: u32, data: Data) -> Self {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-{name}"));

@@ -15,6 +15,7 @@ const UNCACHED: &str = "/bytes/101?cache-control=no-store";
 fn an_origin_may_stop_and_come_back() {
     let _turn = turn();
     let mut mesh = Mesh::start("origin", 3, Data::Synthetic(300));
+    mesh.wait_until_purges_are_followed();
     let listing = "/api/v1/listings/lst_000007";
     let search = json!({"listingType": "sale", "limit": 100});
     let before: Vec<_> = mesh

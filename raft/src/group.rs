@@ -89,7 +89,7 @@ pub(crate) struct Group<R: AsyncRuntime> {
     pub(crate) changed: Notify,
     /// What is parked on this node, this group among it perhaps.
     parked: ParkedOf<R>,
-    /// Whether it is.
+    /// Whether this group is parked here.
     asleep: AtomicBool,
     /// Whether openraft's timer runs.
     ticks: AtomicBool,

@@ -28,7 +28,7 @@ pub(crate) use {
 use crate::{
     host::Inner,
     port::Lane,
-    rpc::{Request, Response, millis_up},
+    rpc::{Refused, Request, Response, millis_up},
     wire::WireError,
 };
 
@@ -110,6 +110,8 @@ fn beat<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
                         park::mend(&inner, raft, node);
                     }
                 }
+                // Its node has another data directory by now: this one is as dead as can be.
+                Err(WireError::Refused(Refused::WrongReplica { .. })) => {}
                 // A node of the previous version, say: it lives.
                 Err(WireError::Refused(_)) => heard(&inner, raft, None),
                 _ => {}

@@ -8,13 +8,17 @@
 //!   appends wake the followers;
 //! - beats carry digests of what is parked; where two nodes disagree, the leader repeats all of it;
 //! - a follower that hears its leader's node no longer, or in another life, takes the group over;
-//! - a leader that hears a follower no longer does without it where the others are a quorum; it wakes
-//!   what is not held any more, and what a peer that it hears does not confirm. Is the follower heard
-//!   again, also after a restart, it is asked for its promises, and what it lacks entries of is woken.
+//! - a leader to whom a follower no longer confirms its promises does without it where the others are a
+//!   quorum, and wakes what is not held any more. Is the follower heard, also after a restart, it is
+//!   asked for its promises again, and what it lacks entries of is woken.
 //!
 //! (`TiKV` hibernates regions, and `CockroachDB` quiesces ranges, for the same reason.)
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use hexpop_edge_config::{
     GroupId, NodeId, RaftId,
@@ -34,6 +38,10 @@ use crate::{
 /// The most groups of one request; the rest is parked at a later beat.
 const OFFERED_MAX: usize = 4096;
 
+/// Looks at a group that found nothing before it is parked: by then a heartbeat has told the others what
+/// was committed last, and they can promise.
+const UNUSED_FOR: u32 = 2;
+
 /// What the groups that are led here have been seen to do.
 #[derive(Debug)]
 pub(super) struct Idle<I>(BTreeMap<GroupId, Seen<I>>);
@@ -46,7 +54,9 @@ struct Seen<I> {
     /// Where its log ended, and since when.
     last: Option<u64>,
     since: I,
-    /// Whether it had something to do, or was parked before, in this term.
+    /// How many looks found it unchanged.
+    looks: u32,
+    /// Whether it had something to do in this term.
     is_used: bool,
 }
 
@@ -56,9 +66,9 @@ impl<I: openraft::Instant> Idle<I> {
     }
 
     /// Looks at a group that is awake and led in `term`, whose log ends at `last`; answers whether it
-    /// has had nothing to do for long enough: for `after`, or for two looks when there has been nothing
-    /// since its leader was elected. Where many are led anew at once, as after a node's death, that is
-    /// what keeps the number of those that are awake small.
+    /// has had nothing to do for long enough: for `after`, or for [`UNUSED_FOR`] looks when there has been
+    /// nothing since its leader was elected. Where many are led anew at once, as after a node's death,
+    /// that is what keeps the number of those that are awake small.
     fn look(
         &mut self,
         group: GroupId,
@@ -68,23 +78,24 @@ impl<I: openraft::Instant> Idle<I> {
         after: Duration,
     ) -> bool {
         let seen = self.0.entry(group);
-        let seen = seen.or_insert(Seen { term: 0, last: None, since: now, is_used: false });
+        let seen = seen.or_insert(Seen { term: 0, last: None, since: now, looks: 0, is_used: false });
         if seen.term != term {
-            *seen = Seen { term, last, since: now, is_used: is_active };
+            *seen = Seen { term, last, since: now, looks: 0, is_used: is_active };
             return false;
         }
         seen.is_used |= is_active;
         if is_active || seen.last != last {
-            (seen.since, seen.last) = (now, last);
+            (seen.since, seen.last, seen.looks) = (now, last, 0);
             return false;
         }
-        !seen.is_used || now.saturating_duration_since(seen.since) >= after
+        seen.looks = seen.looks.saturating_add(1);
+        let idle = now.saturating_duration_since(seen.since);
+        seen.looks >= UNUSED_FOR && (!seen.is_used || idle >= after)
     }
 
-    /// A group is parked; whatever wakes it, it stays awake for a while then.
+    /// A group is parked; when it is woken, it is looked at anew.
     fn parked(&mut self, group: GroupId) {
         if let Some(seen) = self.0.get_mut(&group) {
-            seen.is_used = true;
             seen.last = None;
         }
     }
@@ -95,10 +106,12 @@ pub(super) fn park_idle<R: AsyncRuntime>(inner: &Arc<Inner<R>>, idle: &mut Idle<
     let running = inner.running();
     idle.0.retain(|id, _| running.binary_search_by_key(id, |group| group.id).is_ok());
     let sent = R::Instant::now();
+    // Where more are awake than a node can look after, none is kept awake for what may come.
+    let is_crowded = inner.room_awake() == 0;
+    let after = if is_crowded { Duration::ZERO } else { inner.options.park_after };
     let mut offers: BTreeMap<(RaftId, NodeId), Vec<ParkOffer>> = BTreeMap::new();
     for group in running.iter().filter(|group| !group.sleeps() && group.leads()).take(OFFERED_MAX) {
         let seen = group.with_metrics(|metrics| (metrics.current_term, metrics.last_log_index));
-        let after = inner.options.park_after;
         if !idle.look(group.id, seen, group.take_active(), sent, after) {
             continue;
         }
@@ -189,8 +202,8 @@ fn ask<R: AsyncRuntime>(
     all: bool,
     offers: Vec<ParkOffer>,
 ) {
-    // Soon enough for a heartbeat to reach the others before they would miss it.
-    let deadline = inner.options.heartbeat;
+    // Soon enough for a heartbeat to reach the others before it is their turn to stand for election.
+    let deadline = inner.options.election_min;
     let request = Request::<R>::Park { start: inner.start, all, groups: offers.clone() };
     let answer = inner.wire.call(node, Some(raft), Lane::Raft, request, deadline);
     let inner = Arc::clone(inner);
@@ -314,35 +327,30 @@ pub(super) fn check_led<R: AsyncRuntime>(inner: &Inner<R>) {
     }
 }
 
-/// Wakes what cannot stay parked: groups whose promises are not confirmed, and those whose leader woke
-/// them and said no more. Peers that were away and are heard by now are asked for their promises.
+/// Wakes what cannot stay parked: groups whose promises are not confirmed, no more at a time than a node
+/// can look after, and those whose leader woke them and said no more. Peers that are heard are asked for
+/// the promises that are missing.
+///
+/// That confirmations are late shows most often that a node is busy; if everything woke then, it would
+/// stay busy. Waiting costs nothing but how new followers know their answers to be: whoever stands for
+/// election, votes or writes wakes the group itself.
 pub(super) fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>, now: R::Instant, after: Duration) {
     check_led(inner);
     let live = inner.pairs.lock().live();
     let (woken, roused, returned) = {
         let mut parked = inner.parked.lock();
-        let (mut woken, mut roused): (Vec<GroupId>, Vec<GroupId>) = Default::default();
+        let mut woken: BTreeSet<GroupId> = BTreeSet::new();
         for peer in parked.unconfirmed(now, after) {
-            if live.iter().any(|(raft, _)| *raft == peer) {
-                woken.extend(parked.led_with(peer).into_iter().map(|(group, _)| group));
-            } else {
-                roused.extend(parked.do_without(peer));
-            }
+            woken.extend(parked.do_without(peer));
         }
-        roused.extend(parked.overdue(now));
+        let roused = parked.overdue(now);
         let returned = live.into_iter().map(|(raft, node)| (raft, node, parked.led_without(raft)));
         let returned: Vec<_> = returned.filter(|(.., offers)| !offers.is_empty()).collect();
         (woken, roused, returned)
     };
-    for id in woken {
-        if let Some(group) = inner.group(id) {
-            group.wake();
-        }
-    }
-    for id in roused {
-        if let Some(group) = inner.group(id) {
-            group.rouse();
-        }
+    wake_some(inner, woken.into_iter());
+    for group in roused.into_iter().filter_map(|id| inner.group(id)) {
+        group.rouse();
     }
     for (raft, node, offers) in returned {
         take_back(inner, raft, node, offers);

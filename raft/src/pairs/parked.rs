@@ -102,6 +102,21 @@ const fn part(group: GroupId, term: u64) -> u64 {
     mix(mix(group.0).wrapping_add(term))
 }
 
+fn count_out<I>(
+    sleepers: &mut BTreeMap<RaftId, Sleeper<I>>,
+    group: GroupId,
+    term: u64,
+    peer: RaftId,
+) {
+    if let Some(sleeper) = sleepers.get_mut(&peer) {
+        sleeper.groups -= 1;
+        sleeper.digest ^= part(group, term);
+        if sleeper.groups == 0 {
+            sleepers.remove(&peer);
+        }
+    }
+}
+
 impl<I: Instant> Parked<I> {
     /// Parks a group that this node leads; at `proven` it was certain that nobody else did.
     pub(crate) fn park(&mut self, group: GroupId, led: Led, proven: I) {
@@ -112,19 +127,21 @@ impl<I: Instant> Parked<I> {
         self.led.insert(group, led);
     }
 
-    /// A sleeper is not heard any more: its groups stay parked without it where the others are enough.
-    /// Answers those where they are not.
+    /// A sleeper does not confirm its promises any more: its groups stay parked without it where the
+    /// others are enough. Answers those where they are not: nothing newer is claimed of them than was
+    /// confirmed last, and they are to be woken.
     pub(crate) fn do_without(&mut self, peer: RaftId) -> Vec<GroupId> {
-        self.sleepers.remove(&peer);
         let mut not_held = Vec::new();
         for (group, led) in &mut self.led {
-            if led.asleep.remove(&peer) && !led.is_held() {
+            if !led.asleep.remove(&peer) {
+                continue;
+            }
+            if led.is_held() {
+                count_out(&mut self.sleepers, *group, led.term, peer);
+            } else {
+                led.asleep.insert(peer);
                 not_held.push(*group);
             }
-        }
-        // At once, so that nothing is claimed of them any more.
-        for group in &not_held {
-            self.wake_led(*group);
         }
         not_held
     }
@@ -137,14 +154,8 @@ impl<I: Instant> Parked<I> {
     /// Forgets that a group is parked under this node; `false` if it was not.
     pub(crate) fn wake_led(&mut self, group: GroupId) -> bool {
         let Some(led) = self.led.remove(&group) else { return false };
-        for peer in &led.asleep {
-            if let Some(sleeper) = self.sleepers.get_mut(peer) {
-                sleeper.groups -= 1;
-                sleeper.digest ^= part(group, led.term);
-                if sleeper.groups == 0 {
-                    self.sleepers.remove(peer);
-                }
-            }
+        for peer in led.asleep {
+            count_out(&mut self.sleepers, group, led.term, peer);
         }
         true
     }
@@ -375,10 +386,14 @@ mod tests {
         parked.park(ShardId(2), led(4, &[OTHER]), now);
         assert_eq!(parked.do_without(OTHER), [ShardId(2)]);
         assert_eq!(parked.led_without(OTHER), [offer(1)]);
+        // The other one stays as it is until it is woken, and is as old as it was confirmed last.
+        assert_eq!(parked.digest_for(OTHER), part(ShardId(2), 4));
+        assert_eq!(parked.do_without(OTHER), [ShardId(2)]);
+        assert_eq!(parked.closed_as_leader(ShardId(2), now + BEAT), Some((14, BEAT)));
+        assert!(parked.wake_led(ShardId(2)));
         assert_eq!((parked.digest_for(OTHER), parked.do_without(OTHER)), (0, vec![]));
-        assert!(!parked.wake_led(ShardId(2)) && parked.agrees(OTHER, START, 0));
         assert_eq!(parked.do_without(FOLLOWER), [ShardId(1)]);
-        assert_eq!((parked.counts(), parked.closed_age(now)), ((0, 0), None));
+        assert_eq!((parked.counts(), parked.closed_age(now)), ((1, 0), Some(Duration::ZERO)));
     }
 
     #[test]

@@ -167,7 +167,8 @@ fn parkable<R: AsyncRuntime>(
         others: others.iter().map(|(raft, _)| *raft).collect(),
         voters,
     };
-    let (term, index) = group.with_metrics(|metrics| settled(metrics, inner.raft, &led, idle_since))?;
+    let (term, index) =
+        group.with_metrics(|metrics| settled(metrics, inner.raft, &led, idle_since))?;
     (group.replica.applied().index == index).then_some((Led { term, index, ..led }, asleep))
 }
 

@@ -60,13 +60,16 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
 
 fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     gauges(inner);
-    let led: Vec<_> = inner.running().into_iter().filter(|group| group.leads()).collect();
+    let mut running = inner.running();
+    // What a replica here knows is newer than what its leader said when it was asked.
+    let mut leaders = inner.surveyed_leaders();
+    leaders.extend(running.iter().filter_map(|group| Some((group.id, group.leader_node()?))));
+    running.retain(|group| group.leads());
+    let led = running;
     if led.is_empty() {
         return;
     }
     let members = inner.membership.members();
-    let mut leaders = inner.surveyed_leaders();
-    leaders.extend(led.iter().map(|group| (group.id, inner.options.node)));
     let planned = plan(&inner.map(), &members, &inner.options.policy, &leaders);
     let mut steps: BTreeMap<ShardId, StepKind> =
         planned.steps.into_iter().map(|step| (step.shard, step.kind)).collect();

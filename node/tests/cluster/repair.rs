@@ -20,13 +20,20 @@ use crate::{
 /// Nodes 1 to 7 are in these, in turn: three in the first, two in each of the others.
 const POPS: [&str; 3] = ["mil", "mad", "ber"];
 
-/// As in production, but for the times; everything needs a label that all nodes carry, so that it is told
-/// where it is.
+/// As in production, but for the times. Some territories need a label, which all nodes carry, so that it is
+/// told where they are.
 const ENV: &[(&str, &str)] = &[
     ("HEXPOP__PLACEMENT__REPAIR_AFTER", "5s"),
     ("HEXPOP__PLACEMENT__MOVES_AT_ONCE", "16"),
-    ("HEXPOP__PLACEMENT__LABELS", r#"["eu"]"#),
+    ("HEXPOP__TERRITORIES", TERRITORIES),
 ];
+
+const TERRITORIES: &str = r#"[
+    {territory = "IT:lombardia"}, {territory = "IT:lazio"}, {territory = "ES:madrid"},
+    {territory = "DE:berlin"}, {territory = "PT:norte", labels = ["eu"]},
+    {territory = "PT:centro", labels = ["eu"]}, {territory = "SE:skane", labels = ["eu"]},
+    {territory = "AT:tirol", labels = ["eu"]}, {territory = "GR:attica", labels = ["eu"]},
+]"#;
 
 fn pop(node: u64) -> &'static str {
     POPS[usize::try_from(node - 1).unwrap() % POPS.len()]
@@ -144,7 +151,11 @@ fn a_lost_pop_is_made_up_for_and_gets_its_share_when_it_returns() {
     // What is on the disks is what the map says: nobody kept what is not his.
     until("what was left is destroyed", PATIENCE, || {
         let mut listed: BTreeMap<u64, u64> = all.iter().map(|node| (*node, 0)).collect();
-        for shard in mesh.shards(2).iter().filter(|shard| shard["space"] != "directory") {
+        let needs_label = |shard: &&Value| {
+            let labelled = ["PT:norte", "PT:centro", "SE:skane", "AT:tirol", "GR:attica"];
+            labelled.contains(&shard["range"]["text"].as_str().unwrap())
+        };
+        for shard in mesh.shards(2).iter().filter(needs_label) {
             for replica in shard["replicas"].as_array().unwrap() {
                 *listed.get_mut(&replica["node"].as_u64().unwrap()).unwrap() += 1;
             }

@@ -78,8 +78,7 @@ impl<I: openraft::Instant> Idle<I> {
         after: Duration,
     ) -> bool {
         let seen = self.0.entry(group);
-        let seen =
-            seen.or_insert(Seen { term: 0, last: None, since: now, looks: 0, is_used: false });
+        let seen = seen.or_insert(Seen { term: 0, last: None, since: now, looks: 0, is_used: false });
         if seen.term != term {
             *seen = Seen { term, last, since: now, looks: 0, is_used: is_active };
             return false;

@@ -3,7 +3,7 @@
 //! Numbers above 2^53 (Raft ids, H3 indexes) are strings. Fields are only ever added; `schema` names
 //! the shape and its major version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -231,6 +231,118 @@ pub struct OperationStepRow {
     pub name: String,
     /// When, RFC 3339.
     pub at: String,
+}
+
+/// `GET /admin/v1/shards/{id}/why`: why a shard is where it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WhyReport {
+    /// `hexpop.why/1`.
+    pub schema: String,
+    /// The shard.
+    pub shard: u64,
+    /// `listings`, `directory` or `sessions`.
+    pub space: String,
+    /// Its keys.
+    pub range: RangeRow,
+    /// Labels that a node needs to hold a replica.
+    pub labels: Vec<String>,
+    /// How many voters are asked for.
+    pub replicas: u32,
+    /// Whether every PoP is to hold a replica.
+    pub in_every_pop: bool,
+    /// Every node, by its number.
+    pub candidates: Vec<CandidateRow>,
+    /// What is under way or planned, in words.
+    pub next: Option<String>,
+    /// Why nothing is planned, if nothing is.
+    pub none_because: Option<String>,
+    /// What is not as it should be.
+    pub findings: Vec<String>,
+    /// The operation that runs on it.
+    pub operation: Option<u64>,
+    /// Whether the leader of the meta group was asked: another node knows of no plans of others.
+    pub authoritative: bool,
+}
+
+/// A node as a place for a replica.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CandidateRow {
+    /// The node.
+    pub node: u32,
+    /// Its PoP; null when nobody knows the node.
+    pub pop: Option<String>,
+    /// `voter`, `learner`, `possible`, `unavailable` or `forbidden`.
+    pub verdict: String,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// `GET /admin/v1/shards/residency`: where what has to stay somewhere is, from what nodes hold.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ResidencyReport {
+    /// `hexpop.residency/1`.
+    pub schema: String,
+    /// `ok`, `violated`, or `incomplete`: a node did not answer, and none that did violates anything.
+    pub state: String,
+    /// How many nodes were asked.
+    pub asked: u64,
+    /// How many answered.
+    pub answered: u64,
+    /// Those that did not.
+    pub unanswered: Vec<u32>,
+    /// Every territory that needs labels.
+    pub territories: Vec<ResidencyRow>,
+    /// The directory, which is exempt: it holds no listing data.
+    pub directory: DirectoryRow,
+    /// What nothing tells the keys of.
+    pub unknown: Vec<ViolationRow>,
+}
+
+/// A territory that needs labels.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ResidencyRow {
+    /// The territory.
+    pub territory: String,
+    /// The labels that a node needs.
+    pub labels: Vec<String>,
+    /// The shards that hold, or held, keys of it.
+    pub shards: BTreeSet<u64>,
+    /// Who has something of them.
+    pub held: Vec<HeldRow>,
+    /// What is where it must not be.
+    pub violations: Vec<ViolationRow>,
+}
+
+/// How much a node has of a territory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldRow {
+    /// The node.
+    pub node: u32,
+    /// Of how many shards.
+    pub shards: u64,
+}
+
+/// Something where it must not be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ViolationRow {
+    /// The node.
+    pub node: u32,
+    /// The shard.
+    pub shard: u64,
+    /// `memory`, `log`, `snapshot`, `documents`, `log-files`.
+    pub places: Vec<String>,
+    /// Why it must not be there.
+    pub why: String,
+}
+
+/// Where the directory is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DirectoryRow {
+    /// The nodes that hold some of it.
+    pub nodes: Vec<u32>,
+    /// Its shards.
+    pub shards: BTreeSet<u64>,
 }
 
 /// How the configuration in force and the file stand to each other.

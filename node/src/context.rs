@@ -285,6 +285,8 @@ impl AdminCalls for Calls {
                     },
                     Err(error) => AdminAnswer::Failed(error.to_string()),
                 },
+                AdminRequest::Why { shard } => AdminAnswer::Why(context.host.explain(shard)),
+                AdminRequest::Holdings => AdminAnswer::Holdings(context.host.holdings()),
                 AdminRequest::Operations => {
                     match context.read_here(ShardId::META, &ReadOp::Operations).await {
                         Ok(ReadAnswer::Operations(operations)) => {

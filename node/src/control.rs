@@ -8,9 +8,9 @@ use std::{
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use hexpop_edge_config::{NodeId, ShardId, codec};
-use hexpop_raft::ReplicaStatus;
+use hexpop_raft::{Holding, ReplicaStatus};
 use hexpop_router::{LocalShard, ShardRequest};
-use hexpop_shard::{Operation, PurgeEntry, PurgeId, ShardKey};
+use hexpop_shard::{Explanation, Operation, PurgeEntry, PurgeId, ShardKey};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -61,6 +61,13 @@ pub enum AdminRequest {
     },
     /// How far the node is with a purge.
     PurgeReport(PurgeId),
+    /// Why a shard is where it is.
+    Why {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// What is there of which shards, in memory and on disk.
+    Holdings,
 }
 
 /// The answer to an [`AdminRequest`].
@@ -82,6 +89,10 @@ pub enum AdminAnswer {
     Operations(Vec<Operation>),
     /// The key; `None` = all records are at one place.
     SplitPoint(Option<ShardKey>),
+    /// Why; `None` = the node knows no such shard.
+    Why(Option<Explanation>),
+    /// What is there.
+    Holdings(Vec<Holding>),
 }
 
 /// What a node knows of itself.

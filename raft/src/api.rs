@@ -1,7 +1,7 @@
 //! What callers of [`Host`](crate::Host) get and give.
 
 use hexpop_edge_config::{Epoch, NodeId, RaftId, ShardId};
-use hexpop_shard::{LogPosition, ReadAnswer, Replica, Reply};
+use hexpop_shard::{KeyRange, LogPosition, ReadAnswer, Replica, Reply};
 use serde::{Deserialize, Serialize};
 
 /// How fresh a read must be.
@@ -132,4 +132,16 @@ pub struct ReplicaStatus {
     pub snapshot: Option<LogPosition>,
     /// Whether the group is parked here: it has nothing to do, and costs nothing.
     pub parked: bool,
+}
+
+/// What a node has of a shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// The shard.
+    pub shard: ShardId,
+    /// Its keys, as the replica's own state has them; `None` = nothing there tells.
+    pub range: Option<KeyRange>,
+    /// Where something of it is: `memory`, `log`, `snapshot`, `documents`; `log-files` = the shard has
+    /// been left, and the files of the log are not rid of it yet.
+    pub places: Vec<String>,
 }

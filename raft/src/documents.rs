@@ -112,6 +112,19 @@ impl Documents {
         }
     }
 
+    /// The groups that documents are here of.
+    pub(crate) fn groups(&self) -> Vec<GroupId> {
+        let mut groups = Vec::new();
+        let mut next = Some(0_u64);
+        // One look per group: the next begins behind all keys of the last.
+        while let Some(from) = next {
+            let Some(group) = self.store.cold.first_group(from) else { break };
+            groups.push(hexpop_edge_config::ShardId(group));
+            next = group.checked_add(1);
+        }
+        groups
+    }
+
     /// Writes what sled still holds back, as a courtesy to the next start.
     pub(crate) fn flush(&self) {
         if let Cold::Disk { db, .. } = &self.store.cold
@@ -265,6 +278,16 @@ impl Cold {
                 map.keys().filter(|key| key.starts_with(&prefix)).cloned().collect()
             }
         }
+    }
+
+    /// The first group from a number on that a document is here of.
+    fn first_group(&self, from: u64) -> Option<u64> {
+        let from = from.to_be_bytes();
+        let key = match self {
+            Self::Disk { tree, .. } => tree.range(from..).keys().next()?.ok()?.to_vec(),
+            Self::Memory(map) => map.read().range(from.to_vec()..).next()?.0.clone(),
+        };
+        key.first_chunk().map(|group| u64::from_be_bytes(*group))
     }
 
     fn put(&self, key: &[u8], document: &[u8]) {

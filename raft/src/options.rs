@@ -54,6 +54,10 @@ pub struct Options {
     pub compact_after_erasure: Duration,
     /// What a shard may have before it is divided. Default no limit.
     pub split_limits: SplitLimits,
+    /// How long a node must be down before its replicas are made anew elsewhere. Default 5 min.
+    pub repair_after: Duration,
+    /// How many replicas may be on the move from node to node at a time, in the whole mesh. Default none.
+    pub moves_at_once: usize,
 }
 
 impl Options {
@@ -91,6 +95,8 @@ impl Options {
                 persist_ms: 10_000,
                 rest_ms: 120_000,
             },
+            repair_after: Duration::from_secs(300),
+            moves_at_once: 0,
         }
     }
 

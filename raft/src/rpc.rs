@@ -8,10 +8,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hexpop_edge_config::{ClusterId, GroupId, NodeId, RaftId, codec};
+use hexpop_edge_config::{ClusterId, GroupId, NodeId, RaftId, ShardId, codec};
 use hexpop_shard::{
     ClusterSecret, DocRef, Errand, MetaOp, MetaOutcome, PurgeId, PurgeOp, PurgeOutcome, PurgeTail,
-    ShardMap,
+    ShardLoad, ShardMap,
 };
 use openraft::{
     AsyncRuntime,
@@ -94,6 +94,8 @@ pub(crate) enum Request<R: AsyncRuntime> {
     /// To a replica of the purge group: what is behind this position? As of a time after the question
     /// came.
     PullPurges { position: Option<PurgeId>, wait_ms: u64 },
+    /// What do the shards hold that you lead?
+    Loads,
 }
 
 impl<R: AsyncRuntime> Request<R> {
@@ -161,6 +163,8 @@ pub(crate) enum Response<R: AsyncRuntime> {
     Purge(PurgeOutcome),
     /// To `PullPurges`.
     Purges(PurgeTail),
+    /// To `Loads`.
+    Loads(Vec<(ShardId, ShardLoad)>),
 }
 
 /// How far an errand is.

@@ -66,12 +66,13 @@ pub use listings::{
 pub use map::{MapError, Replica, ReplicaRole, ShardDescriptor, ShardMap};
 pub use meta::{
     ClusterSecret, Errand, MetaOp, MetaOutcome, MetaState, Next, OPERATIONS_MAX, Operation,
-    OperationId, OperationKind, OperationState, OperationStep, OperationUpdate, World,
+    OperationId, OperationKind, OperationState, OperationStep, OperationUpdate,
 };
 pub use placement::{
-    Finding, Growth, Member, PlacementError, PlacementPolicy, Places, Plan, Policy, ShardLoad,
-    SplitLimits, Step, StepKind, Unplaceable, bound_of, plan, plan_first_map, plan_meta_group,
-    split_point,
+    Candidate, Cause, Explanation, Finding, Growth, Losses, Member, Move, Moves, PlacementError,
+    PlacementPolicy, Places, Plan, Policy, Relocation, ShardLoad, SplitLimits, Step, StepKind,
+    Traffic, Unplaceable, Verdict, World, bound_of, explain, plan, plan_first_map, plan_meta_group,
+    plan_moves, split_point,
 };
 pub use position::LogPosition;
 pub use purge::{

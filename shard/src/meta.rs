@@ -6,7 +6,7 @@ mod op;
 mod operation;
 mod state;
 
-pub use drive::{Errand, Next, World};
+pub use drive::{Errand, Next};
 pub use op::{ClusterSecret, MetaOp, MetaOutcome};
 pub use operation::{
     Operation, OperationId, OperationKind, OperationState, OperationStep, OperationUpdate,

@@ -4,10 +4,18 @@
 //! on a node that has every label of the shard's policy, and no two replicas of a shard are in one PoP
 //! while another PoP that may hold it has none. Soft: even counts of replicas, even counts of leaders.
 //! What cannot be met is reported.
+//!
+//! What the leader of a shard can do for itself is in [`plan`]; what moves replicas between nodes, and so
+//! has to be rationed over the whole mesh, in [`plan_moves`].
 
+mod balance;
+mod explain;
 mod first_map;
 mod growth;
+mod leaders;
 mod members;
+mod moves;
+mod nodes;
 mod plan;
 mod policy;
 mod split_point;
@@ -15,11 +23,15 @@ mod spread;
 mod step;
 #[cfg(test)]
 mod tests;
+mod world;
 
+pub use explain::{Candidate, Explanation, Verdict, explain};
 pub use first_map::{PlacementError, Unplaceable, plan_first_map};
 pub use growth::{Growth, ShardLoad, SplitLimits};
 pub use members::Member;
+pub use moves::{Traffic, plan_moves};
 pub use plan::{plan, plan_meta_group};
 pub use policy::{PlacementPolicy, Policy};
 pub use split_point::{Places, bound_of, split_point};
-pub use step::{Finding, Plan, Step, StepKind};
+pub use step::{Cause, Finding, Move, Moves, Plan, Relocation, Step, StepKind};
+pub use world::{Losses, World};

@@ -1,5 +1,7 @@
 //! Section `placement`: where replicas of what no territory names go.
 
+use std::time::Duration;
+
 use super::{
     ProblemKind,
     checks::{Fault, check_labels},
@@ -39,6 +41,18 @@ pub struct Placement {
     /// Too low: short surges divide shards for good. Too high: one leader's log is the limit of what is
     /// written. Default 0. Since 0.1. Watch `hexpop_raft_proposals_total`.
     pub split_writes_per_second: u64,
+    /// How long a node must be down before the replicas on it are given up and made anew on other nodes.
+    ///
+    /// Too low: a restart has data copied that would have come back by itself. Too high: shards that lost
+    /// a replica wait long for their next, and losing a second node meanwhile stops them. Default 5m, at
+    /// least 1s. Since 0.1. Watch `hexpop_shards_under_replicated`.
+    pub repair_after: Duration,
+    /// How many replicas may be on the move from node to node at a time, in the whole mesh, whether to
+    /// repair or to even out; 0 = none ever.
+    ///
+    /// Too low: a lost PoP takes long to make up for. Too high: copies take disks and links from requests.
+    /// Default 2, at most 128. Since 0.1. Watch `hexpop_shards_under_replicated`.
+    pub moves_at_once: u32,
 }
 
 impl Default for Placement {
@@ -50,6 +64,8 @@ impl Default for Placement {
             split_keys: 2_000_000,
             split_bytes: ByteSize::gib(4),
             split_writes_per_second: 0,
+            repair_after: Duration::from_secs(300),
+            moves_at_once: 2,
         }
     }
 }
@@ -90,6 +106,20 @@ impl Placement {
                 )
                 .between(0, 1 << 40)
                 .or(default.split_writes_per_second),
+            repair_after: section
+                .key(
+                    "repair_after",
+                    "How long a node must be down before its replicas are made anew elsewhere.",
+                )
+                .between(Duration::from_secs(1), Duration::from_secs(30 * 24 * 60 * 60))
+                .or(default.repair_after),
+            moves_at_once: section
+                .key(
+                    "moves_at_once",
+                    "How many replicas may be on the move at a time in the mesh; 0 = none.",
+                )
+                .between(0, 128)
+                .or(default.moves_at_once),
         }
     }
 }

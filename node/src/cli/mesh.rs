@@ -13,6 +13,7 @@ use super::{
     output::{
         Columns, Format, OutputArgs, bytes, grouped, or_dash, print, print_json, println, uptime,
     },
+    placement,
 };
 use crate::admin_api::{
     BreakersReport, NodeRow, NodesReport, ShardRow, ShardsReport, StatusReport,
@@ -67,6 +68,13 @@ enum ShardsCommand {
         /// The shard's number.
         id: u64,
     },
+    /// Why a shard is where it is, and what is planned next.
+    Why {
+        /// The shard's number.
+        id: u64,
+    },
+    /// Whether what needs labels is only on nodes that carry them, as the nodes' disks have it.
+    Residency,
     /// The shard that holds something.
     Locate(LocateArgs),
     /// Let another replica lead.
@@ -347,6 +355,8 @@ pub(super) async fn shards(args: ShardsArgs) -> CliResult {
                 Format::Table => print(&render_shard(&shard, args.output.no_header)),
             }
         }
+        ShardsCommand::Why { id } => placement::why(&client, id, &args.output).await,
+        ShardsCommand::Residency => placement::residency(&client, &args.output).await,
         ShardsCommand::Locate(locate) => {
             let (name, value) = match (&locate.listing, &locate.session) {
                 (Some(id), _) => ("listing", id),

@@ -21,6 +21,7 @@ mod node;
 mod operations;
 mod origin;
 mod output;
+mod placement;
 mod purge;
 mod sessions;
 

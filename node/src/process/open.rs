@@ -224,6 +224,8 @@ async fn open_host(
             persist_ms: SPLIT_PERSIST_MS,
             rest_ms: SPLIT_REST_MS,
         },
+        repair_after: config.placement.repair_after,
+        moves_at_once: usize::try_from(config.placement.moves_at_once).unwrap_or(usize::MAX),
         ..RaftOptions::new(cluster, config.node.id, config.mesh.bootstrap.clone(), policy)
     };
     let metrics = hexpop_raft::Metrics::register(registry)

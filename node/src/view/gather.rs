@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use hexpop_edge_config::{NodeId, codec};
 
-use super::MemberView;
+use super::{Holdings, MemberView};
 use crate::{
     control::{AdminAnswer, AdminRequest, NodeReport},
     mesh::{Class, Mesh},
@@ -16,6 +16,9 @@ use crate::{
 
 /// How long a member may take; one that takes longer is shown without what only it knows.
 const DEADLINE: Duration = Duration::from_millis(1_000);
+
+/// How long a node may take to look through what it holds.
+const HOLDINGS_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What the members that answered know of themselves.
 pub type Reports = BTreeMap<NodeId, NodeReport>;
@@ -29,6 +32,22 @@ pub async fn gather(mesh: &Mesh, members: &[MemberView]) -> Reports {
         async move {
             match codec::decode::<AdminAnswer>(&call.await.ok()?) {
                 Ok(AdminAnswer::Report(report)) => Some((member.node, report)),
+                Ok(_) | Err(_) => None,
+            }
+        }
+    });
+    futures::future::join_all(calls).await.into_iter().flatten().collect()
+}
+
+/// Asks nodes what they hold, at once; also those that may be down: they may be about to come back.
+pub async fn gather_holdings(mesh: &Mesh, nodes: impl Iterator<Item = NodeId>) -> Holdings {
+    let Ok(request) = codec::encode(&AdminRequest::Holdings) else { return Holdings::new() };
+    let request = Bytes::from(request);
+    let calls = nodes.map(|node| {
+        let call = mesh.call(node, Class::Admin, request.clone(), HOLDINGS_DEADLINE);
+        async move {
+            match codec::decode::<AdminAnswer>(&call.await.ok()?) {
+                Ok(AdminAnswer::Holdings(holdings)) => Some((node, holdings)),
                 Ok(_) | Err(_) => None,
             }
         }

@@ -2,10 +2,12 @@
 //! themselves when asked.
 
 mod gather;
+mod residency;
 mod rows;
 
-pub use gather::{ClockReading, Clocks, Reports, gather, gather_clocks};
-pub use rows::{Own, nodes_report, shards_report, status_report};
+pub use gather::{ClockReading, Clocks, Reports, gather, gather_clocks, gather_holdings};
+pub use residency::{Holdings, residency_report};
+pub use rows::{Own, nodes_report, range_row, shards_report, status_report};
 
 use std::time::Duration;
 

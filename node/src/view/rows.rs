@@ -167,7 +167,9 @@ const fn role_name(role: ReplicaRole) -> &'static str {
     }
 }
 
-fn range_row(range: &KeyRange) -> RangeRow {
+/// A range, for people and for programs.
+#[must_use]
+pub fn range_row(range: &KeyRange) -> RangeRow {
     RangeRow {
         text: range_text(range),
         start: range.start.to_string(),

@@ -226,7 +226,9 @@ fn shards_divide_under_load_while_a_node_is_killed() {
 #[test]
 fn a_replica_moves_under_load_and_what_was_left_is_destroyed() {
     let _turn = turn();
-    let mesh = Mesh::start("move", 4, Data::Synthetic(300));
+    // What is moved by hand stays there.
+    let env = &[("HEXPOP__PLACEMENT__MOVES_AT_ONCE", "0")];
+    let mesh = Mesh::start_with("move", 4, Data::Synthetic(300), env);
     let nodes = mesh.nodes.clone();
     let (stop, next) = (AtomicBool::new(false), AtomicU64::new(1));
     let written = thread::scope(|scope| {

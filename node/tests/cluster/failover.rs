@@ -155,7 +155,7 @@ fn writes_resumed(report: &Value) {
 }
 
 /// Writes this many sessions all over the map; answers their ids.
-fn write_sessions(node: &Node, count: u64) -> Vec<(String, u64)> {
+pub(crate) fn write_sessions(node: &Node, count: u64) -> Vec<(String, u64)> {
     let territories =
         ["IT:lombardia", "IT:lazio", "ES:madrid", "DE:berlin", "FR:occitanie", "NZ:otago"];
     let next = AtomicU64::new(0);
@@ -171,7 +171,7 @@ fn write_sessions(node: &Node, count: u64) -> Vec<(String, u64)> {
 }
 
 #[track_caller]
-fn sessions_are_there(node: &Node, sessions: &[(String, u64)]) {
+pub(crate) fn sessions_are_there(node: &Node, sessions: &[(String, u64)]) {
     for (id, value) in sessions {
         let session = until("a strong read", PATIENCE, || {
             let answer = node.strong(id);

@@ -23,6 +23,7 @@ mod oracle;
 mod origin;
 mod purge;
 mod reload;
+mod repair;
 mod scripted;
 mod searches;
 mod sessions;

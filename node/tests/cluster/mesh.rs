@@ -156,6 +156,7 @@ pub(crate) struct Mesh {
     pub(crate) dir: PathBuf,
     pub(crate) ready: Value,
     pub(crate) nodes: Vec<Node>,
+    env: &'static [(&'static str, &'static str)],
     ready_file: PathBuf,
     demo: Child,
     restarted: Vec<Child>,
@@ -189,6 +190,17 @@ impl Mesh {
 
     /// Starts a demo and waits until it is ready. `name` is that of its folder.
     pub(crate) fn start(name: &str, nodes: u32, data: Data) -> Self {
+        Self::start_with(name, nodes, data, &[])
+    }
+
+    /// As [`start`](Self::start), with variables in the environment of all processes, those that are
+    /// restarted included.
+    pub(crate) fn start_with(
+        name: &str,
+        nodes: u32,
+        data: Data,
+        env: &'static [(&'static str, &'static str)],
+    ) -> Self {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-{name}"));
         if dir.exists() {
             fs::remove_dir_all(&dir).unwrap();
@@ -202,7 +214,7 @@ impl Mesh {
             words.extend([flag.to_owned(), path.display().to_string()]);
         }
         words.extend(data.words());
-        let mut demo = spawn(&words, &dir.join("demo.log"));
+        let mut demo = spawn(&words, &dir.join("demo.log"), env);
         let ready: Value = until("the demo gets ready", PATIENCE * 4, || {
             assert!(
                 demo.try_wait().unwrap().is_none(),
@@ -213,7 +225,7 @@ impl Mesh {
             Ok::<_, String>(serde_json::from_slice(&text).unwrap())
         });
         let nodes = ready["nodes"].as_array().unwrap().iter().map(Node::of).collect();
-        Self { data, dir, ready, nodes, ready_file, demo, restarted: Vec::new() }
+        Self { data, dir, ready, nodes, env, ready_file, demo, restarted: Vec::new() }
     }
 
     /// Node number `id`, from 1.
@@ -249,7 +261,8 @@ impl Mesh {
     pub(crate) fn restart(&mut self, id: u64) {
         let config = self.node(id).config.display().to_string();
         let words = ["node".to_owned(), "--config".to_owned(), config];
-        let child = spawn(&words, &self.dir.join("demo/logs").join(format!("node-{id}.log")));
+        let log = self.dir.join("demo/logs").join(format!("node-{id}.log"));
+        let child = spawn(&words, &log, self.env);
         let pid = child.id();
         self.restarted.push(child);
         self.nodes.iter_mut().find(|node| node.id == id).unwrap().pid = pid;
@@ -260,7 +273,7 @@ impl Mesh {
         let listen = self.ready["origin"]["url"].as_str().unwrap().trim_start_matches("http://");
         let mut words = vec!["origin".to_owned(), "--listen".to_owned(), listen.to_owned()];
         words.extend(self.data.words());
-        let child = spawn(&words, &self.dir.join("demo/logs/origin.log"));
+        let child = spawn(&words, &self.dir.join("demo/logs/origin.log"), self.env);
         self.restarted.push(child);
     }
 
@@ -331,7 +344,7 @@ pub(crate) fn kill(pid: u32) {
 }
 
 /// The program under test, with its output added to a file; it dies with this process.
-fn spawn(words: &[String], log: &Path) -> Child {
+fn spawn(words: &[String], log: &Path, env: &[(&str, &str)]) -> Child {
     let log = File::options().create(true).append(true).open(log).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_hexpop"));
     command
@@ -340,6 +353,7 @@ fn spawn(words: &[String], log: &Path) -> Child {
         .env_remove("HEXPOP_LOG")
         // Some tests ask a thousand times at once.
         .env("HEXPOP__LIMITS__REQUESTS_IN_FLIGHT", "8192")
+        .envs(env.iter().copied())
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log);

@@ -15,7 +15,9 @@ use hexpop_edge_config::{
     Epoch, GroupId, NodeId, RaftId, RequestId, ShardId,
     planted::{self, Bug},
 };
-use hexpop_shard::{ClusterSecret, Command, LogPosition, Op, ReadOp, ShardDescriptor, ShardMap};
+use hexpop_shard::{
+    ClusterSecret, Command, LogPosition, Op, ReadOp, ShardDescriptor, ShardLoad, ShardMap,
+};
 use openraft::{AsyncRuntime, Instant as _};
 use parking_lot::{Mutex, RwLock};
 use rand::Rng as _;
@@ -110,6 +112,10 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) wake_grow: Notify,
     /// What the shards that are led here had lately.
     pub(crate) measured: Mutex<BTreeMap<GroupId, Measured<R::Instant>>>,
+    /// Which data directories that the map lists have no live node, and since when.
+    pub(crate) away: Mutex<BTreeMap<RaftId, R::Instant>>,
+    /// What the shards hold that others lead; gathered by the leader of the meta group.
+    pub(crate) loads: Mutex<BTreeMap<ShardId, ShardLoad>>,
     /// The groups that were left, as far as somebody asked for them.
     pub(crate) left: Mutex<LeftGroups>,
     /// The groups with something erased that the disk may still hold.
@@ -178,6 +184,8 @@ impl<R: AsyncRuntime> Inner<R> {
             wake_standing: Notify::new(),
             wake_grow: Notify::new(),
             measured: Mutex::new(BTreeMap::new()),
+            away: Mutex::new(BTreeMap::new()),
+            loads: Mutex::default(),
             left: Mutex::default(),
             erased: Mutex::new(BTreeMap::new()),
             ridding: Mutex::new(None),

@@ -2,6 +2,7 @@
 
 mod births;
 mod handle;
+mod holdings;
 mod inner;
 mod leave;
 mod receive;
@@ -16,14 +17,15 @@ use bytes::Bytes;
 use futures::future::{self, BoxFuture};
 use hexpop_edge_config::{Epoch, NodeId, RaftId, RequestId, ShardId};
 use hexpop_shard::{
-    ClusterSecret, LogPosition, MetaOp, MetaOutcome, Op, PurgeEntry, PurgeId, PurgeOp,
-    PurgeOutcome, PurgeTail, ReadOp, Reply, ShardDescriptor, ShardMap, World,
+    ClusterSecret, Explanation, LogPosition, Losses, MetaOp, MetaOutcome, Op, PlacementPolicy,
+    PurgeEntry, PurgeId, PurgeOp, PurgeOutcome, PurgeTail, ReadOp, Reply, ShardDescriptor,
+    ShardMap, World,
 };
 use openraft::AsyncRuntime;
 use tokio::sync::watch;
 
 use crate::{
-    api::{Proposed, ReadLevel, ReadResult, ReplicaStatus},
+    api::{Holding, Proposed, ReadLevel, ReadResult, ReplicaStatus},
     disk::Disk,
     documents::Documents,
     error::{ControlError, OpenError, ProposeError, ReadError},
@@ -266,10 +268,30 @@ impl<R: AsyncRuntime> Host<R> {
     /// Why not, in words: residency above all.
     pub fn may_hold(&self, shard: &ShardDescriptor, node: NodeId) -> Result<(), String> {
         let members = self.inner.membership.members();
-        let (map, leaders) = (self.inner.map(), BTreeMap::new());
+        let (map, leaders, losses) = (self.inner.map(), BTreeMap::new(), Losses::default());
         let policy = &self.inner.options.policy;
-        let world = World { map: &map, members: &members, policy, leaders: &leaders };
+        let (map, members, leaders) = (&map, &members, &leaders);
+        let world = World { map, members, policy, leaders, losses: &losses };
         world.may_hold(shard, node).map(|_member| ())
+    }
+
+    /// Why a shard is where it is, and what is planned next; `None` when there is no such shard. The
+    /// leader of the meta group knows best: what is planned and what is under way.
+    #[must_use]
+    pub fn explain(&self, shard: ShardId) -> Option<Explanation> {
+        supervisor::why(&self.inner, shard)
+    }
+
+    /// Where replicas may be.
+    #[must_use]
+    pub fn placement_policy(&self) -> &PlacementPolicy {
+        &self.inner.options.policy
+    }
+
+    /// What is here of which shards, in memory and on disk, whatever the map says.
+    #[must_use]
+    pub fn holdings(&self) -> Vec<Holding> {
+        self.inner.holdings()
     }
 
     /// Hands the leadership of a group that is led here to the voter on `to`.

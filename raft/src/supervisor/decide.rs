@@ -1,9 +1,12 @@
 //! What the loops decide, as functions of what they saw.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hexpop_edge_config::{Epoch, NodeId, RaftId};
-use hexpop_shard::{Member, ShardDescriptor};
+use hexpop_shard::{Member, ShardDescriptor, ShardMap};
 
 /// How long the first replica of a shard has for itself before the others initialise the group too.
 const INITIALISE_AFTER: Duration = Duration::from_secs(5);
@@ -69,9 +72,26 @@ pub(super) fn caught_up(last: Option<u64>, matching: Option<u64>) -> bool {
     }
 }
 
+/// Keeps since when each data directory that the map lists has had no live member.
+pub(super) fn note_away<I: Copy>(
+    since: &mut BTreeMap<RaftId, I>,
+    map: &ShardMap,
+    members: &[Member],
+    now: I,
+) {
+    let live: BTreeSet<RaftId> =
+        members.iter().filter(|member| member.alive).map(|member| member.raft).collect();
+    let listed = map.shards().flat_map(|shard| &shard.replicas).map(|replica| replica.raft);
+    let away: BTreeSet<RaftId> = listed.filter(|raft| !live.contains(raft)).collect();
+    since.retain(|raft, _| away.contains(raft));
+    for raft in away {
+        since.entry(raft).or_insert(now);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use hexpop_shard::{Replica, ReplicaRole};
+    use hexpop_shard::{KeyRange, Replica, ReplicaRole, Space};
 
     use super::*;
 
@@ -104,7 +124,7 @@ mod tests {
     fn the_first_replica_initialises_at_once_and_the_others_wait() {
         let mut shard = ShardDescriptor {
             id: hexpop_edge_config::ShardId(4),
-            range: hexpop_shard::KeyRange::space(hexpop_shard::Space::Listings),
+            range: KeyRange::space(Space::Listings),
             epoch: Epoch::FIRST,
             replicas: voters(),
         };
@@ -118,6 +138,29 @@ mod tests {
         assert!(!may_initialise(&shard, RaftId(11), true, INITIALISE_AFTER));
         shard.epoch = Epoch { conf: 2, ..Epoch::FIRST };
         assert!(!may_initialise(&shard, RaftId(11), true, INITIALISE_AFTER));
+    }
+
+    #[test]
+    fn who_is_away_is_away_since_then_and_who_comes_back_is_not() {
+        let shards = Space::ALL.into_iter().zip(1..).map(|(space, id)| ShardDescriptor {
+            id: hexpop_edge_config::ShardId(id),
+            range: KeyRange::space(space),
+            epoch: Epoch::FIRST,
+            replicas: voters(),
+        });
+        let map = ShardMap::create(shards.collect()).unwrap();
+        let mut members = vec![member(1, 11, true), member(2, 22, false), member(4, 44, false)];
+        let mut since = BTreeMap::new();
+        note_away(&mut since, &map, &members, 5);
+        // Node 3 is unknown, which is no better; node 4 holds nothing.
+        assert_eq!(since, BTreeMap::from([(RaftId(22), 5), (RaftId(33), 5)]));
+        members.push(member(3, 33, true));
+        note_away(&mut since, &map, &members, 9);
+        assert_eq!(since, BTreeMap::from([(RaftId(22), 5)]));
+        // Back with another data directory: the former is gone still.
+        members[1] = member(2, 23, true);
+        note_away(&mut since, &map, &members, 12);
+        assert_eq!(since, BTreeMap::from([(RaftId(22), 5)]));
     }
 
     #[test]

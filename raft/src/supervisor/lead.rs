@@ -9,12 +9,12 @@ use std::{
 
 use hexpop_edge_config::{NodeId, RaftId, ShardId};
 use hexpop_shard::{
-    MetaOp, Op, Policy, Replica, ReplicaRole, ShardDescriptor, Space, StepKind, plan,
+    MetaOp, Op, Policy, Replica, ReplicaRole, ShardDescriptor, Space, StepKind, World, plan,
     plan_meta_group,
 };
 use openraft::{AsyncRuntime, ChangeMembers, Instant as _};
 
-use super::{decide, hello, leave, meta::propose_meta, runs_on};
+use super::{decide, hello, leave, meta::propose_meta, place, runs_on};
 use crate::{
     api::ReplicaState,
     error::ControlError,
@@ -60,17 +60,16 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
 
 fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     gauges(inner);
-    let mut running = inner.running();
-    // What a replica here knows is newer than what its leader said when it was asked.
-    let mut leaders = inner.surveyed_leaders();
-    leaders.extend(running.iter().filter_map(|group| Some((group.id, group.leader_node()?))));
-    running.retain(|group| group.leads());
-    let led = running;
+    place::note_away(inner);
+    let led: Vec<_> = inner.running().into_iter().filter(|group| group.leads()).collect();
     if led.is_empty() {
         return;
     }
     let members = inner.membership.members();
-    let planned = plan(&inner.map(), &members, &inner.options.policy, &leaders);
+    let (map, leaders, losses) = (inner.map(), place::leaders(inner), place::losses(inner));
+    let policy = &inner.options.policy;
+    let (map, members, leaders) = (&map, &members, &leaders);
+    let planned = plan(&World { map, members, policy, leaders, losses: &losses });
     let mut steps: BTreeMap<ShardId, StepKind> =
         planned.steps.into_iter().map(|step| (step.shard, step.kind)).collect();
     for group in led {
@@ -415,9 +414,9 @@ fn gauges<R: AsyncRuntime>(inner: &Inner<R>) {
         .sum();
     inner.metrics.sessions_active.set(i64::try_from(sessions).unwrap_or(i64::MAX));
     let members = inner.membership.members();
-    let live = |replica: &&Replica| {
-        members.iter().any(|member| member.alive && member.raft == replica.raft)
-    };
+    let alive = members.iter().filter(|member| member.alive).map(|member| member.raft);
+    let alive: BTreeSet<RaftId> = alive.collect();
+    let live = |replica: &&Replica| alive.contains(&replica.raft);
     let map = inner.map();
     let short = map.shards().filter(|shard| {
         let wanted = usize::try_from(inner.options.policy.of(&shard.range).replicas);

@@ -181,6 +181,12 @@ pub(crate) fn holds<R: AsyncRuntime>(inner: &Inner<R>, group: GroupId) -> bool {
     !is_rid
 }
 
+/// The groups that are here no more, and that the files of the log may still hold.
+pub(crate) fn unrid_groups<R: AsyncRuntime>(inner: &Inner<R>) -> Vec<GroupId> {
+    let left = inner.left.lock();
+    left.iter().filter(|(_, files)| **files != Files::Rid).map(|(group, _)| *group).collect()
+}
+
 /// Rids the files of the log of groups that are here no more.
 async fn rid_files<R: AsyncRuntime>(inner: &Inner<R>) {
     let is_open = |files: &Files| *files != Files::Rid;

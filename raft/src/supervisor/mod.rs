@@ -12,6 +12,7 @@
 //!  survey    asks members which groups they lead                     (every node)
 //!  births    starts the shards that others split off here            (every node)
 //!  grow      has shards divided that are too large or too busy     (leaders)
+//!  place     has replicas go from node to node                   (leader of the meta group)
 //!  operate   drives operations, errand by errand                     (leader of the meta group)
 //! ```
 //!
@@ -29,6 +30,7 @@ mod lead;
 mod leave;
 mod meta;
 mod operate;
+mod place;
 mod purges;
 mod replicas;
 mod survey;
@@ -52,9 +54,10 @@ use crate::{
 pub(crate) use compact::{Erased, Ridding, note_compacted};
 pub(crate) use grow::Measured;
 pub(crate) use lead::hand_over_leaders;
-pub(crate) use leave::{LeftGroups, birth, holds};
+pub(crate) use leave::{LeftGroups, birth, holds, unrid_groups};
 pub(crate) use meta::{propose_meta, propose_meta_here};
 pub(crate) use operate::run as run_errand;
+pub(crate) use place::{own_loads, why};
 pub(crate) use purges::{propose_purge, propose_purge_here, pull_purges, pull_purges_here};
 pub(crate) use replicas::FETCHED_AT_ONCE;
 

@@ -21,6 +21,7 @@ use openraft::{AsyncRuntime, Instant as _};
 use super::{
     lead::{Hand, carry_out, is_reported},
     meta::propose_meta_here,
+    place,
 };
 use crate::{
     error::ProposeError,
@@ -54,13 +55,14 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     let Some(meta) = inner.group(GroupId::META).filter(|meta| meta.leads()) else {
         return PAUSE_IDLE;
     };
+    place::step(&inner, &meta).await;
     let running: Vec<Operation> = {
         let state = meta.replica.state();
         let operations = state.as_meta().into_iter().flat_map(|meta| meta.operations());
         operations.filter(|operation| operation.state.is_running()).cloned().collect()
     };
     if running.is_empty() {
-        return PAUSE_IDLE;
+        return if inner.options.moves_at_once > 0 { place::PAUSE } else { PAUSE_IDLE };
     }
     futures::stream::iter(running)
         .for_each_concurrent(AT_ONCE, |operation| {
@@ -104,12 +106,10 @@ async fn go_on<R: AsyncRuntime>(inner: &Arc<Inner<R>>, operation: &Operation) {
 
 fn next<R: AsyncRuntime>(inner: &Arc<Inner<R>>, operation: &Operation) -> Next {
     let members = inner.membership.members();
-    let mut leaders = inner.surveyed_leaders();
-    let led = inner.running().into_iter().filter(|group| group.leads());
-    leaders.extend(led.map(|group| (group.id, inner.options.node)));
-    let map = inner.map();
+    let (map, leaders, losses) = (inner.map(), place::leaders(inner), place::losses(inner));
     let policy = &inner.options.policy;
-    World { map: &map, members: &members, policy, leaders: &leaders }.next(operation)
+    let (map, members, leaders) = (&map, &members, &leaders);
+    World { map, members, policy, leaders, losses: &losses }.next(operation)
 }
 
 /// Runs an errand at the leader of a shard, who is found by asking.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures::StreamExt;
 use openraft::AsyncRuntime;
 
-use super::hello;
+use super::{hello, place};
 use crate::host::Inner;
 
 /// How often members are asked.
@@ -30,5 +30,6 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
         })
         .await;
     inner.surveyed();
+    place::survey_loads(&inner).await;
     PAUSE
 }

@@ -3,14 +3,12 @@
 //! Nothing is remembered between two looks but the operation itself: whoever leads the meta group by then
 //! goes on with it. Each errand is harmless to repeat.
 
-use std::collections::BTreeMap;
-
-use hexpop_edge_config::{NodeId, ShardId};
+use hexpop_edge_config::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::{Operation, OperationKind, OperationState};
 use crate::{
-    Member, PlacementPolicy, Replica, ReplicaRole, ShardDescriptor, ShardMap, Split, StepKind,
+    Cause, Member, Relocation, Replica, ReplicaRole, ShardDescriptor, Split, StepKind, World,
 };
 
 /// What the leader of a shard is asked to do for an operation.
@@ -35,19 +33,6 @@ pub enum Next {
     End(OperationState),
 }
 
-/// What operations are driven by.
-#[derive(Debug, Clone, Copy)]
-pub struct World<'a> {
-    /// The map.
-    pub map: &'a ShardMap,
-    /// The nodes.
-    pub members: &'a [Member],
-    /// Where replicas may be.
-    pub policy: &'a PlacementPolicy,
-    /// Who leads each shard, as far as known.
-    pub leaders: &'a BTreeMap<ShardId, NodeId>,
-}
-
 impl World<'_> {
     /// What is next for a running operation.
     #[must_use]
@@ -58,6 +43,7 @@ impl World<'_> {
         match &operation.kind {
             OperationKind::Split(split) => self.split(operation, shard, split),
             OperationKind::Move { from, to } => self.go_on_moving(shard, *from, *to),
+            OperationKind::Relocate(relocation) => self.relocate(shard, relocation),
             OperationKind::Placement(step) => Next::Ask(Errand::Step(step.clone())),
             OperationKind::Drain { .. } => {
                 failed("a node is drained shard by shard, not by one operation".to_owned())
@@ -115,6 +101,49 @@ impl World<'_> {
         Next::Ask(Errand::Step(step))
     }
 
+    /// As a move by hand goes on, but for three things. It is given up when the node that is to take the
+    /// replica is not there for it any more: placement finds another one. It ends when a node that was down
+    /// is back before its replica was replaced. And a voter whose node is down goes in the same change that
+    /// lets the new one vote: with both of them counted the shard would stand still if the new one failed.
+    fn relocate(&self, shard: &ShardDescriptor, relocation: &Relocation) -> Next {
+        let Relocation { from, old, to, cause } = *relocation;
+        let held = shard.replicas.iter().find(|replica| replica.raft == old);
+        let new = shard.replica_on(to);
+        let Some(held) = held else {
+            return match new {
+                Some(_) => Next::End(OperationState::Done),
+                None => failed(format!("node {from} holds no replica of shard {}", shard.id)),
+            };
+        };
+        let member = match self.may_hold(shard, to) {
+            Ok(member) => member,
+            Err(why) => return failed(why),
+        };
+        if !member.alive || member.draining || new.is_some_and(|new| new.raft != member.raft) {
+            return failed(format!("node {to} is not there for it any more"));
+        }
+        let is_up = self.members.iter().any(|it| it.alive && it.raft == old);
+        let votes = new.is_some_and(|new| new.role == ReplicaRole::Voter);
+        if cause == Cause::Repair && is_up && !votes {
+            return Next::End(OperationState::Cancelled);
+        }
+        if is_up {
+            return self.go_on_moving(shard, from, to);
+        }
+        let (node, raft) = (to, member.raft);
+        let step = match (held.role, new.map(|new| new.role)) {
+            (_, None) => StepKind::AddLearner { node, raft },
+            (ReplicaRole::Learner, Some(_)) => StepKind::RemoveLearner { node: from, raft: old },
+            (ReplicaRole::Voter, Some(ReplicaRole::Learner)) => {
+                StepKind::Replace { node, old, new: raft }
+            }
+            (ReplicaRole::Voter, Some(ReplicaRole::Voter)) => {
+                StepKind::RemoveVoter { node: from, raft: old }
+            }
+        };
+        Next::Ask(Errand::Step(step))
+    }
+
     /// The voter that is to go leads no more first.
     fn take_over(&self, shard: &ShardDescriptor, old: &Replica, to: NodeId) -> StepKind {
         let Replica { node: from, raft, .. } = *old;
@@ -153,12 +182,14 @@ fn failed(error: String) -> Next {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
-    use hexpop_edge_config::{Epoch, RaftId};
+    use hexpop_edge_config::{Epoch, RaftId, ShardId};
 
     use super::*;
-    use crate::{KeyRange, OperationId, Policy, ShardKey, Space};
+    use crate::{
+        KeyRange, Losses, OperationId, PlacementPolicy, Policy, ShardKey, ShardMap, Space,
+    };
 
     fn member(node: u32, labels: &[&str]) -> Member {
         Member {
@@ -204,7 +235,9 @@ mod tests {
         let members = [member(1, &["eu"]), member(4, &["eu"]), member(5, &[])];
         let leaders = BTreeMap::from([(ShardId(3), NodeId(leader))]);
         let map = map(replicas);
-        let world = World { map: &map, members: &members, policy: &policy, leaders: &leaders };
+        let losses = Losses::default();
+        let (map, members, policy, leaders) = (&map, &members, &policy, &leaders);
+        let world = World { map, members, policy, leaders, losses: &losses };
         world.next(&operation(kind, OperationState::Running))
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use hexpop_edge_config::{NodeId, ShardId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Split, Step, StepKind};
+use crate::{Relocation, Split, Step, StepKind};
 
 /// The number of an operation; counts up, never used twice.
 #[derive(
@@ -39,6 +39,8 @@ pub enum OperationKind {
         /// The node that is to.
         to: NodeId,
     },
+    /// Moves a replica for placement.
+    Relocate(Relocation),
 }
 
 impl OperationKind {
@@ -50,6 +52,7 @@ impl OperationKind {
             Self::Drain { .. } => "drain",
             Self::Split(_) => "split",
             Self::Move { .. } => "move",
+            Self::Relocate(relocation) => relocation.cause.as_str(),
         }
     }
 }
@@ -72,7 +75,7 @@ pub enum OperationState {
         /// Why.
         error: String,
     },
-    /// It was stopped by request.
+    /// It was stopped: by request, or because nothing needs it any more.
     Cancelled,
     /// It goes on, and cannot be cancelled any more: what it changes may be on its way.
     Committing,

@@ -4,6 +4,7 @@
 //! a load around the limit does not either divide again and again.
 
 use hexpop_edge_config::ByteSize;
+use serde::{Deserialize, Serialize};
 
 /// What a shard may have before it divides; 0 = no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub struct SplitLimits {
 }
 
 /// What the leader of a shard measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ShardLoad {
     /// Records.
     pub keys: u64,

@@ -1,39 +1,33 @@
 //! What to change of a map that exists.
 
-use std::collections::BTreeMap;
-
 use hexpop_edge_config::{NodeId, ShardId};
 
 use super::{
-    Finding, Member, PlacementPolicy, Plan, Policy, Step, StepKind,
-    spread::{Counts, Led, PopCounts, allowed, balance_leaders, next},
+    Finding, Losses, Member, PlacementPolicy, Plan, Policy, Step, StepKind, World,
+    leaders::plan_leaders,
+    nodes::{Holders, Nodes},
+    spread::{Counts, PopCounts, next},
 };
-use crate::{Replica, ReplicaRole, ShardDescriptor, ShardMap};
+use crate::{Replica, ReplicaRole, ShardDescriptor};
 
-/// What to do next, given who leads each shard now (shards without a known leader are missing).
+/// What the leaders of shards do next, each for its own.
 ///
-/// It replaces replicas whose data directory is gone (the node is there with another one), gives
-/// shards that have too few replicas new ones, moves what is on nodes that are being emptied, removes
-/// learners that nothing needs, and evens out the leaders. It does not replace a replica whose node is
-/// merely down. A shard that has lost its quorum gets no step. Doing the steps and planning again comes to a plan without steps.
+/// They replace replicas whose data directory is gone (the node is there with another one), give
+/// shards that have too few replicas new ones, move what is on nodes that are being emptied, remove
+/// replicas that nothing needs, and even themselves out. A replica whose node is down they leave; see
+/// [`plan_moves`](super::plan_moves) for what becomes of it. A shard that has lost its quorum gets no
+/// step. Doing the steps and planning again comes to a plan without steps.
 #[must_use]
-pub fn plan(
-    map: &ShardMap,
-    members: &[Member],
-    policy: &PlacementPolicy,
-    leaders: &BTreeMap<ShardId, NodeId>,
-) -> Plan {
+pub fn plan(world: &World<'_>) -> Plan {
+    let nodes = Nodes::new(world.members, world.policy);
     let mut load = Counts::default();
-    for replica in map.shards().flat_map(|shard| &shard.replicas) {
+    for replica in world.map.shards().flat_map(|shard| &shard.replicas) {
         load.add(replica.node);
     }
     let mut plan = Plan::default();
     let mut settled = Vec::new();
-    for shard in map.shards() {
-        let in_every_pop = PlacementPolicy::in_every_pop(&shard.range);
-        let of_shard = policy.of(&shard.range);
-        let (step, findings) =
-            plan_replicas((shard.id, &shard.replicas), of_shard, in_every_pop, members, &load);
+    for shard in world.map.shards() {
+        let (step, findings) = plan_shard(shard, world, &nodes, &load);
         plan.findings.extend(findings);
         match step {
             None => settled.push(shard),
@@ -47,16 +41,46 @@ pub fn plan(
         }
     }
     plan.steps.sort_by_key(|step| urgency(&step.kind));
-    plan.steps.extend(plan_leaders(&settled, members, leaders));
+    plan.steps.extend(plan_leaders(&settled, &nodes, world.leaders));
     plan
+}
+
+/// The next step for the replicas of one shard, if it needs one.
+pub(super) fn plan_shard(
+    shard: &ShardDescriptor,
+    world: &World<'_>,
+    nodes: &Nodes<'_>,
+    load: &Counts,
+) -> (Option<Step>, Vec<Finding>) {
+    let policy = world.policy.of(&shard.range);
+    let in_every_pop = PlacementPolicy::in_every_pop(&shard.range);
+    let Some(holders) = nodes.holders(policy) else { return (None, Vec::new()) };
+    // As nearly all of them are: nothing to find, and nothing to do.
+    if !in_every_pop && is_settled(&shard.replicas, policy, holders) {
+        return (None, Vec::new());
+    }
+    let known = Known { nodes, holders, losses: world.losses };
+    plan_replicas((shard.id, &shard.replicas), policy, in_every_pop, known, load)
+}
+
+/// Whether a shard has its voters, as many as asked for and no more, on nodes that may hold them.
+fn is_settled(replicas: &[Replica], policy: &Policy, holders: &Holders<'_>) -> bool {
+    let is_in_place = |replica: &Replica| {
+        let member = holders.allowed.get(&replica.node);
+        replica.role == ReplicaRole::Voter && member.is_some_and(|it| it.raft == replica.raft)
+    };
+    usize::try_from(policy.replicas) == Ok(replicas.len()) && replicas.iter().all(is_in_place)
 }
 
 /// What to do next for the replicas of the meta group, which is in no map: as [`plan`] does for a
 /// shard under `policy`.
 #[must_use]
 pub fn plan_meta_group(replicas: &[Replica], members: &[Member], policy: &Policy) -> Plan {
+    let (nodes, losses) = (Nodes::of(members, [policy]), Losses::default());
+    let Some(holders) = nodes.holders(policy) else { return Plan::default() };
+    let known = Known { nodes: &nodes, holders, losses: &losses };
     let group = (ShardId::META, replicas);
-    let (step, findings) = plan_replicas(group, policy, false, members, &Counts::default());
+    let (step, findings) = plan_replicas(group, policy, false, known, &Counts::default());
     Plan { steps: step.into_iter().collect(), findings }
 }
 
@@ -71,34 +95,32 @@ const fn urgency(kind: &StepKind) -> u8 {
     }
 }
 
+/// What is known of the nodes, for the shards of one policy.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    nodes: &'a Nodes<'a>,
+    holders: &'a Holders<'a>,
+    losses: &'a Losses,
+}
+
 /// One shard, and what is known of the nodes of its replicas.
 struct View<'a> {
     shard: ShardId,
     replicas: &'a [Replica],
-    /// Live nodes that may hold a replica.
-    allowed: BTreeMap<NodeId, &'a Member>,
-    by_node: BTreeMap<NodeId, &'a Member>,
+    known: Known<'a>,
     in_every_pop: bool,
     target: usize,
 }
 
-/// The next step for the replicas of one shard, if it needs one.
 fn plan_replicas(
     (shard, replicas): (ShardId, &[Replica]),
     of_shard: &Policy,
     in_every_pop: bool,
-    members: &[Member],
+    known: Known<'_>,
     load: &Counts,
 ) -> (Option<Step>, Vec<Finding>) {
-    let allowed = allowed(members, of_shard);
-    let view = View {
-        shard,
-        replicas,
-        target: of_shard.voters(allowed.len()),
-        allowed,
-        by_node: members.iter().map(|member| (member.node, member)).collect(),
-        in_every_pop,
-    };
+    let target = of_shard.voters(known.holders.allowed.len());
+    let view = View { shard, replicas, known, in_every_pop, target };
     let mut findings = view.residency(of_shard);
     let voters = view.voters().count();
     let live = view.voters().filter(|replica| view.is_live(replica)).count();
@@ -112,7 +134,7 @@ fn plan_replicas(
         .or_else(|| view.fill_up(load))
         .or_else(|| view.empty(of_shard, load, &mut findings))
         .or_else(|| view.reach_pops(load))
-        .or_else(|| view.remove_learner())
+        .or_else(|| view.remove_learner(of_shard))
         .or_else(|| view.shrink(of_shard));
     if voters < usize::try_from(of_shard.replicas).unwrap_or(usize::MAX) {
         findings.push(view.finding(format!("{voters} voters of {}", of_shard.replicas)));
@@ -130,9 +152,15 @@ impl<'a> View<'a> {
     }
 
     fn is_live(&self, replica: &Replica) -> bool {
-        self.by_node
-            .get(&replica.node)
-            .is_some_and(|member| member.alive && member.raft == replica.raft)
+        self.known.nodes.is_live(replica)
+    }
+
+    fn member(&self, node: NodeId) -> Option<&'a Member> {
+        self.known.nodes.get(node)
+    }
+
+    fn is_lost(&self, replica: &Replica) -> bool {
+        !self.is_live(replica) && self.known.losses.is_lost(replica.raft)
     }
 
     fn voters(&self) -> impl Iterator<Item = &'a Replica> {
@@ -146,7 +174,7 @@ impl<'a> View<'a> {
     fn residency(&self, policy: &Policy) -> Vec<Finding> {
         self.replicas
             .iter()
-            .filter_map(|replica| self.by_node.get(&replica.node))
+            .filter_map(|replica| self.member(replica.node))
             .filter(|member| !member.carries(&policy.labels))
             .map(|member| {
                 self.finding(format!("node {} lacks a label that the shard needs", member.node))
@@ -157,7 +185,7 @@ impl<'a> View<'a> {
     /// A replica of a data directory that its node no longer has gives way to one of the new directory.
     fn replace_wiped(&self) -> Option<Step> {
         self.replicas.iter().find_map(|old| {
-            let member = self.by_node.get(&old.node)?;
+            let member = self.member(old.node)?;
             if !member.alive || member.raft == old.raft {
                 return None;
             }
@@ -170,7 +198,7 @@ impl<'a> View<'a> {
             let kind = match known.map(|replica| replica.role) {
                 Some(ReplicaRole::Voter) => StepKind::RemoveVoter { node, raft: old.raft },
                 Some(ReplicaRole::Learner) => StepKind::Replace { node, old: old.raft, new },
-                None if self.allowed.contains_key(&node) => {
+                None if self.known.holders.allowed.contains_key(&node) => {
                     StepKind::AddLearner { node, raft: new }
                 }
                 None => return None,
@@ -192,13 +220,15 @@ impl<'a> View<'a> {
     /// One more voter beside these, where it spreads them best: a learner that is there already becomes one.
     fn another(&self, voters: &[&Replica], load: &Counts) -> Option<StepKind> {
         let mut pops = PopCounts::default();
-        for member in voters.iter().filter_map(|replica| self.by_node.get(&replica.node)) {
+        for member in voters.iter().filter_map(|replica| self.member(replica.node)) {
             pops.add(&member.pop);
         }
         let learns = |member: &Member| {
             self.learners().any(|learner| learner.node == member.node && self.is_live(learner))
         };
         let candidates = self
+            .known
+            .holders
             .allowed
             .values()
             .copied()
@@ -214,7 +244,7 @@ impl<'a> View<'a> {
 
     /// A replica on a node that is being emptied goes once another node has taken its place.
     fn empty(&self, policy: &Policy, load: &Counts, findings: &mut Vec<Finding>) -> Option<Step> {
-        let drains = |node: NodeId| self.by_node.get(&node).is_some_and(|member| member.draining);
+        let drains = |node: NodeId| self.member(node).is_some_and(|member| member.draining);
         if let Some(learner) = self.learners().find(|learner| drains(learner.node)) {
             let (node, raft) = (learner.node, learner.raft);
             let reason = format!("node {node} is being emptied");
@@ -225,9 +255,7 @@ impl<'a> View<'a> {
         let others: Vec<&Replica> =
             self.voters().filter(|voter| !drains(voter.node) && self.is_live(voter)).collect();
         // As many as there would be if no node were emptied.
-        let holders =
-            self.by_node.values().filter(|member| member.alive && member.carries(&policy.labels));
-        if others.len() >= policy.voters(holders.count()) {
+        if others.len() >= policy.voters(self.known.holders.alive) {
             let kind = StepKind::RemoveVoter { node: old.node, raft: old.raft };
             return Some(self.step(kind, reason));
         }
@@ -247,115 +275,76 @@ impl<'a> View<'a> {
             return None;
         }
         let mut pops = PopCounts::default();
-        for replica in self.replicas {
-            if let Some(member) = self.by_node.get(&replica.node) {
+        // One that is not waited for any more serves nobody there.
+        for replica in self.replicas.iter().filter(|replica| !self.is_lost(replica)) {
+            if let Some(member) = self.member(replica.node) {
                 pops.add(&member.pop);
             }
         }
-        let unreached = self.allowed.values().copied().filter(|member| pops.of(&member.pop) == 0);
+        let allowed = self.known.holders.allowed.values().copied();
+        let unreached = allowed.filter(|member| pops.of(&member.pop) == 0);
         let member = next(unreached, &pops, |member| load.of(member.node))?;
         let reason = format!("PoP {} has no replica of the directory", member.pop);
         let kind = StepKind::AddLearner { node: member.node, raft: member.raft };
         Some(self.step(kind, reason))
     }
 
-    /// A voter goes where there are more than were asked for, all of them up: what a move that was given up
-    /// left behind. The last one of the PoP that has most of them.
+    /// A voter goes where there are more than were asked for: what a move that was given up left behind. One
+    /// that is lost; else, if all are up, the last one of the PoP that has most of them.
     fn shrink(&self, policy: &Policy) -> Option<Step> {
         let voters: Vec<&Replica> = self.voters().collect();
         let asked = usize::try_from(policy.replicas).unwrap_or(usize::MAX).max(1);
-        if voters.len() <= asked || !voters.iter().all(|voter| self.is_live(voter)) {
+        if voters.len() <= asked {
+            return None;
+        }
+        if let Some(lost) = voters.iter().find(|voter| self.is_lost(voter)) {
+            let kind = StepKind::RemoveVoter { node: lost.node, raft: lost.raft };
+            let reason = format!("node {} is down, and there are {asked} without it", lost.node);
+            return Some(self.step(kind, reason));
+        }
+        if !voters.iter().all(|voter| self.is_live(voter)) {
             return None;
         }
         let mut pops = PopCounts::default();
-        for member in voters.iter().filter_map(|replica| self.by_node.get(&replica.node)) {
+        for member in voters.iter().filter_map(|replica| self.member(replica.node)) {
             pops.add(&member.pop);
         }
-        let crowd = |voter: &&&Replica| {
-            self.by_node.get(&voter.node).map_or(0, |member| pops.of(&member.pop))
+        // One that is to go anyway goes first: what took its place would be removed, and added again.
+        let rank = |voter: &&&Replica| {
+            self.member(voter.node).map(|member| {
+                let is_to_go = member.draining || !member.carries(&policy.labels);
+                (is_to_go, pops.of(&member.pop))
+            })
         };
-        let gone = voters.iter().max_by_key(crowd)?;
+        let gone = voters.iter().max_by_key(rank)?;
         let kind = StepKind::RemoveVoter { node: gone.node, raft: gone.raft };
         Some(self.step(kind, format!("{} voters, and {asked} are asked for", voters.len())))
     }
 
-    /// A learner goes that neither becomes a voter nor is the only replica of its PoP.
-    fn remove_learner(&self) -> Option<Step> {
+    /// A learner goes that neither becomes a voter nor is the only replica of its PoP, that is lost, or that
+    /// is where it must not be.
+    fn remove_learner(&self, policy: &Policy) -> Option<Step> {
         let mut reached = PopCounts::default();
-        for member in self.voters().filter_map(|replica| self.by_node.get(&replica.node)) {
+        for member in self.voters().filter_map(|replica| self.member(replica.node)) {
             reached.add(&member.pop);
         }
         self.learners().find_map(|learner| {
-            let member = self.by_node.get(&learner.node)?;
+            let kind = StepKind::RemoveLearner { node: learner.node, raft: learner.raft };
+            if self.is_lost(learner) {
+                return Some(self.step(kind, format!("node {} is down", learner.node)));
+            }
+            let member = self.member(learner.node)?;
+            if !member.carries(&policy.labels) {
+                let reason = format!("node {} lacks a label that the shard needs", learner.node);
+                return Some(self.step(kind, reason));
+            }
             let replaces = self.voters().any(|voter| voter.node == learner.node);
             let needed = self.in_every_pop && reached.of(&member.pop) == 0;
             reached.add(&member.pop);
             if needed || replaces {
                 return None;
             }
-            let kind = StepKind::RemoveLearner { node: learner.node, raft: learner.raft };
             Some(self.step(kind, "the shard has its voters without this learner".into()))
         })
     }
-}
-
-fn plan_leaders(
-    settled: &[&ShardDescriptor],
-    members: &[Member],
-    leaders: &BTreeMap<ShardId, NodeId>,
-) -> Vec<Step> {
-    let live = |replica: &&Replica| {
-        members.iter().any(|member| {
-            member.alive
-                && !member.draining
-                && member.node == replica.node
-                && member.raft == replica.raft
-        })
-    };
-    let drains = |node: NodeId| {
-        members.iter().any(|member| member.node == node && member.draining && member.alive)
-    };
-    let mut leads = Counts::default();
-    for leader in leaders.values() {
-        leads.add(*leader);
-    }
-    let mut led: Vec<Led> = settled
-        .iter()
-        .filter_map(|shard| {
-            let leader = *leaders.get(&shard.id)?;
-            let voters: Vec<NodeId> =
-                shard.voters().filter(live).map(|replica| replica.node).collect();
-            voters.contains(&leader).then_some(Led { shard: shard.id, leader, voters })
-        })
-        .collect();
-    let before = leads.clone();
-    // Away from nodes that are being emptied, whatever that does to the balance.
-    let mut away = Vec::new();
-    for shard in settled {
-        let Some(from) = leaders.get(&shard.id).copied().filter(|leader| drains(*leader)) else {
-            continue;
-        };
-        let takers = shard.voters().filter(live).map(|replica| replica.node);
-        if let Some(to) = takers.min_by_key(|node| (leads.of(*node), *node)) {
-            leads.remove(from);
-            leads.add(to);
-            let reason = format!("node {from} is being emptied");
-            away.push(Step {
-                shard: shard.id,
-                kind: StepKind::TransferLeader { from, to },
-                reason,
-            });
-        }
-    }
-    let balanced =
-        balance_leaders(&mut led, &mut leads).into_iter().map(|(shard, from, to)| Step {
-            shard,
-            kind: StepKind::TransferLeader { from, to },
-            reason: format!(
-                "node {from} leads {} shards, node {to} {}",
-                before.of(from),
-                before.of(to)
-            ),
-        });
-    away.into_iter().chain(balanced).collect()
 }

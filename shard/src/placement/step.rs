@@ -20,14 +20,15 @@ pub enum StepKind {
         /// Its data directory.
         raft: RaftId,
     },
-    /// Makes the learner `new` a voter and removes the voter `old` in one change of the membership.
+    /// Makes the learner `new` a voter and removes the voter `old` in one change of the membership: so that
+    /// what fails meanwhile is never one more than either set of voters survives.
     /// Whoever does it waits until the learner has caught up.
     Replace {
-        /// The node that both belong to.
+        /// The node of the new one.
         node: NodeId,
         /// The data directory that is no more.
         old: RaftId,
-        /// The one that took its place.
+        /// The one that takes its place.
         new: RaftId,
     },
     /// Removes a voter whose place another one has taken.
@@ -94,5 +95,66 @@ pub struct Plan {
     /// What to do, most urgent first.
     pub steps: Vec<Step>,
     /// What cannot be helped by a step.
+    pub findings: Vec<Finding>,
+}
+
+/// Why a replica goes to another node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Cause {
+    /// Its node must not hold it.
+    Residency,
+    /// Its node has been down for too long.
+    Repair,
+    /// It shares a PoP with another one while a PoP that may hold it has none.
+    Spread,
+    /// Its node has more than others.
+    Balance,
+}
+
+impl Cause {
+    /// The word for it in URLs, tables and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Residency => "residency",
+            Self::Repair => "repair",
+            Self::Spread => "spread",
+            Self::Balance => "balance",
+        }
+    }
+}
+
+/// A replica that goes to another node: as many steps as that takes, the old one gone at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relocation {
+    /// The node that holds it.
+    pub from: NodeId,
+    /// The data directory that holds it.
+    pub old: RaftId,
+    /// The node that is to.
+    pub to: NodeId,
+    /// Why it goes.
+    pub cause: Cause,
+}
+
+/// A relocation, of which shard, and why it is planned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// The shard.
+    pub shard: ShardId,
+    /// What goes where.
+    pub relocation: Relocation,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// The replicas that should go to other nodes now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Moves {
+    /// What may begin now, most urgent first; at most one per shard.
+    pub moves: Vec<Move>,
+    /// Why nothing is evened out now, if something is in the way.
+    pub paused: Option<String>,
+    /// What cannot be helped by a move.
     pub findings: Vec<Finding>,
 }

@@ -1,9 +1,14 @@
+mod moves;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use hexpop_edge_config::{Epoch, NodeId, RaftId, ShardId};
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    Losses, Member, PlacementError, PlacementPolicy, Plan, Policy, Step, StepKind, World,
+    plan_first_map, plan_meta_group,
+};
 use crate::{KeyRange, Replica, ReplicaRole, ShardDescriptor, ShardKey, ShardMap, Space};
 
 fn member(node: u32, pop: &str, labels: &[&str]) -> Member {
@@ -33,6 +38,16 @@ fn policy(replicas: u32, territories: &[(&str, &str)]) -> PlacementPolicy {
             .map(|(territory, label)| (territory.parse().unwrap(), of(label)))
             .collect(),
     }
+}
+
+/// [`super::plan`] in a world where nobody is lost.
+fn plan(
+    map: &ShardMap,
+    members: &[Member],
+    policy: &PlacementPolicy,
+    leaders: &BTreeMap<ShardId, NodeId>,
+) -> Plan {
+    super::plan(&World { map, members, policy, leaders, losses: &Losses::default() })
 }
 
 fn demo() -> Vec<Member> {

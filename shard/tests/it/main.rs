@@ -11,6 +11,7 @@ mod listing_parse;
 mod listing_state;
 mod market;
 mod oracle;
+mod placement_scale;
 mod random;
 mod reso;
 mod search_errors;

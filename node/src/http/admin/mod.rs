@@ -8,6 +8,7 @@ mod operations;
 mod purge;
 mod ready;
 mod shards;
+mod why;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -162,6 +163,8 @@ impl AdminPort {
         let context = &self.context;
         match path {
             ["admin", "v1", "shards"] => shards::list(context, query).await,
+            ["admin", "v1", "shards", "residency"] => why::residency(context).await,
+            ["admin", "v1", "shards", id, "why"] => why::why(context, id).await,
             ["admin", "v1", "shards", id, "transfer-leader"] => {
                 require(role, Role::Operator)?;
                 shards::transfer_leader(context, id, request.into_body()).await
@@ -210,7 +213,9 @@ fn check_method(method: &Method, path: &[&str]) -> Result<(), Problem> {
             "v1",
             "status" | "nodes" | "shards" | "breakers" | "cache" | "config" | "operations",
         ]
-        | ["admin", "v1", "purge", _] => (Method::GET, "GET, HEAD"),
+        | ["admin", "v1", "purge", _]
+        | ["admin", "v1", "shards", "residency"]
+        | ["admin", "v1", "shards", _, "why"] => (Method::GET, "GET, HEAD"),
         ["admin", "v1", "ingest" | "purge"]
         | ["admin", "v1", "shards", _, "transfer-leader" | "split" | "move"] => {
             (Method::POST, "POST")

@@ -136,7 +136,7 @@ async fn best_point(context: &Context, shard: ShardId) -> Result<ShardKey, Probl
     }
 }
 
-async fn leader_of(context: &Context, shard: ShardId) -> Result<NodeId, Problem> {
+pub(super) async fn leader_of(context: &Context, shard: ShardId) -> Result<NodeId, Problem> {
     let members = context.members();
     let reports = context.reports(&members).await;
     let leads = |report: &crate::control::NodeReport| {
@@ -154,7 +154,7 @@ async fn leader_of(context: &Context, shard: ShardId) -> Result<NodeId, Problem>
     })
 }
 
-async fn operations(context: &Context) -> Result<Vec<Operation>, Problem> {
+pub(super) async fn operations(context: &Context) -> Result<Vec<Operation>, Problem> {
     let leader = leader_of(context, ShardId::META).await?;
     match context.ask(leader, AdminRequest::Operations).await {
         Ok(AdminAnswer::Operations(operations)) => Ok(operations),
@@ -175,7 +175,7 @@ async fn propose(context: &Context, op: MetaOp) -> Result<MetaOutcome, Problem> 
     proposed.map_err(|error| Problem::new(ProblemType::ShardUnavailable, error.to_string()))
 }
 
-fn find_shard(context: &Context, id: &str) -> Result<ShardDescriptor, Problem> {
+pub(super) fn find_shard(context: &Context, id: &str) -> Result<ShardDescriptor, Problem> {
     let shard = parse_id(id)?;
     let found = context.host.shard_map().get(shard).cloned();
     let missing = || Problem::new(ProblemType::NotFound, format!("there is no shard {shard}"));
@@ -207,6 +207,7 @@ fn row(operation: &Operation) -> OperationRow {
             (Some(child.0), format!("shard {child} from {at} on"))
         }
         OperationKind::Move { from, to } => (None, format!("from node {from} to node {to}")),
+        OperationKind::Relocate(it) => (None, format!("from node {} to node {}", it.from, it.to)),
         OperationKind::Placement(step) => (None, step.as_str().to_owned()),
         OperationKind::Drain { node } => (None, format!("empties node {node}")),
     };

@@ -1,0 +1,58 @@
+//! What is on this node of which groups: not what the map says, but what is there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use hexpop_edge_config::{GroupId, codec};
+use hexpop_shard::KeyRange;
+use openraft::AsyncRuntime;
+
+use super::{Birth, Inner, inner::Slot};
+use crate::{api::Holding, supervisor::unrid_groups};
+
+impl<R: AsyncRuntime> Inner<R> {
+    /// What is here of which shards. Of a shard that nothing tells the range of, the map's is taken.
+    pub(crate) fn holdings(&self) -> Vec<Holding> {
+        let mut found: BTreeMap<GroupId, BTreeSet<&'static str>> = BTreeMap::new();
+        let mut ranges: BTreeMap<GroupId, KeyRange> = BTreeMap::new();
+        let mut note = |group: GroupId, what| {
+            if group.is_of_shard() {
+                found.entry(group).or_default().insert(what);
+            }
+        };
+        for (group, about) in self.wal.groups() {
+            note(group, "log");
+            if let Ok(Birth { shard: Some(shard), .. }) = codec::decode::<Birth>(&about) {
+                ranges.insert(group, shard.range);
+            }
+        }
+        for group in self.snapshots.groups() {
+            note(group, "snapshot");
+        }
+        for group in self.documents.groups() {
+            note(group, "documents");
+        }
+        for group in unrid_groups(self) {
+            note(group, "log-files");
+        }
+        for (group, slot) in self.groups.read().iter() {
+            note(*group, "memory");
+            if let Slot::Running(group) = slot
+                && let Some(range) = Arc::clone(group).replica.state().range().cloned()
+            {
+                ranges.insert(group.id, range);
+            }
+        }
+        let map = self.map();
+        let holding = |(shard, places): (GroupId, BTreeSet<&'static str>)| Holding {
+            shard,
+            range: ranges
+                .remove(&shard)
+                .or_else(|| map.get(shard).map(|known| known.range.clone())),
+            places: places.into_iter().map(str::to_owned).collect(),
+        };
+        found.into_iter().map(holding).collect()
+    }
+}

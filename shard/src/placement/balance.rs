@@ -1,0 +1,272 @@
+//! Evening out: over PoPs first, then over nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hexpop_edge_config::{NodeId, ShardId};
+
+use super::{
+    Cause, Member, Move, Relocation,
+    moves::{Scene, Weights, is_bound_to_pops},
+    spread::PopCounts,
+};
+use crate::{Replica, ShardDescriptor};
+
+/// A difference of less than one part in so many of what the fuller node has is left.
+const SLACK_PART: u64 = 20;
+
+/// How many places for its replicas are looked at for one node, so that a mesh in which nothing fits
+/// costs a bounded time.
+const LOOKS_PER_NODE: usize = 4_096;
+
+/// Has replicas leave PoPs that they share with others of their shard, for PoPs that have none.
+pub(super) fn spread(
+    scene: &Scene<'_>,
+    crowded: &[&ShardDescriptor],
+    weights: &mut Weights,
+    room: &mut usize,
+    moves: &mut Vec<Move>,
+) {
+    for shard in crowded {
+        if *room == 0 {
+            return;
+        }
+        if !scene.traffic.is_free(shard.id) {
+            continue;
+        }
+        let Some((old, from, to)) = spread_one(scene, shard, weights) else { continue };
+        let reason = format!("PoP {} has two of its voters, and {} none", from.pop, to.pop);
+        let relocation =
+            Relocation { from: old.node, old: old.raft, to: to.node, cause: Cause::Spread };
+        weights.shift(scene.traffic.weight(shard.id), old.node, to.node);
+        *room -= 1;
+        moves.push(Move { shard: shard.id, relocation, reason });
+    }
+}
+
+fn spread_one<'a>(
+    scene: &Scene<'a>,
+    shard: &'a ShardDescriptor,
+    weights: &Weights,
+) -> Option<(&'a Replica, &'a Member, &'a Member)> {
+    let holders = scene.nodes.holders(scene.world.policy.of(&shard.range))?;
+    let voters: Vec<(&Replica, &Member)> =
+        shard.voters().filter_map(|voter| Some((voter, scene.nodes.get(voter.node)?))).collect();
+    let mut pops = PopCounts::default();
+    for (_, member) in &voters {
+        pops.add(&member.pop);
+    }
+    let (old, from) = voters
+        .iter()
+        .copied()
+        .max_by_key(|(_, member)| (pops.of(&member.pop), weights.of(member.node), member.node))?;
+    let free = holders.allowed.values().copied().filter(|member| pops.of(&member.pop) == 0);
+    // A learner that is there already becomes the voter.
+    let to = free.min_by_key(|member| {
+        (shard.replica_on(member.node).is_none(), weights.of(member.node), member.node)
+    })?;
+    Some((old, from, to))
+}
+
+/// Nodes by what they have, and what goes from where to where.
+struct Evening<'s, 'a> {
+    scene: &'s Scene<'a>,
+    /// What each node that replicas may leave has, largest first.
+    held: BTreeMap<NodeId, Vec<Held<'a>>>,
+    /// For each set of labels: who may hold what needs them, least first.
+    takers: BTreeMap<&'a BTreeSet<String>, BTreeSet<(u64, NodeId)>>,
+    /// What each node would have if all were as even as their labels let them be.
+    fair: BTreeMap<NodeId, u64>,
+    busy: BTreeSet<ShardId>,
+}
+
+/// A replica that may go elsewhere.
+struct Held<'a> {
+    weight: u64,
+    shard: &'a ShardDescriptor,
+    labels: &'a BTreeSet<String>,
+}
+
+/// Has replicas go from nodes that have much to nodes that have little.
+///
+/// A move makes the sum of the squares of what nodes have smaller, so that repeating it comes to an end.
+/// It moves at most half of the difference between the two nodes, and if that can be had no more than the
+/// one has too much and the other too little, so that little has to move on.
+pub(super) fn balance(
+    scene: &Scene<'_>,
+    weights: &mut Weights,
+    room: &mut usize,
+    moves: &mut Vec<Move>,
+) {
+    if *room == 0 {
+        return;
+    }
+    let mut evening = Evening::new(scene, weights, moves);
+    let givers = evening.held.keys().map(|node| (weights.of(*node), *node));
+    let mut givers: BTreeSet<(u64, NodeId)> = givers.collect();
+    while *room > 0 {
+        let Some((has, from)) = givers.pop_last() else { return };
+        if !evening.may_give(has) {
+            // All others have less.
+            return;
+        }
+        let Some((shard, old, to)) = evening.pick(from, has) else { continue };
+        let weight = scene.traffic.weight(shard.id);
+        let reason = format!(
+            "node {from} has {} MiB of replicas, node {to} {} MiB",
+            has >> 20,
+            weights.of(to) >> 20
+        );
+        for (node, before, after) in [
+            (from, has, has.saturating_sub(weight)),
+            (to, weights.of(to), weights.of(to).saturating_add(weight)),
+        ] {
+            evening.note(node, before, after);
+            if givers.remove(&(before, node)) || node == from {
+                givers.insert((after, node));
+            }
+        }
+        weights.shift(weight, from, to);
+        evening.busy.insert(shard.id);
+        *room -= 1;
+        let relocation = Relocation { from, old: old.raft, to, cause: Cause::Balance };
+        moves.push(Move { shard: shard.id, relocation, reason });
+    }
+}
+
+/// What each node would have if all were as even as their labels let them be: what only some may hold is
+/// theirs alone, and where that is more than an even share of everything, they get nothing else.
+fn fair(
+    scene: &Scene<'_>,
+    weights: &Weights,
+    held: &BTreeMap<NodeId, Vec<Held<'_>>>,
+) -> BTreeMap<NodeId, u64> {
+    let mut bound: BTreeMap<&BTreeSet<String>, u64> = BTreeMap::new();
+    for held in held.values().flatten() {
+        let bound = bound.entry(held.labels).or_default();
+        *bound = bound.saturating_add(held.weight);
+    }
+    let share = |weight: u64, nodes: usize| weight / u64::try_from(nodes).unwrap_or(1).max(1);
+    let mut open: BTreeSet<NodeId> = held.keys().copied().collect();
+    let mut rest: u64 = open.iter().map(|node| weights.of(*node)).sum();
+    let mut fair = BTreeMap::new();
+    loop {
+        let fullest = scene.nodes.all_holders().filter_map(|(labels, holders)| {
+            let theirs: Vec<NodeId> =
+                holders.allowed.keys().filter(|node| open.contains(node)).copied().collect();
+            let bound = bound.get(labels).copied()?;
+            Some((share(bound, theirs.len()), bound, theirs)).filter(|(_, _, it)| !it.is_empty())
+        });
+        let fullest = fullest.max_by_key(|(share, _, _)| *share);
+        match fullest.filter(|(level, _, _)| *level > share(rest, open.len())) {
+            Some((level, bound, theirs)) => {
+                rest = rest.saturating_sub(bound);
+                for node in theirs {
+                    open.remove(&node);
+                    fair.insert(node, level);
+                }
+            }
+            None => break,
+        }
+    }
+    let level = share(rest, open.len());
+    fair.extend(open.into_iter().map(|node| (node, level)));
+    fair
+}
+
+impl<'s, 'a> Evening<'s, 'a> {
+    fn new(scene: &'s Scene<'a>, weights: &Weights, moves: &[Move]) -> Self {
+        let mut held: BTreeMap<NodeId, Vec<Held<'a>>> = BTreeMap::new();
+        for member in scene.nodes.iter().filter(|member| member.alive && !member.draining) {
+            held.insert(member.node, Vec::new());
+        }
+        for shard in scene.world.map.shards().filter(|shard| scene.traffic.is_free(shard.id)) {
+            // One that nothing can mend now is not to be stirred.
+            if !shard.replicas.iter().all(|replica| scene.nodes.is_live(replica)) {
+                continue;
+            }
+            let weight = scene.traffic.weight(shard.id);
+            let labels = &scene.world.policy.of(&shard.range).labels;
+            for replica in &shard.replicas {
+                if let Some(held) = held.get_mut(&replica.node) {
+                    held.push(Held { weight, shard, labels });
+                }
+            }
+        }
+        for shards in held.values_mut() {
+            shards.sort_by_key(|held| (std::cmp::Reverse(held.weight), held.shard.id));
+        }
+        let mut takers = BTreeMap::new();
+        for (labels, holders) in scene.nodes.all_holders() {
+            let nodes = holders.allowed.keys().map(|node| (weights.of(*node), *node));
+            takers.insert(labels, nodes.collect());
+        }
+        let fair = fair(scene, weights, &held);
+        let busy = moves.iter().map(|planned| planned.shard).collect();
+        Self { scene, held, takers, fair, busy }
+    }
+
+    /// The difference that is worth a move, for a node that has this much: so that neither a move by hand
+    /// nor a few records more begin one.
+    fn slack(&self, has: u64) -> u64 {
+        (2 * super::moves::EMPTY_BYTES).max(has / SLACK_PART)
+    }
+
+    /// Whether anybody has so little that a node with this much may give to him.
+    fn may_give(&self, has: u64) -> bool {
+        let least = self.takers.values().filter_map(|nodes| nodes.first()).map(|(has, _)| *has);
+        least.min().is_some_and(|least| has.saturating_sub(least) > self.slack(has))
+    }
+
+    fn note(&mut self, node: NodeId, before: u64, after: u64) {
+        for takers in self.takers.values_mut() {
+            if takers.remove(&(before, node)) {
+                takers.insert((after, node));
+            }
+        }
+    }
+
+    /// What a node may give to one that has less, and to which: the largest replica after which neither is
+    /// on the other side of what is even, or else the smallest that makes the two more alike.
+    fn pick(&self, from: NodeId, has: u64) -> Option<(&'a ShardDescriptor, &'a Replica, NodeId)> {
+        let held = self.held.get(&from)?;
+        let mut looks = 0;
+        let mut find = |held: &Held<'a>, is_exact: bool| {
+            let Held { weight, shard, labels } = *held;
+            let takers = self.takers.get(labels).filter(|_| !self.busy.contains(&shard.id))?;
+            let fair = |node: NodeId| self.fair.get(&node).copied().unwrap_or(0);
+            for (least, to) in takers {
+                let difference = has.saturating_sub(*least);
+                let is_worth_it = difference > self.slack(has) && weight <= difference / 2;
+                let overshoots =
+                    is_exact && (least + weight > fair(*to) || has < fair(from) + weight);
+                if !is_worth_it || overshoots || looks >= LOOKS_PER_NODE {
+                    return None;
+                }
+                looks += 1;
+                if self.may_go(shard, from, *to) {
+                    return Some((shard, shard.replica_on(from)?, *to));
+                }
+            }
+            None
+        };
+        let exact = held.iter().find_map(|held| find(held, true));
+        exact.or_else(|| held.iter().rev().find_map(|held| find(held, false)))
+    }
+
+    /// Whether a replica may go from one node to another without making the spread over PoPs worse.
+    fn may_go(&self, shard: &ShardDescriptor, from: NodeId, to: NodeId) -> bool {
+        if shard.replica_on(to).is_some() {
+            return false;
+        }
+        let pop = |node| self.scene.nodes.get(node).map(|member| &member.pop);
+        let (old, new) = (pop(from), pop(to));
+        if old == new {
+            return true;
+        }
+        let others = |wanted| {
+            let others = shard.voters().filter(|voter| voter.node != from);
+            others.filter(|voter| pop(voter.node) == wanted).count()
+        };
+        !is_bound_to_pops(shard) && others(new) <= others(old)
+    }
+}

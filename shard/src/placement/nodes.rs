@@ -1,0 +1,88 @@
+//! The members as the plan asks for them, again and again: by node, by what they may hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hexpop_edge_config::{NodeId, PopId};
+
+use super::{Member, PlacementPolicy, Policy};
+use crate::Replica;
+
+/// The members, by node and by the labels that policies ask for.
+#[derive(Debug)]
+pub(super) struct Nodes<'m> {
+    by_node: BTreeMap<NodeId, &'m Member>,
+    holders: BTreeMap<&'m BTreeSet<String>, Holders<'m>>,
+}
+
+/// Who may hold what needs certain labels.
+#[derive(Debug, Default)]
+pub(super) struct Holders<'m> {
+    /// The live members that may take another replica, by node.
+    pub(super) allowed: BTreeMap<NodeId, &'m Member>,
+    /// How many they would be if none were being emptied.
+    pub(super) alive: usize,
+    /// Where they are.
+    pub(super) pops: BTreeSet<&'m PopId>,
+}
+
+impl<'m> Holders<'m> {
+    fn of(labels: &BTreeSet<String>, members: &'m [Member]) -> Self {
+        let mut holders = Self::default();
+        for member in members.iter().filter(|member| member.alive && member.carries(labels)) {
+            holders.alive += 1;
+            if !member.draining {
+                holders.allowed.insert(member.node, member);
+                holders.pops.insert(&member.pop);
+            }
+        }
+        holders
+    }
+}
+
+impl<'m> Nodes<'m> {
+    /// The members, for the shards of a policy.
+    pub(super) fn new(members: &'m [Member], policy: &'m PlacementPolicy) -> Self {
+        Self::of(members, std::iter::once(&policy.default).chain(policy.territories.values()))
+    }
+
+    /// The members, for shards under some policies.
+    pub(super) fn of(
+        members: &'m [Member],
+        policies: impl IntoIterator<Item = &'m Policy>,
+    ) -> Self {
+        let mut holders = BTreeMap::new();
+        for policy in policies {
+            let labels = &policy.labels;
+            holders.entry(labels).or_insert_with(|| Holders::of(labels, members));
+        }
+        Self { by_node: members.iter().map(|member| (member.node, member)).collect(), holders }
+    }
+
+    pub(super) fn get(&self, node: NodeId) -> Option<&'m Member> {
+        self.by_node.get(&node).copied()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'m Member> {
+        self.by_node.values().copied()
+    }
+
+    /// Who may hold shards under one of the policies that this was made for.
+    pub(super) fn holders(&self, policy: &Policy) -> Option<&Holders<'m>> {
+        self.holders.get(&policy.labels)
+    }
+
+    /// Who may hold what, for each set of labels.
+    pub(super) fn all_holders(&self) -> impl Iterator<Item = (&'m BTreeSet<String>, &Holders<'m>)> {
+        self.holders.iter().map(|(labels, holders)| (*labels, holders))
+    }
+
+    /// Whether a replica's node is up, on the replica's data directory.
+    pub(super) fn is_live(&self, replica: &Replica) -> bool {
+        self.get(replica.node).is_some_and(|member| member.alive && member.raft == replica.raft)
+    }
+
+    /// Whether a replica's node is up on another data directory than the replica's.
+    pub(super) fn is_wiped(&self, replica: &Replica) -> bool {
+        self.get(replica.node).is_some_and(|member| member.alive && member.raft != replica.raft)
+    }
+}

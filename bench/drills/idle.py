@@ -104,6 +104,11 @@ def main():
     print(f"  led again, ms after the kill: {quantiles(led_again[:len(orphans)])}", flush=True)
 
     def parked():
+        if time.monotonic() - last[0] > 5:
+            last[0] = time.monotonic()
+            print(f"  {last[0] - died:5.1f} s", [state(node) for node in rest], flush=True)
+            awake = [(s["id"], s.get("range"), s["leader"]) for s in mesh.shards(rest[0]) if not s["hibernating"]]
+            print("   awake:", len(awake), awake[:6], flush=True)
         return all(state(node)["parked"] >= groups - 2 and not state(node)["leaderless"]
                    for node in rest)
 

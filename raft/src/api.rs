@@ -130,6 +130,8 @@ pub struct ReplicaStatus {
     pub purged_index: u64,
     /// The last entry in the newest snapshot here.
     pub snapshot: Option<LogPosition>,
+    /// Whether the group is parked here: it has nothing to do, and costs nothing.
+    pub parked: bool,
 }
 
 /// What a node has of a shard.

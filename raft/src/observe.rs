@@ -32,6 +32,9 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
 
     /// A leader read without asking its voters.
     fn read_by_lease(&self);
+
+    /// A data directory is about to destroy what it has of a group, of which it is no replica any more.
+    fn left(&self, raft: RaftId, group: GroupId);
 }
 
 /// Who looks at one replica, if anybody does.

@@ -51,6 +51,7 @@ pub const RARE: [&str; 35] = [
     "snapshots-written",
     // Placement.
     "moves-begun",
+    "replicas-left",
     "replicas-moved",
     "shards-divided",
     "splits-applied",

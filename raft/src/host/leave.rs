@@ -101,6 +101,9 @@ impl<R: AsyncRuntime> Inner<R> {
 
     async fn try_destroy(&self, id: GroupId) -> Result<(), DestroyError> {
         if let Some(log) = self.wal.group(id) {
+            if let Some((observer, raft)) = &self.observed.0 {
+                observer.left(*raft, id);
+            }
             log.destroy().await?;
         }
         self.snapshots.destroy(id)?;

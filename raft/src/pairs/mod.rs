@@ -90,7 +90,7 @@ fn beat<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     let peers = inner.pairs.lock().peers();
     for (raft, node) in peers {
         let sent = R::Instant::now();
-        let digest = inner.parked.lock().digest_for(raft);
+        let digest = inner.parked.lock().beat(raft, sent);
         let request = Request::<R>::PairBeat { start: inner.start, digest };
         let answer = inner.wire.call(node, Some(raft), Lane::Raft, request, deadline);
         let inner = Arc::clone(inner);
@@ -167,6 +167,5 @@ fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>, after: Duration) {
         tracing::info!(dead = %raft, "a node is not heard any more");
         forsake(inner, raft);
     }
-    // A beat more: its confirmation was sent before it was heard last.
-    park::look(inner, now, after + inner.options.heartbeat);
+    park::look(inner, now);
 }

@@ -8,9 +8,9 @@
 //!   appends wake the followers;
 //! - beats carry digests of what is parked; where two nodes disagree, the leader repeats all of it;
 //! - a follower that hears its leader's node no longer, or in another life, takes the group over;
-//! - a leader to whom a follower no longer confirms its promises does without it where the others are a
-//!   quorum, and wakes what is not held any more. Is the follower heard, also after a restart, it is
-//!   asked for its promises again, and what it lacks entries of is woken.
+//! - a leader that hears a follower no longer does without it where the others are a quorum, and wakes
+//!   what is not held any more. Is the follower heard again, also after a restart, it is asked for its
+//!   promises, and what it lacks entries of is woken.
 //!
 //! (`TiKV` hibernates regions, and `CockroachDB` quiesces ranges, for the same reason.)
 
@@ -38,13 +38,12 @@ use crate::{
 /// The most groups of one request; the rest is parked at a later beat.
 const OFFERED_MAX: usize = 4096;
 
-/// Looks at a group that found nothing before it is parked: by then a heartbeat has told the others what
-/// was committed last, and they can promise.
-const UNUSED_FOR: u32 = 2;
-
 /// What the groups that are led here have been seen to do.
 #[derive(Debug)]
 pub(super) struct Idle<I>(BTreeMap<GroupId, Seen<I>>);
+
+/// The end of a group's log, and of what is committed of it.
+type Ends = (Option<u64>, Option<u64>);
 
 /// What a group did while it was led here.
 #[derive(Debug)]
@@ -52,10 +51,8 @@ struct Seen<I> {
     /// The term in which it was seen.
     term: u64,
     /// Where its log ended, and since when.
-    last: Option<u64>,
+    ends: Ends,
     since: I,
-    /// How many looks found it unchanged.
-    looks: u32,
     /// Whether it had something to do in this term.
     is_used: bool,
 }
@@ -65,38 +62,37 @@ impl<I: openraft::Instant> Idle<I> {
         Self(BTreeMap::new())
     }
 
-    /// Looks at a group that is awake and led in `term`, whose log ends at `last`; answers whether it
-    /// has had nothing to do for long enough: for `after`, or for [`UNUSED_FOR`] looks when there has been
-    /// nothing since its leader was elected. Where many are led anew at once, as after a node's death,
-    /// that is what keeps the number of those that are awake small.
+    /// Looks at a group that is awake and led in `term`; answers since when it has had nothing to do, if
+    /// that is long enough: for `after`, or at all when there has been nothing since its leader was
+    /// elected. Where many are led anew at once, as after a node's death, that is what keeps the number
+    /// of those that are awake small.
     fn look(
         &mut self,
         group: GroupId,
-        (term, last): (u64, Option<u64>),
+        (term, ends): (u64, Ends),
         is_active: bool,
         now: I,
         after: Duration,
-    ) -> bool {
+    ) -> Option<I> {
         let seen = self.0.entry(group);
-        let seen = seen.or_insert(Seen { term: 0, last: None, since: now, looks: 0, is_used: false });
+        let seen = seen.or_insert(Seen { term: 0, ends: (None, None), since: now, is_used: false });
         if seen.term != term {
-            *seen = Seen { term, last, since: now, looks: 0, is_used: is_active };
-            return false;
+            *seen = Seen { term, ends, since: now, is_used: is_active };
+            return None;
         }
         seen.is_used |= is_active;
-        if is_active || seen.last != last {
-            (seen.since, seen.last, seen.looks) = (now, last, 0);
-            return false;
+        if is_active || seen.ends != ends {
+            (seen.since, seen.ends) = (now, ends);
+            return None;
         }
-        seen.looks = seen.looks.saturating_add(1);
-        let idle = now.saturating_duration_since(seen.since);
-        seen.looks >= UNUSED_FOR && (!seen.is_used || idle >= after)
+        let is_long_enough = !seen.is_used || now.saturating_duration_since(seen.since) >= after;
+        is_long_enough.then_some(seen.since)
     }
 
     /// A group is parked; when it is woken, it is looked at anew.
     fn parked(&mut self, group: GroupId) {
         if let Some(seen) = self.0.get_mut(&group) {
-            seen.last = None;
+            seen.ends = (None, None);
         }
     }
 }
@@ -111,11 +107,13 @@ pub(super) fn park_idle<R: AsyncRuntime>(inner: &Arc<Inner<R>>, idle: &mut Idle<
     let after = if is_crowded { Duration::ZERO } else { inner.options.park_after };
     let mut offers: BTreeMap<(RaftId, NodeId), Vec<ParkOffer>> = BTreeMap::new();
     for group in running.iter().filter(|group| !group.sleeps() && group.leads()).take(OFFERED_MAX) {
-        let seen = group.with_metrics(|metrics| (metrics.current_term, metrics.last_log_index));
-        if !idle.look(group.id, seen, group.take_active(), sent, after) {
-            continue;
-        }
-        let Some((led, nodes)) = parkable(inner, group) else { continue };
+        let seen = group.with_metrics(|metrics| {
+            let committed = metrics.cluster_committed.map(|id| id.index);
+            (metrics.current_term, (metrics.last_log_index, committed))
+        });
+        let idle_since = idle.look(group.id, seen, group.take_active(), sent, after);
+        let Some(idle_since) = idle_since else { continue };
+        let Some((led, nodes)) = parkable(inner, group, idle_since) else { continue };
         // A leader that a quorum did not answer within its voters' lease may be one no more, and not know.
         let age = group.quorum_age().unwrap_or_default();
         if age >= inner.options.election_min {
@@ -124,7 +122,7 @@ pub(super) fn park_idle<R: AsyncRuntime>(inner: &Arc<Inner<R>>, idle: &mut Idle<
         idle.parked(group.id);
         group.park(led.clone(), sent - age);
         // Whoever proposed meanwhile either saw that, or is seen here.
-        if parkable(inner, group).is_none_or(|(again, _)| again != led) {
+        if parkable(inner, group, idle_since).is_none_or(|(again, _)| again != led) {
             group.wake();
             continue;
         }
@@ -139,10 +137,11 @@ pub(super) fn park_idle<R: AsyncRuntime>(inner: &Arc<Inner<R>>, idle: &mut Idle<
 }
 
 /// What a group would be parked with, and where its replicas are that would sleep, if nothing speaks
-/// against it.
+/// against it. All of it was committed at `idle_since`.
 fn parkable<R: AsyncRuntime>(
     inner: &Inner<R>,
     group: &Group<R>,
+    idle_since: R::Instant,
 ) -> Option<(Led, Vec<(RaftId, NodeId)>)> {
     if group.is_in_use() || group.fault().is_some() {
         return None;
@@ -168,13 +167,20 @@ fn parkable<R: AsyncRuntime>(
         others: others.iter().map(|(raft, _)| *raft).collect(),
         voters,
     };
-    let (term, index) = group.with_metrics(|metrics| settled(metrics, inner.raft, &led))?;
+    let (term, index) =
+        group.with_metrics(|metrics| settled(metrics, inner.raft, &led, idle_since))?;
     (group.replica.applied().index == index).then_some((Led { term, index, ..led }, asleep))
 }
 
 /// The term and the end of the log of a leader whose group has nothing left to do: everything is
-/// committed, whoever shall sleep has all of it, they are a quorum, and no change is under way.
-fn settled<R: AsyncRuntime>(metrics: &MetricsOf<R>, own: RaftId, led: &Led) -> Option<(u64, u64)> {
+/// committed, whoever shall sleep has all of it and was told so, they are a quorum, and no change is
+/// under way.
+fn settled<R: AsyncRuntime>(
+    metrics: &MetricsOf<R>,
+    own: RaftId,
+    led: &Led,
+    idle_since: R::Instant,
+) -> Option<(u64, u64)> {
     let (last, committed) = (metrics.last_log_index?, metrics.cluster_committed?);
     let term = metrics.current_term;
     let effective = &metrics.membership_config;
@@ -189,11 +195,16 @@ fn settled<R: AsyncRuntime>(metrics: &MetricsOf<R>, own: RaftId, led: &Led) -> O
         Some(replication.get(&raft.0)?.as_ref()?.index)
     };
     let is_held = led.voters.contains(&own) && led.is_held();
-    let have_all = led.asleep.iter().all(|raft| matching(raft) == Some(last));
+    // What it answered was sent since, and with it how much is committed.
+    let was_told = |raft: &RaftId| {
+        let answered = metrics.heartbeat.as_ref().and_then(|all| all.get(&raft.0)?.as_deref());
+        answered.is_some_and(|sent| *sent >= idle_since)
+    };
+    let have_all = led.asleep.iter().all(|raft| matching(raft) == Some(last) && was_told(raft));
     (is_settled && is_held && have_all).then_some((term, last))
 }
 
-/// Asks a peer for promises; wakes the groups that it does not give one for. `all`: whatever else it
+/// Asks a peer for promises; wakes the groups that it refuses one for. `all`: whatever else it
 /// promised, it need not keep.
 fn ask<R: AsyncRuntime>(
     inner: &Arc<Inner<R>>,
@@ -208,10 +219,8 @@ fn ask<R: AsyncRuntime>(
     let answer = inner.wire.call(node, Some(raft), Lane::Raft, request, deadline);
     let inner = Arc::clone(inner);
     drop(R::spawn(async move {
-        let refused = match answer.await {
-            Ok(Response::Park { refused }) => refused,
-            _ => offers.iter().map(|offer| offer.group).collect(),
-        };
+        // Without an answer, its next one to a beat tells what it promised.
+        let Ok(Response::Park { refused }) = answer.await else { return };
         for offer in offers.iter().filter(|offer| refused.contains(&offer.group)) {
             let is_same = inner.parked.lock().led(offer.group).is_some_and(|led| {
                 led.term == offer.term && led.index == offer.index && led.asleep.contains(&raft)
@@ -254,15 +263,16 @@ pub(crate) fn promise<R: AsyncRuntime>(
     refused
 }
 
-/// Whether a replica follows `from` in the term of an offer, and has applied all that there is.
+/// Whether a replica follows `from` in the term of an offer, and has all that there is and knows it to be
+/// committed.
 fn follows<R: AsyncRuntime>(group: &Group<R>, from: RaftId, offer: ParkOffer) -> bool {
     group.fault().is_none()
-        && group.replica.applied().index == offer.index
         && group.with_metrics(|metrics| {
             metrics.state != ServerState::Leader
                 && metrics.current_term == offer.term
                 && metrics.current_leader == Some(from.0)
                 && metrics.last_log_index == Some(offer.index)
+                && metrics.local_committed.is_some_and(|committed| committed.index == offer.index)
         })
 }
 
@@ -327,21 +337,24 @@ pub(super) fn check_led<R: AsyncRuntime>(inner: &Inner<R>) {
     }
 }
 
-/// Wakes what cannot stay parked: groups whose promises are not confirmed, no more at a time than a node
-/// can look after, and those whose leader woke them and said no more. Peers that are heard are asked for
-/// the promises that are missing.
+/// Looks after what is parked: wakes groups that are not held any more because peers are lost, no more
+/// at a time than a node can look after, and those whose leader woke them and said no more. Peers that
+/// are heard are asked for the promises that are missing.
 ///
-/// That confirmations are late shows most often that a node is busy; if everything woke then, it would
-/// stay busy. Waiting costs nothing but how new followers know their answers to be: whoever stands for
-/// election, votes or writes wakes the group itself.
-pub(super) fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>, now: R::Instant, after: Duration) {
+/// That a confirmation is late wakes nothing: it shows most often that a node is busy, and if everything
+/// woke then, it would stay so. Waiting costs nothing but how new followers know their answers to be:
+/// whoever stands for election, votes or writes wakes the group itself, and who keeps other promises than
+/// it is asked for says so.
+pub(super) fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>, now: R::Instant) {
     check_led(inner);
     let live = inner.pairs.lock().live();
     let (woken, roused, returned) = {
         let mut parked = inner.parked.lock();
         let mut woken: BTreeSet<GroupId> = BTreeSet::new();
-        for peer in parked.unconfirmed(now, after) {
-            woken.extend(parked.do_without(peer));
+        for peer in parked.sleepers() {
+            if live.iter().all(|(raft, _)| *raft != peer) {
+                woken.extend(parked.do_without(peer));
+            }
         }
         let roused = parked.overdue(now);
         let returned = live.into_iter().map(|(raft, node)| (raft, node, parked.led_without(raft)));

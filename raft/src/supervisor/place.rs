@@ -78,8 +78,9 @@ pub(crate) fn losses<R: AsyncRuntime>(inner: &Inner<R>) -> Losses {
 /// Who leads what, as far as known here.
 pub(super) fn leaders<R: AsyncRuntime>(inner: &Inner<R>) -> BTreeMap<ShardId, NodeId> {
     let mut leaders = inner.surveyed_leaders();
-    let led = inner.running().into_iter().filter(|group| group.leads());
-    leaders.extend(led.map(|group| (group.id, inner.options.node)));
+    // What a replica here knows is newer than what its leader said when it was asked.
+    let running = inner.running();
+    leaders.extend(running.iter().filter_map(|group| Some((group.id, group.leader_node()?))));
     leaders
 }
 

@@ -117,6 +117,13 @@ impl Run {
         assert!(matches!(self.writer.handle().health(), Health::Failed(_)));
     }
 
+    /// Segments are deleted since it was opened.
+    async fn gives_space_back(&self) {
+        while self.writer.handle().stats().segments_deleted == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Everything that was acknowledged is there, from `first` on.
     fn holds(&self, first: u64, acknowledged: u64) {
         let view = self.log.view().unwrap();
@@ -176,7 +183,8 @@ async fn a_log_on_a_full_tmpfs() {
     run.holds(first, acknowledged);
     run.log.purge(LogPosition { term: 1, index: acknowledged - 11 }).await.unwrap();
     let first = acknowledged - 10;
-    // An append in one batch with the purge would ask for space that the purge has yet to give.
+    // What is written in one batch with the purge would ask for space that the purge has yet to give.
+    in_time(run.gives_space_back()).await;
     in_time(run.log.save_vote(vote(7))).await.unwrap();
     for _ in 0..50 {
         run.append().await.unwrap();

@@ -29,6 +29,12 @@ impl Kept {
         known.push_back(position);
     }
 
+    /// A data directory destroys a log: it is no replica of the group any more, and nobody counts on what
+    /// it said. That what is committed stays elsewhere is for the other invariants.
+    pub(super) fn left(&mut self, raft: RaftId, group: GroupId) {
+        self.acknowledged.remove(&(raft, group));
+    }
+
     /// A process begins with the logs that end where `last` says, or are not there.
     ///
     /// What was acknowledged and not committed may have been cut off by a later leader. An entry of

@@ -208,4 +208,9 @@ impl Observer for Checks {
     fn read_by_lease(&self) {
         self.trace.count("reads-by-lease", 1);
     }
+
+    fn left(&self, raft: RaftId, group: GroupId) {
+        self.trace.count("replicas-left", 1);
+        self.state.lock().kept.left(raft, group);
+    }
 }

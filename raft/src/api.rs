@@ -130,4 +130,6 @@ pub struct ReplicaStatus {
     pub purged_index: u64,
     /// The last entry in the newest snapshot here.
     pub snapshot: Option<LogPosition>,
+    /// Whether the group is parked here: it has nothing to do, and costs nothing.
+    pub parked: bool,
 }

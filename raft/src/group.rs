@@ -178,7 +178,7 @@ impl<R: AsyncRuntime> Group<R> {
             asleep: AtomicBool::new(false),
             ticks: AtomicBool::new(false),
             uses: AtomicUsize::new(0),
-            active: AtomicBool::new(true),
+            active: AtomicBool::new(false),
             woken: Mutex::new(now),
             began_to_lead: Mutex::new((0, now)),
             wakes,

@@ -155,7 +155,7 @@ fn shard_row(
         keys: best.map(|(_, status)| status.keys),
         bytes: best.map(|(_, status)| status.bytes),
         complete: best.map(|(_, status)| status.complete),
-        hibernating: false,
+        hibernating: best.is_some_and(|(_, status)| status.parked),
         state: state.to_owned(),
     }
 }

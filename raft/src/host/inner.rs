@@ -39,8 +39,21 @@ use crate::{
     wire::Wire,
 };
 
-/// With so many groups awake, no others are started or woken but for work that somebody waits for.
+/// With so many groups awake, no others are woken but for work that somebody waits for, and those that
+/// have nothing to do are parked at once.
 const AWAKE_MAX: usize = 128;
+
+/// How many leaders are moved for balance on what the members said once.
+const BALANCED_MAX: usize = 8;
+
+/// So many groups may be without a leader before others are started.
+const LEADERLESS_MAX: usize = 64;
+
+/// So many are started at a time while too many are awake.
+const STARTED_CROWDED: usize = 4;
+
+/// A group that found no leader for so long waits for other nodes, and keeps no others from starting.
+const LEADERLESS_FOR: Duration = Duration::from_secs(10);
 
 /// One group's place on this node.
 pub(super) enum Slot<R: AsyncRuntime> {
@@ -105,6 +118,8 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) ridding: Mutex<Option<Ridding>>,
     /// Which groups each other member said it leads.
     leads: Mutex<BTreeMap<NodeId, Vec<GroupId>>>,
+    /// How many leaders were moved for balance since the members were asked what they lead.
+    balanced: AtomicUsize,
     turn: AtomicUsize,
     pub(super) map_version: watch::Sender<u64>,
     pub(crate) closing: watch::Sender<bool>,
@@ -167,6 +182,7 @@ impl<R: AsyncRuntime> Inner<R> {
             erased: Mutex::new(BTreeMap::new()),
             ridding: Mutex::new(None),
             leads: Mutex::new(BTreeMap::new()),
+            balanced: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
             map_version: watch::channel(0).0,
             closing: watch::channel(false).0,
@@ -297,6 +313,17 @@ impl<R: AsyncRuntime> Inner<R> {
         }
     }
 
+    /// All members were asked which groups they lead.
+    pub(crate) fn surveyed(&self) {
+        self.balanced.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether one more leader may be moved for balance before the members are asked again which groups
+    /// they lead: after a node's death each of the others believes to lead far more than anybody else.
+    pub(crate) fn may_balance(&self) -> bool {
+        self.balanced.fetch_add(1, Ordering::Relaxed) < BALANCED_MAX
+    }
+
     /// The state of every replica, and whether it knows a leader.
     pub(crate) fn states(&self) -> Vec<(ReplicaState, bool)> {
         let groups = self.groups.read();
@@ -333,6 +360,25 @@ impl<R: AsyncRuntime> Inner<R> {
     /// time; with many more, heartbeats come too late to count.
     pub(crate) fn room_awake(&self) -> usize {
         AWAKE_MAX.saturating_sub(self.running().iter().filter(|group| !group.sleeps()).count())
+    }
+
+    /// How many more groups may be started. Those that were are to elect their leaders first, and to be
+    /// parked: of many more elections and heartbeats at a time than a node can keep up with, none comes in
+    /// time.
+    pub(crate) fn room_to_start(&self) -> usize {
+        let running = self.running();
+        let awake = running.iter().filter(|group| !group.sleeps());
+        let (mut all, mut seeking) = (0_usize, 0_usize);
+        for group in awake {
+            all += 1;
+            let is_new = group.leader_age() < LEADERLESS_FOR;
+            seeking += usize::from(is_new && group.leader().is_none());
+        }
+        match (LEADERLESS_MAX.saturating_sub(seeking), AWAKE_MAX.saturating_sub(all)) {
+            // What is awake although there is no room for it is in use.
+            (room, 0) if seeking == 0 => room.min(STARTED_CROWDED),
+            (room, room_awake) => room.min(room_awake),
+        }
     }
 
     /// Whether the host is shutting down.

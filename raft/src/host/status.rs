@@ -36,6 +36,7 @@ impl ReplicaStatus {
             complete: false,
             purged_index: 0,
             snapshot: None,
+            parked: false,
         }
     }
 }
@@ -127,6 +128,7 @@ impl<R: AsyncRuntime> Group<R> {
             complete: stats.complete,
             purged_index: metrics.purged.map_or(0, |purged| purged.index),
             snapshot: position(metrics.snapshot),
+            parked: self.sleeps(),
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) use {
 use crate::{
     host::Inner,
     port::Lane,
-    rpc::{Request, Response, millis_up},
+    rpc::{Refused, Request, Response, millis_up},
     wire::WireError,
 };
 
@@ -90,7 +90,7 @@ fn beat<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     let peers = inner.pairs.lock().peers();
     for (raft, node) in peers {
         let sent = R::Instant::now();
-        let digest = inner.parked.lock().digest_for(raft);
+        let digest = inner.parked.lock().beat(raft, sent);
         let request = Request::<R>::PairBeat { start: inner.start, digest };
         let answer = inner.wire.call(node, Some(raft), Lane::Raft, request, deadline);
         let inner = Arc::clone(inner);
@@ -110,6 +110,8 @@ fn beat<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
                         park::mend(&inner, raft, node);
                     }
                 }
+                // Its node has another data directory by now: this one is as dead as can be.
+                Err(WireError::Refused(Refused::WrongReplica { .. })) => {}
                 // A node of the previous version, say: it lives.
                 Err(WireError::Refused(_)) => heard(&inner, raft, None),
                 _ => {}
@@ -165,6 +167,5 @@ fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>, after: Duration) {
         tracing::info!(dead = %raft, "a node is not heard any more");
         forsake(inner, raft);
     }
-    // A beat more: its confirmation was sent before it was heard last.
-    park::look(inner, now, after + inner.options.heartbeat);
+    park::look(inner, now);
 }

@@ -8,13 +8,17 @@
 //!   appends wake the followers;
 //! - beats carry digests of what is parked; where two nodes disagree, the leader repeats all of it;
 //! - a follower that hears its leader's node no longer, or in another life, takes the group over;
-//! - a leader that hears a follower no longer does without it where the others are a quorum; it wakes
-//!   what is not held any more, and what a peer that it hears does not confirm. Is the follower heard
-//!   again, also after a restart, it is asked for its promises, and what it lacks entries of is woken.
+//! - a leader that hears a follower no longer does without it where the others are a quorum, and wakes
+//!   what is not held any more. Is the follower heard again, also after a restart, it is asked for its
+//!   promises, and what it lacks entries of is woken.
 //!
 //! (`TiKV` hibernates regions, and `CockroachDB` quiesces ranges, for the same reason.)
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use hexpop_edge_config::{
     GroupId, NodeId, RaftId,
@@ -38,15 +42,18 @@ const OFFERED_MAX: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Idle<I>(BTreeMap<GroupId, Seen<I>>);
 
+/// The end of a group's log, and of what is committed of it.
+type Ends = (Option<u64>, Option<u64>);
+
 /// What a group did while it was led here.
 #[derive(Debug)]
 struct Seen<I> {
     /// The term in which it was seen.
     term: u64,
     /// Where its log ended, and since when.
-    last: Option<u64>,
+    ends: Ends,
     since: I,
-    /// Whether it had something to do, or was parked before, in this term.
+    /// Whether it had something to do in this term.
     is_used: bool,
 }
 
@@ -55,37 +62,37 @@ impl<I: openraft::Instant> Idle<I> {
         Self(BTreeMap::new())
     }
 
-    /// Looks at a group that is awake and led in `term`, whose log ends at `last`; answers whether it
-    /// has had nothing to do for long enough: for `after`, or for two looks when there has been nothing
-    /// since its leader was elected. Where many are led anew at once, as after a node's death, that is
-    /// what keeps the number of those that are awake small.
+    /// Looks at a group that is awake and led in `term`; answers since when it has had nothing to do, if
+    /// that is long enough: for `after`, or at all when there has been nothing since its leader was
+    /// elected. Where many are led anew at once, as after a node's death, that is what keeps the number
+    /// of those that are awake small.
     fn look(
         &mut self,
         group: GroupId,
-        (term, last): (u64, Option<u64>),
+        (term, ends): (u64, Ends),
         is_active: bool,
         now: I,
         after: Duration,
-    ) -> bool {
+    ) -> Option<I> {
         let seen = self.0.entry(group);
-        let seen = seen.or_insert(Seen { term: 0, last: None, since: now, is_used: false });
+        let seen = seen.or_insert(Seen { term: 0, ends: (None, None), since: now, is_used: false });
         if seen.term != term {
-            *seen = Seen { term, last, since: now, is_used: is_active };
-            return false;
+            *seen = Seen { term, ends, since: now, is_used: is_active };
+            return None;
         }
         seen.is_used |= is_active;
-        if is_active || seen.last != last {
-            (seen.since, seen.last) = (now, last);
-            return false;
+        if is_active || seen.ends != ends {
+            (seen.since, seen.ends) = (now, ends);
+            return None;
         }
-        !seen.is_used || now.saturating_duration_since(seen.since) >= after
+        let is_long_enough = !seen.is_used || now.saturating_duration_since(seen.since) >= after;
+        is_long_enough.then_some(seen.since)
     }
 
-    /// A group is parked; whatever wakes it, it stays awake for a while then.
+    /// A group is parked; when it is woken, it is looked at anew.
     fn parked(&mut self, group: GroupId) {
         if let Some(seen) = self.0.get_mut(&group) {
-            seen.is_used = true;
-            seen.last = None;
+            seen.ends = (None, None);
         }
     }
 }
@@ -95,14 +102,18 @@ pub(super) fn park_idle<R: AsyncRuntime>(inner: &Arc<Inner<R>>, idle: &mut Idle<
     let running = inner.running();
     idle.0.retain(|id, _| running.binary_search_by_key(id, |group| group.id).is_ok());
     let sent = R::Instant::now();
+    // Where more are awake than a node can look after, none is kept awake for what may come.
+    let is_crowded = inner.room_awake() == 0;
+    let after = if is_crowded { Duration::ZERO } else { inner.options.park_after };
     let mut offers: BTreeMap<(RaftId, NodeId), Vec<ParkOffer>> = BTreeMap::new();
     for group in running.iter().filter(|group| !group.sleeps() && group.leads()).take(OFFERED_MAX) {
-        let seen = group.with_metrics(|metrics| (metrics.current_term, metrics.last_log_index));
-        let after = inner.options.park_after;
-        if !idle.look(group.id, seen, group.take_active(), sent, after) {
-            continue;
-        }
-        let Some((led, nodes)) = parkable(inner, group) else { continue };
+        let seen = group.with_metrics(|metrics| {
+            let committed = metrics.cluster_committed.map(|id| id.index);
+            (metrics.current_term, (metrics.last_log_index, committed))
+        });
+        let idle_since = idle.look(group.id, seen, group.take_active(), sent, after);
+        let Some(idle_since) = idle_since else { continue };
+        let Some((led, nodes)) = parkable(inner, group, idle_since) else { continue };
         // A leader that a quorum did not answer within its voters' lease may be one no more, and not know.
         let age = group.quorum_age().unwrap_or_default();
         if age >= inner.options.election_min {
@@ -111,7 +122,7 @@ pub(super) fn park_idle<R: AsyncRuntime>(inner: &Arc<Inner<R>>, idle: &mut Idle<
         idle.parked(group.id);
         group.park(led.clone(), sent - age);
         // Whoever proposed meanwhile either saw that, or is seen here.
-        if parkable(inner, group).is_none_or(|(again, _)| again != led) {
+        if parkable(inner, group, idle_since).is_none_or(|(again, _)| again != led) {
             group.wake();
             continue;
         }
@@ -126,10 +137,11 @@ pub(super) fn park_idle<R: AsyncRuntime>(inner: &Arc<Inner<R>>, idle: &mut Idle<
 }
 
 /// What a group would be parked with, and where its replicas are that would sleep, if nothing speaks
-/// against it.
+/// against it. All of it was committed at `idle_since`.
 fn parkable<R: AsyncRuntime>(
     inner: &Inner<R>,
     group: &Group<R>,
+    idle_since: R::Instant,
 ) -> Option<(Led, Vec<(RaftId, NodeId)>)> {
     if group.is_in_use() || group.fault().is_some() {
         return None;
@@ -155,13 +167,19 @@ fn parkable<R: AsyncRuntime>(
         others: others.iter().map(|(raft, _)| *raft).collect(),
         voters,
     };
-    let (term, index) = group.with_metrics(|metrics| settled(metrics, inner.raft, &led))?;
+    let (term, index) = group.with_metrics(|metrics| settled(metrics, inner.raft, &led, idle_since))?;
     (group.replica.applied().index == index).then_some((Led { term, index, ..led }, asleep))
 }
 
 /// The term and the end of the log of a leader whose group has nothing left to do: everything is
-/// committed, whoever shall sleep has all of it, they are a quorum, and no change is under way.
-fn settled<R: AsyncRuntime>(metrics: &MetricsOf<R>, own: RaftId, led: &Led) -> Option<(u64, u64)> {
+/// committed, whoever shall sleep has all of it and was told so, they are a quorum, and no change is
+/// under way.
+fn settled<R: AsyncRuntime>(
+    metrics: &MetricsOf<R>,
+    own: RaftId,
+    led: &Led,
+    idle_since: R::Instant,
+) -> Option<(u64, u64)> {
     let (last, committed) = (metrics.last_log_index?, metrics.cluster_committed?);
     let term = metrics.current_term;
     let effective = &metrics.membership_config;
@@ -176,11 +194,16 @@ fn settled<R: AsyncRuntime>(metrics: &MetricsOf<R>, own: RaftId, led: &Led) -> O
         Some(replication.get(&raft.0)?.as_ref()?.index)
     };
     let is_held = led.voters.contains(&own) && led.is_held();
-    let have_all = led.asleep.iter().all(|raft| matching(raft) == Some(last));
+    // What it answered was sent since, and with it how much is committed.
+    let was_told = |raft: &RaftId| {
+        let answered = metrics.heartbeat.as_ref().and_then(|all| all.get(&raft.0)?.as_deref());
+        answered.is_some_and(|sent| *sent >= idle_since)
+    };
+    let have_all = led.asleep.iter().all(|raft| matching(raft) == Some(last) && was_told(raft));
     (is_settled && is_held && have_all).then_some((term, last))
 }
 
-/// Asks a peer for promises; wakes the groups that it does not give one for. `all`: whatever else it
+/// Asks a peer for promises; wakes the groups that it refuses one for. `all`: whatever else it
 /// promised, it need not keep.
 fn ask<R: AsyncRuntime>(
     inner: &Arc<Inner<R>>,
@@ -189,16 +212,14 @@ fn ask<R: AsyncRuntime>(
     all: bool,
     offers: Vec<ParkOffer>,
 ) {
-    // Soon enough for a heartbeat to reach the others before they would miss it.
-    let deadline = inner.options.heartbeat;
+    // Soon enough for a heartbeat to reach the others before it is their turn to stand for election.
+    let deadline = inner.options.election_min;
     let request = Request::<R>::Park { start: inner.start, all, groups: offers.clone() };
     let answer = inner.wire.call(node, Some(raft), Lane::Raft, request, deadline);
     let inner = Arc::clone(inner);
     drop(R::spawn(async move {
-        let refused = match answer.await {
-            Ok(Response::Park { refused }) => refused,
-            _ => offers.iter().map(|offer| offer.group).collect(),
-        };
+        // Without an answer, its next one to a beat tells what it promised.
+        let Ok(Response::Park { refused }) = answer.await else { return };
         for offer in offers.iter().filter(|offer| refused.contains(&offer.group)) {
             let is_same = inner.parked.lock().led(offer.group).is_some_and(|led| {
                 led.term == offer.term && led.index == offer.index && led.asleep.contains(&raft)
@@ -241,15 +262,16 @@ pub(crate) fn promise<R: AsyncRuntime>(
     refused
 }
 
-/// Whether a replica follows `from` in the term of an offer, and has applied all that there is.
+/// Whether a replica follows `from` in the term of an offer, and has all that there is and knows it to be
+/// committed.
 fn follows<R: AsyncRuntime>(group: &Group<R>, from: RaftId, offer: ParkOffer) -> bool {
     group.fault().is_none()
-        && group.replica.applied().index == offer.index
         && group.with_metrics(|metrics| {
             metrics.state != ServerState::Leader
                 && metrics.current_term == offer.term
                 && metrics.current_leader == Some(from.0)
                 && metrics.last_log_index == Some(offer.index)
+                && metrics.local_committed.is_some_and(|committed| committed.index == offer.index)
         })
 }
 
@@ -314,35 +336,33 @@ pub(super) fn check_led<R: AsyncRuntime>(inner: &Inner<R>) {
     }
 }
 
-/// Wakes what cannot stay parked: groups whose promises are not confirmed, and those whose leader woke
-/// them and said no more. Peers that were away and are heard by now are asked for their promises.
-pub(super) fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>, now: R::Instant, after: Duration) {
+/// Looks after what is parked: wakes groups that are not held any more because peers are lost, no more
+/// at a time than a node can look after, and those whose leader woke them and said no more. Peers that
+/// are heard are asked for the promises that are missing.
+///
+/// That a confirmation is late wakes nothing: it shows most often that a node is busy, and if everything
+/// woke then, it would stay so. Waiting costs nothing but how new followers know their answers to be:
+/// whoever stands for election, votes or writes wakes the group itself, and who keeps other promises than
+/// it is asked for says so.
+pub(super) fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>, now: R::Instant) {
     check_led(inner);
     let live = inner.pairs.lock().live();
     let (woken, roused, returned) = {
         let mut parked = inner.parked.lock();
-        let (mut woken, mut roused): (Vec<GroupId>, Vec<GroupId>) = Default::default();
-        for peer in parked.unconfirmed(now, after) {
-            if live.iter().any(|(raft, _)| *raft == peer) {
-                woken.extend(parked.led_with(peer).into_iter().map(|(group, _)| group));
-            } else {
-                roused.extend(parked.do_without(peer));
+        let mut woken: BTreeSet<GroupId> = BTreeSet::new();
+        for peer in parked.sleepers() {
+            if live.iter().all(|(raft, _)| *raft != peer) {
+                woken.extend(parked.do_without(peer));
             }
         }
-        roused.extend(parked.overdue(now));
+        let roused = parked.overdue(now);
         let returned = live.into_iter().map(|(raft, node)| (raft, node, parked.led_without(raft)));
         let returned: Vec<_> = returned.filter(|(.., offers)| !offers.is_empty()).collect();
         (woken, roused, returned)
     };
-    for id in woken {
-        if let Some(group) = inner.group(id) {
-            group.wake();
-        }
-    }
-    for id in roused {
-        if let Some(group) = inner.group(id) {
-            group.rouse();
-        }
+    wake_some(inner, woken.into_iter());
+    for group in roused.into_iter().filter_map(|id| inner.group(id)) {
+        group.rouse();
     }
     for (raft, node, offers) in returned {
         take_back(inner, raft, node, offers);

@@ -6,7 +6,7 @@
 //! promises of all groups between them: it carries a digest of what is parked under its sender.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -15,6 +15,9 @@ use openraft::Instant;
 
 use super::table::mix;
 use crate::rpc::ParkOffer;
+
+/// The most beats to a peer that are remembered.
+const BEATS_MAX: usize = 8;
 
 /// Beats that a peer may answer with another digest before all promises are asked for anew.
 const MISSES_MAX: u32 = 2;
@@ -57,10 +60,21 @@ pub(crate) struct Under<I> {
 struct Sleeper<I> {
     groups: usize,
     digest: u64,
-    /// When the last beat was sent that it confirmed.
+    /// When all of them were certain last.
     confirmed: I,
     /// Beats since that it answered otherwise.
     misses: u32,
+    /// The last beats to it, which it may still confirm.
+    beats: VecDeque<Beat<I>>,
+}
+
+/// A beat to a sleeper.
+#[derive(Debug)]
+struct Beat<I> {
+    sent: I,
+    digest: u64,
+    /// Of the groups that came since, when the one was proven that was proven first.
+    since: Option<I>,
 }
 
 /// A node under which groups of this one are parked.
@@ -81,8 +95,6 @@ pub(crate) struct Parked<I> {
     sleepers: BTreeMap<RaftId, Sleeper<I>>,
     under: BTreeMap<GroupId, Under<I>>,
     leaders: BTreeMap<RaftId, Leader<I>>,
-    /// When it was looked at last whose confirmations are missing.
-    looked: Option<I>,
 }
 
 impl<I> Default for Parked<I> {
@@ -92,7 +104,6 @@ impl<I> Default for Parked<I> {
             sleepers: BTreeMap::new(),
             under: BTreeMap::new(),
             leaders: BTreeMap::new(),
-            looked: None,
         }
     }
 }
@@ -100,6 +111,21 @@ impl<I> Default for Parked<I> {
 /// The part of a digest that one group makes; the parts are combined by exclusive or.
 const fn part(group: GroupId, term: u64) -> u64 {
     mix(mix(group.0).wrapping_add(term))
+}
+
+fn count_out<I>(
+    sleepers: &mut BTreeMap<RaftId, Sleeper<I>>,
+    group: GroupId,
+    term: u64,
+    peer: RaftId,
+) {
+    if let Some(sleeper) = sleepers.get_mut(&peer) {
+        sleeper.groups -= 1;
+        sleeper.digest ^= part(group, term);
+        if sleeper.groups == 0 {
+            sleepers.remove(&peer);
+        }
+    }
 }
 
 impl<I: Instant> Parked<I> {
@@ -112,19 +138,20 @@ impl<I: Instant> Parked<I> {
         self.led.insert(group, led);
     }
 
-    /// A sleeper is not heard any more: its groups stay parked without it where the others are enough.
-    /// Answers those where they are not.
+    /// A sleeper is not heard any more: its groups stay parked without it where the others are enough. Answers those where they are not: nothing newer is claimed of them than was
+    /// confirmed last, and they are to be woken.
     pub(crate) fn do_without(&mut self, peer: RaftId) -> Vec<GroupId> {
-        self.sleepers.remove(&peer);
         let mut not_held = Vec::new();
         for (group, led) in &mut self.led {
-            if led.asleep.remove(&peer) && !led.is_held() {
+            if !led.asleep.remove(&peer) {
+                continue;
+            }
+            if led.is_held() {
+                count_out(&mut self.sleepers, *group, led.term, peer);
+            } else {
+                led.asleep.insert(peer);
                 not_held.push(*group);
             }
-        }
-        // At once, so that nothing is claimed of them any more.
-        for group in &not_held {
-            self.wake_led(*group);
         }
         not_held
     }
@@ -137,14 +164,8 @@ impl<I: Instant> Parked<I> {
     /// Forgets that a group is parked under this node; `false` if it was not.
     pub(crate) fn wake_led(&mut self, group: GroupId) -> bool {
         let Some(led) = self.led.remove(&group) else { return false };
-        for peer in &led.asleep {
-            if let Some(sleeper) = self.sleepers.get_mut(peer) {
-                sleeper.groups -= 1;
-                sleeper.digest ^= part(group, led.term);
-                if sleeper.groups == 0 {
-                    self.sleepers.remove(peer);
-                }
-            }
+        for peer in led.asleep {
+            count_out(&mut self.sleepers, group, led.term, peer);
         }
         true
     }
@@ -179,12 +200,32 @@ impl<I: Instant> Parked<I> {
     }
 
     fn count_in(&mut self, group: GroupId, term: u64, peer: RaftId, proven: I) {
-        let fresh = Sleeper { groups: 0, digest: 0, confirmed: proven, misses: 0 };
-        let sleeper = self.sleepers.entry(peer).or_insert(fresh);
+        let fresh = || Sleeper {
+            groups: 0,
+            digest: 0,
+            confirmed: proven,
+            misses: 0,
+            beats: VecDeque::new(),
+        };
+        let sleeper = self.sleepers.entry(peer).or_insert_with(fresh);
         sleeper.groups += 1;
         sleeper.digest ^= part(group, term);
-        // What was confirmed before was not about this group.
+        // What was confirmed before, or is on its way, was not about this group.
         sleeper.confirmed = sleeper.confirmed.min(proven);
+        for beat in &mut sleeper.beats {
+            beat.since = Some(beat.since.map_or(proven, |first| first.min(proven)));
+        }
+    }
+
+    /// A beat to `peer` is sent now: answers the digest that it carries.
+    pub(crate) fn beat(&mut self, peer: RaftId, sent: I) -> u64 {
+        let Some(sleeper) = self.sleepers.get_mut(&peer) else { return 0 };
+        if sleeper.beats.len() == BEATS_MAX {
+            sleeper.beats.pop_front();
+        }
+        let digest = sleeper.digest;
+        sleeper.beats.push_back(Beat { sent, digest, since: None });
+        digest
     }
 
     /// The digest of what is asleep on `peer` under this node.
@@ -199,9 +240,11 @@ impl<I: Instant> Parked<I> {
         // It keeps promises that nobody counts on.
         let Some(sleeper) = self.sleepers.get_mut(&peer) else { return !confirmed };
         if confirmed {
-            // One about fewer or other groups proves nothing of those that came since.
-            if sleeper.digest == digest {
-                sleeper.confirmed = sleeper.confirmed.max(sent);
+            // It says nothing of the groups that came since, each of which was proven when it came.
+            let beat = sleeper.beats.iter().find(|beat| beat.sent == sent && beat.digest == digest);
+            if let Some(beat) = beat {
+                let all = beat.since.map_or(sent, |first| first.min(sent));
+                sleeper.confirmed = sleeper.confirmed.max(all);
             }
             sleeper.misses = 0;
             return false;
@@ -210,16 +253,9 @@ impl<I: Instant> Parked<I> {
         sleeper.misses.is_multiple_of(MISSES_MAX)
     }
 
-    /// The sleepers whose last confirmation is older than `after`. None if this was not asked for that
-    /// long: it was this node that stood still, and their answers wait here.
-    pub(crate) fn unconfirmed(&mut self, now: I, after: Duration) -> Vec<RaftId> {
-        let stood_still = self.looked.is_some_and(|looked| now > looked + after);
-        self.looked = Some(now);
-        if stood_still {
-            return Vec::new();
-        }
-        let old = |sleeper: &Sleeper<I>| now > sleeper.confirmed + after;
-        self.sleepers.iter().filter(|(_, sleeper)| old(sleeper)).map(|(peer, _)| *peer).collect()
+    /// The nodes that sleep in groups under this one.
+    pub(crate) fn sleepers(&self) -> Vec<RaftId> {
+        self.sleepers.keys().copied().collect()
     }
 
     /// How long ago it was certain that nobody else leads what is parked under this node. `None` when
@@ -375,10 +411,14 @@ mod tests {
         parked.park(ShardId(2), led(4, &[OTHER]), now);
         assert_eq!(parked.do_without(OTHER), [ShardId(2)]);
         assert_eq!(parked.led_without(OTHER), [offer(1)]);
+        // The other one stays as it is until it is woken, and is as old as it was confirmed last.
+        assert_eq!(parked.digest_for(OTHER), part(ShardId(2), 4));
+        assert_eq!(parked.do_without(OTHER), [ShardId(2)]);
+        assert_eq!(parked.closed_as_leader(ShardId(2), now + BEAT), Some((14, BEAT)));
+        assert!(parked.wake_led(ShardId(2)));
         assert_eq!((parked.digest_for(OTHER), parked.do_without(OTHER)), (0, vec![]));
-        assert!(!parked.wake_led(ShardId(2)) && parked.agrees(OTHER, START, 0));
         assert_eq!(parked.do_without(FOLLOWER), [ShardId(1)]);
-        assert_eq!((parked.counts(), parked.closed_age(now)), ((0, 0), None));
+        assert_eq!((parked.counts(), parked.closed_age(now)), ((1, 0), Some(Duration::ZERO)));
     }
 
     #[test]
@@ -387,6 +427,10 @@ mod tests {
         let mut parked = Parked::default();
         parked.park(ShardId(1), led(4, &[FOLLOWER, OTHER]), start);
         let digest = parked.digest_for(OTHER);
+        for beat in 0..5 {
+            assert_eq!(parked.beat(FOLLOWER, start + BEAT * beat), digest);
+            assert_eq!(parked.beat(OTHER, start + BEAT * beat), digest);
+        }
         parked.confirm(FOLLOWER, start + BEAT * 4, digest, true);
         parked.confirm(OTHER, start + BEAT, digest, true);
         // An answer that came late takes nothing back, and one about other groups confirms nothing.
@@ -401,13 +445,32 @@ mod tests {
         assert_eq!(parked.closed_age(now), Some(BEAT * 4));
         assert_eq!(parked.closed_as_leader(ShardId(1), now), Some((14, BEAT * 4)));
         assert_eq!(parked.closed_as_leader(ShardId(2), now), None);
-        assert_eq!(parked.unconfirmed(now, BEAT * 3), [OTHER]);
         assert!(parked.led_without(OTHER).is_empty());
         parked.park(ShardId(1), led(4, &[FOLLOWER]), now);
         assert_eq!(parked.led_without(OTHER), [offer(1)]);
-        assert_eq!((parked.digest_for(OTHER), parked.unconfirmed(now, BEAT)), (0, vec![]));
+        assert_eq!((parked.digest_for(OTHER), parked.sleepers()), (0, vec![FOLLOWER]));
         assert!(parked.wake_led(ShardId(1)) && !parked.wake_led(ShardId(1)));
         assert_eq!(parked.closed_age(now), None);
+    }
+
+    #[test]
+    fn a_confirmation_counts_also_when_groups_came_meanwhile() {
+        let start = TokioInstant::now();
+        let mut parked = Parked::default();
+        parked.park(ShardId(1), led(4, &[FOLLOWER]), start);
+        let first = parked.beat(FOLLOWER, start + BEAT * 4);
+        parked.park(ShardId(2), led(4, &[FOLLOWER]), start + BEAT * 3);
+        parked.park(ShardId(3), led(4, &[FOLLOWER]), start + BEAT * 9);
+        let now = start + BEAT * 10;
+        assert_eq!(parked.closed_age(now), Some(BEAT * 10));
+        parked.confirm(FOLLOWER, start + BEAT * 4, first, true);
+        // As old as the second was proven.
+        assert_eq!(parked.closed_age(now), Some(BEAT * 7));
+        let second = parked.beat(FOLLOWER, start + BEAT * 8);
+        // Woken before the answer comes, and parked again.
+        assert!(parked.wake_led(ShardId(3)));
+        parked.confirm(FOLLOWER, start + BEAT * 8, second, true);
+        assert_eq!(parked.closed_age(now), Some(BEAT * 2));
     }
 
     fn offer(group: u64) -> ParkOffer {

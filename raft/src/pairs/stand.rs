@@ -15,7 +15,7 @@ use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
 use hexpop_edge_config::{GroupId, RaftId};
 use openraft::{AsyncRuntime, Instant as _, async_runtime::Select2};
 
-use super::table;
+use super::{Pairs, table};
 use crate::{group::Group, host::Inner};
 
 /// How many groups seek a leader at a time.
@@ -100,6 +100,25 @@ async fn step<R: AsyncRuntime>(
     inner: &Inner<R>,
     attempts: &mut Attempts<R::Instant>,
 ) -> R::Instant {
+    let (due, next) = due(inner, attempts);
+    for (times, group) in due {
+        inner.metrics.pairs.elections.inc();
+        if let Err(error) = group.raft.trigger().elect(true).await {
+            tracing::debug!(group = %group.id, %error, "a stopped replica does not stand");
+        }
+        attempts.insert(group.id, Attempt { at: R::Instant::now(), times: times + 1 });
+    }
+    next
+}
+
+/// A group whose turn it is, and how many attempts it had.
+type Due<R> = (u32, Arc<Group<R>>);
+
+/// Where it is this node's turn, as many as there is room for; and when to look again.
+fn due<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    attempts: &mut Attempts<R::Instant>,
+) -> (Vec<Due<R>>, R::Instant) {
     let timers = Timers {
         beat: inner.options.heartbeat,
         election_min: inner.options.election_min,
@@ -111,8 +130,9 @@ async fn step<R: AsyncRuntime>(
     attempts.retain(|id, _| running.binary_search_by_key(id, |group| group.id).is_ok());
     let mut under_way = 0;
     let mut due = Vec::new();
-    for group in &running {
-        let Some(standing) = standing(inner, group) else {
+    let pairs = inner.pairs.lock();
+    for group in running {
+        let Some(standing) = standing(inner, &pairs, &group) else {
             attempts.remove(&group.id);
             continue;
         };
@@ -130,25 +150,24 @@ async fn step<R: AsyncRuntime>(
             under_way += 1;
         }
     }
+    drop(pairs);
     // Those first that nobody tried yet, and of them those that somebody may wait for.
     due.sort_by_key(|(times, heard, group)| (*times, *heard, group.id));
     let room = SEEKING_MAX.saturating_sub(under_way);
     if due.len() > room {
         next = next.min(now + timers.beat / 4);
     }
-    for (times, _, group) in due.into_iter().take(room) {
-        inner.metrics.pairs.elections.inc();
-        if let Err(error) = group.raft.trigger().elect(true).await {
-            tracing::debug!(group = %group.id, %error, "a stopped replica does not stand");
-        }
-        attempts.insert(group.id, Attempt { at: R::Instant::now(), times: times + 1 });
-    }
-    next
+    let due = due.into_iter().take(room).map(|(times, _, group)| (times, group)).collect();
+    (due, next)
 }
 
 /// What decides when this node's replica of a group stands for election; `None` if it does not: it leads,
 /// is no voter, must not vote, or is asleep.
-fn standing<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>) -> Option<Standing<R::Instant>> {
+fn standing<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    pairs: &Pairs<R::Instant>,
+    group: &Group<R>,
+) -> Option<Standing<R::Instant>> {
     if group.sleeps() || group.leads() || group.in_grace() || group.fault().is_some() {
         return None;
     }
@@ -157,7 +176,6 @@ fn standing<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>) -> Option<Stand
         (voters.map(RaftId).collect(), metrics.current_leader.map(RaftId))
     });
     let heard = group.heard_leader();
-    let pairs = inner.pairs.lock();
     let is_gone = |raft: RaftId| pairs.is_gone(raft, heard);
     let is_leaderless = leader.is_none_or(|raft| raft == inner.raft || is_gone(raft));
     let gone = leader.filter(|_| is_leaderless);

@@ -27,6 +27,10 @@ use crate::{
 /// How often leaders look.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How soon they look again when there is news: where hundreds of groups elect leaders, that comes all
+/// the time, and each look is at every shard.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+
 /// How long a change of a membership may take before it is looked at anew.
 const CHANGE: Duration = Duration::from_secs(20);
 
@@ -48,11 +52,17 @@ pub(super) enum Hand {
     Operator,
 }
 
-pub(super) fn step<R: AsyncRuntime>(inner: &Arc<Inner<R>>) -> Duration {
+pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
+    look(&inner);
+    R::sleep(PAUSE_MIN).await;
+    PAUSE - PAUSE_MIN
+}
+
+fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     gauges(inner);
     let led: Vec<_> = inner.running().into_iter().filter(|group| group.leads()).collect();
     if led.is_empty() {
-        return PAUSE;
+        return;
     }
     let members = inner.membership.members();
     let mut leaders = inner.surveyed_leaders();
@@ -71,7 +81,6 @@ pub(super) fn step<R: AsyncRuntime>(inner: &Arc<Inner<R>>) -> Duration {
             group.busy.store(false, Ordering::Release);
         }));
     }
-    PAUSE
 }
 
 /// One look at one group.
@@ -272,8 +281,10 @@ pub(super) async fn carry_out<R: AsyncRuntime>(
             change(group, ChangeMembers::RemoveNodes(gone)).await;
         }
         StepKind::TransferLeader { to, .. } => {
-            let is_due =
-                hand == Hand::Operator || group.leader_age() >= inner.options.leader_age_min;
+            // A node that is being emptied waits for nobody.
+            let is_due = hand == Hand::Operator
+                || group.leader_age() >= inner.options.leader_age_min
+                    && (is_draining(inner) || inner.may_balance());
             if is_due
                 && is_node_caught_up(group, to)
                 && let Err(error) = group.transfer(to, inner.options.election_max * 2).await
@@ -282,6 +293,12 @@ pub(super) async fn carry_out<R: AsyncRuntime>(
             }
         }
     }
+}
+
+/// Whether this node is being emptied.
+fn is_draining<R: AsyncRuntime>(inner: &Inner<R>) -> bool {
+    let members = inner.membership.members();
+    members.iter().any(|member| member.node == inner.options.node && member.draining)
 }
 
 fn voters<R: AsyncRuntime>(group: &Group<R>) -> BTreeSet<u64> {

@@ -35,7 +35,7 @@ mod survey;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::future::{BoxFuture, ready};
+use futures::future::BoxFuture;
 use hexpop_edge_config::{NodeId, RaftId};
 use openraft::{
     AsyncRuntime,
@@ -66,7 +66,7 @@ pub(crate) fn spawn<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     repeat(inner, |inner| &inner.wake_found, |inner| Box::pin(found::step(inner)));
     repeat(inner, |inner| &inner.wake_map, |inner| Box::pin(follow::step(inner)));
     repeat(inner, |inner| &inner.wake_replicas, |inner| Box::pin(replicas::step(inner)));
-    repeat(inner, |inner| &inner.wake_leading, |inner| Box::pin(ready(lead::step(&inner))));
+    repeat(inner, |inner| &inner.wake_leading, |inner| Box::pin(lead::step(inner)));
     repeat(inner, |inner| &inner.wake_closed, |inner| Box::pin(closed::step(inner)));
     repeat(inner, |inner| &inner.wake_compact, |inner| Box::pin(compact::step(inner)));
     repeat(inner, |inner| &inner.wake_leave, |inner| Box::pin(leave::step(inner)));

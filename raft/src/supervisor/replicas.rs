@@ -21,8 +21,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How many groups are started at a time, so that they share flushes.
 const STARTED_AT_ONCE: usize = 32;
 
-/// When more are started than in one go: those that were are to elect their leaders, and to be parked.
-const PAUSE_STARTING: Duration = Duration::from_millis(200);
+/// When more are started than in one go: those that were are to elect their leaders first.
+const PAUSE_STARTING: Duration = Duration::from_millis(100);
 
 /// How many entries of the log are kept that the last snapshot holds.
 const LOG_KEPT: u64 = 256;
@@ -38,10 +38,9 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
         .collect();
     let missing =
         |shard: &&&ShardDescriptor| !inner.has_slot(shard.id) && !inner.may_be_born(shard);
-    let room = inner.room_awake();
     let mut missing = wanted.iter().filter(missing);
-    // With none, a few all the same: what runs may be awake for good.
-    let starting = missing.by_ref().take(if room > 0 { room } else { STARTED_AT_ONCE });
+    // In the order of ids on every node, so that those of one group start it at about the same time.
+    let starting = missing.by_ref().take(inner.room_to_start());
     let starting: Vec<_> = starting.map(|shard| (*shard).clone()).collect();
     let is_more = missing.next().is_some();
     futures::stream::iter(starting)
@@ -67,7 +66,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
         purge_if_due(&inner, &group).await;
         heal_documents(&inner, &group).await;
     }
-    if is_more && room > 0 { PAUSE_STARTING } else { PAUSE }
+    if is_more { PAUSE_STARTING } else { PAUSE }
 }
 
 /// Has a snapshot written when enough log has gathered; the log before it is purged later.

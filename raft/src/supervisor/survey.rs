@@ -29,5 +29,6 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
             }
         })
         .await;
+    inner.surveyed();
     PAUSE
 }

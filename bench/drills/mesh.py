@@ -1,0 +1,286 @@
+"""A mesh of real processes on loopback, for the drills beside this file. Standard library only.
+
+Everything it starts ends with it: nodes are killed when the script exits, and the data is removed.
+"""
+
+import atexit
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+
+REGIONS_MAX = 2_000
+
+
+def free_ports(count):
+    """Ports that nobody listens on, for TCP and UDP."""
+    found, held = [], []
+    while len(found) < count:
+        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        tcp.bind(("127.0.0.1", 0))
+        port = tcp.getsockname()[1]
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind(("127.0.0.1", port))
+        except OSError:
+            tcp.close()
+            continue
+        held += [tcp, udp]
+        found.append(port)
+    for sock in held:
+        sock.close()
+    return found
+
+
+class Node:
+    def __init__(self, mesh, number, pop, ports):
+        self.mesh, self.number, self.pop = mesh, number, pop
+        self.http_port, self.admin_port, self.mesh_port = ports
+        self.http = f"http://127.0.0.1:{self.http_port}"
+        self.admin = f"http://127.0.0.1:{self.admin_port}"
+        self.data = os.path.join(mesh.dir, f"node-{number}")
+        self.process = None
+
+    def start(self):
+        log = open(os.path.join(self.mesh.dir, f"node-{self.number}.log"), "ab")
+        config = os.path.join(self.mesh.dir, f"node-{self.number}.toml")
+        self.process = subprocess.Popen(
+            [self.mesh.binary, "node", "--config", config],
+            stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        return self
+
+    def kill(self, how=signal.SIGKILL):
+        self.process.send_signal(how)
+        if how in (signal.SIGKILL, signal.SIGTERM):
+            self.process.wait()
+
+    def is_up(self):
+        return self.process is not None and self.process.poll() is None
+
+    def get(self, path, timeout=5.0, admin=True):
+        port = self.admin_port if admin else self.http_port
+        link = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        try:
+            link.request("GET", path)
+            answer = link.getresponse()
+            return answer.status, answer.read()
+        finally:
+            link.close()
+
+    def json(self, path, timeout=5.0):
+        status, body = self.get(path, timeout)
+        if status != 200:
+            raise OSError(f"{path}: {status} {body[:200]!r}")
+        return json.loads(body)
+
+    def metrics(self):
+        """Every sample, by its name with labels."""
+        _, body = self.get("/metrics")
+        samples = {}
+        for line in body.decode().splitlines():
+            if line and not line.startswith("#"):
+                name, value = line.rsplit(" ", 1)
+                samples[name] = float(value)
+        return samples
+
+    def cpu_seconds(self):
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_mib(self):
+        with open(f"/proc/{self.process.pid}/status") as status:
+            for line in status:
+                if line.startswith("VmRSS:"):
+                    return int(line.split()[1]) / 1024
+        return 0.0
+
+
+class Mesh:
+    def __init__(self, binary, nodes=3, pops=("mil", "mad", "ber"), territories=("IT:lombardia",),
+                 origin=None, extra="", replicas=3):
+        self.binary = os.path.abspath(binary)
+        self.dir = tempfile.mkdtemp(prefix="hexpop-drill-")
+        self.nodes, self.extra = [], []
+        atexit.register(self.end)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+        certs = os.path.join(self.dir, "certs")
+        self.run("certs", "init", "--cluster", "drill", "--dir", certs)
+        keys = os.path.join(certs, "session.keys")
+        self.run("certs", "session-keys", "--name", "drill", "--file", keys)
+        ports = free_ports(3 * nodes + 1)
+        self.origin_port = ports.pop()
+        if origin is None:
+            origin = f"http://127.0.0.1:{self.origin_port}"
+        for number in range(1, nodes + 1):
+            pop = pops[(number - 1) % len(pops)]
+            self.nodes.append(Node(self, number, pop, ports[3 * number - 3:3 * number]))
+            self.run("certs", "issue", str(number), "--dir", certs)
+        bootstrap = list(range(1, min(nodes, 3) + 1))
+        for node in self.nodes:
+            seeds = [f"127.0.0.1:{n.mesh_port}" for n in self.nodes if n is not node][:3]
+            text = f"""
+[node]
+id = {node.number}
+pop = "{node.pop}"
+labels = ["eu"]
+data_dir = "{node.data}"
+[mesh]
+cluster = "drill"
+listen = "127.0.0.1:{node.mesh_port}"
+seeds = {json.dumps(seeds)}
+bootstrap = {bootstrap}
+ca = "{certs}/ca.pem"
+cert = "{certs}/node-{node.number}.pem"
+key = "{certs}/node-{node.number}.key"
+[listen]
+http = "127.0.0.1:{node.http_port}"
+admin = "127.0.0.1:{node.admin_port}"
+[admin]
+loopback_role = "chaos"
+[chaos]
+enabled = true
+[data]
+session_keys = "{keys}"
+[origin]
+url = "{origin}"
+[placement]
+replicas = {replicas}
+expect_nodes = {nodes}
+{extra}
+"""
+            for territory in territories:
+                text += f'[[territories]]\nterritory = "{territory}"\nreplicas = {replicas}\n'
+            with open(os.path.join(self.dir, f"node-{node.number}.toml"), "w") as config:
+                config.write(text)
+
+    def run(self, *args, check=True):
+        return subprocess.run([self.binary, *args], check=check, capture_output=True, text=True)
+
+    def start(self):
+        for node in self.nodes:
+            node.start()
+        return self
+
+    def spawn(self, *args, stdout=subprocess.DEVNULL):
+        child = subprocess.Popen([self.binary, *args], stdout=stdout, stderr=subprocess.PIPE)
+        self.extra.append(child)
+        return child
+
+    def live(self):
+        return [node for node in self.nodes if node.is_up()]
+
+    def shards(self, node=None):
+        return (node or self.live()[0]).json("/admin/v1/shards", timeout=20.0)["shards"]
+
+    def wait(self, what, holds, patience=120.0, pause=0.1):
+        begin = time.monotonic()
+        last = None
+        while time.monotonic() < begin + patience:
+            try:
+                last = holds()
+                if last is True:
+                    return time.monotonic() - begin
+            except (OSError, http.client.HTTPException) as error:
+                last = error
+            time.sleep(pause)
+        raise SystemExit(f"{what}: not within {patience} s; last: {last}")
+
+    def wait_ready(self, patience=120.0):
+        def ready():
+            states = [node.get("/readyz?verbose") for node in self.live()]
+            return all(status == 200 for status, _ in states) or states
+        return self.wait("all nodes are ready", ready, patience)
+
+    def end(self):
+        for node in self.nodes:
+            if node.is_up():
+                node.process.send_signal(signal.SIGCONT)
+                node.process.kill()
+                node.process.wait()
+        for child in self.extra:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        if os.environ.get("HEXPOP_DRILL_KEEP"):
+            print(f"kept: {self.dir}")
+        else:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Demo(Mesh):
+    """`hexpop demo`: with a stand-in origin and data. A node that is started again is this script's."""
+
+    def __init__(self, binary, nodes=5, listings=20_000, args=()):
+        data = [] if listings is None else ["--listings", str(listings)]
+        self.binary = os.path.abspath(binary)
+        self.dir = tempfile.mkdtemp(prefix="hexpop-drill-")
+        self.nodes, self.extra = [], []
+        atexit.register(self.end)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+        ready = os.path.join(self.dir, "ready.json")
+        demo = self.spawn("demo", "--nodes", str(nodes), *data, "--base-port", "0",
+                          "--dir", self.dir, "--ready-file", ready, *args)
+        self.wait("the demo is ready", lambda: os.path.exists(ready) or demo.poll() is None, 5.0)
+        self.wait("the demo is ready", lambda: os.path.exists(ready) or demo.poll(), 600.0)
+        with open(ready) as file:
+            found = json.load(file)
+        self.origin = found["origin"]["url"]
+        for one in found["nodes"]:
+            ports = [host_and_port(one[kind])[1] for kind in ("http", "admin")] + [0]
+            node = Node(self, one["id"], one["pop"], ports)
+            node.data, node.process = one["data_dir"], Adopted(one["pid"])
+            self.nodes.append(node)
+
+
+class Adopted:
+    """A process that another one started, as far as drills need `subprocess.Popen`."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def poll(self):
+        try:
+            with open(f"/proc/{self.pid}/stat") as stat:
+                return 0 if stat.read().rsplit(")", 1)[1].split()[0] in "ZX" else None
+        except OSError:
+            return 0
+
+    def send_signal(self, how):
+        if self.poll() is None:
+            os.kill(self.pid, how)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self):
+        while self.poll() is None:
+            time.sleep(0.01)
+
+
+def territories(count):
+    """So many territories: each has shards of its own, and so has what lies between two of them."""
+    assert count <= REGIONS_MAX
+    return [f"IT:r{number:04}" for number in range(count)]
+
+
+def quantiles(values, points=(0.5, 0.9, 0.99, 1.0)):
+    """Of a list, as text; times in milliseconds."""
+    values = sorted(values)
+    if not values:
+        return "none"
+    at = [values[min(len(values) - 1, int(point * len(values)))] for point in points]
+    names = ["max" if point == 1.0 else f"p{point * 100:g}" for point in points]
+    return ", ".join(f"{name} {value:.0f}" for name, value in zip(names, at))
+
+
+def host_and_port(url):
+    parts = urllib.parse.urlsplit(url)
+    return parts.hostname, parts.port

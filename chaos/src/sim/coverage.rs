@@ -23,7 +23,7 @@ pub const FAULTS: [&str; 18] = [
 ];
 
 /// What happens now and then only.
-pub const RARE: [&str; 35] = [
+pub const RARE: [&str; 36] = [
     // Links.
     "message-cut",
     "message-late",

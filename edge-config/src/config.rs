@@ -4,9 +4,11 @@
 //! range. Sizes and durations carry their unit (`"64MiB"`, `"250ms"`).
 
 mod admin;
+mod answers;
 mod cache;
 mod chaos;
 mod checks;
+mod compression;
 mod data;
 mod error;
 mod gossip;
@@ -40,8 +42,10 @@ mod value;
 mod tests;
 
 pub use admin::{Admin, AdminToken, Role};
+pub use answers::CacheAnswers;
 pub use cache::{Cache, CacheQuery};
 pub use chaos::Chaos;
+pub use compression::CacheCompression;
 pub use data::{Data, DataAuth, FILTERS};
 pub use error::{ConfigErrors, Problem, ProblemKind};
 pub use gossip::Gossip;

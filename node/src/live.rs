@@ -68,6 +68,7 @@ fn data_options(config: &Config) -> Result<DataOptions, NodeError> {
         requests_max: usize::try_from(limits.requests_in_flight).unwrap_or(usize::MAX),
         tokens: data.auth.tokens.iter().map(|file| token(file)).collect::<Result<_, _>>()?,
         drop_fields: data.drop_fields.clone(),
+        answers: config.cache.answers.clone(),
         search: SearchRules {
             forbidden_filters: data.forbidden_filters.clone(),
             // Bounds are whole amounts far below 2^53.

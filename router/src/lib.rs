@@ -18,6 +18,7 @@ mod ask;
 mod breaker;
 mod breakers;
 mod cache;
+mod coding;
 mod consistency;
 mod deadline;
 mod error;
@@ -30,6 +31,7 @@ mod ndjson;
 mod options;
 mod origin;
 mod port;
+mod results;
 mod retry;
 mod route;
 mod router;
@@ -44,8 +46,12 @@ pub use breakers::{BreakerStatus, Class, Target};
 #[doc(hidden)]
 pub use cache::fuzz;
 pub use cache::{
-    CacheOptions, CacheStats, NotAUrl, OriginHost, PurgeHit, PurgeProgress, QueryRules, StoredView,
-    empty, full,
+    CacheOptions, CacheStats, Debugged, NotAUrl, OriginHost, PurgeHit, PurgeProgress, QueryRules,
+    StoredView, empty, full,
+};
+pub use coding::{
+    Acceptable, Coder, Coding, CodingOptions, Source as CodingSource, acceptable, is_compressible,
+    is_transformable, tagged,
 };
 pub use consistency::{CONSISTENCY_HEADER, Given, Level, ReadPoint, TOKEN_HEADER};
 pub use deadline::{Deadline, Elapsed};
@@ -56,15 +62,16 @@ pub use listing::ListingDocument;
 pub use metrics::Metrics;
 pub use options::{FeedOptions, IngestOptions, RouterOptions};
 pub use port::{
-    Body, BodyError, Clear, Client, Clock, LocalReplica, LocalShard, Mac, Origin, OriginError,
-    Peer, PeerClient, PeerError, Peers, Ports, SealAt, SealError, SealedValue, Sealer,
+    Body, BodyError, Clear, Client, Clock, Compress, LocalReplica, LocalShard, Mac, NoCompression,
+    Origin, OriginError, Peer, PeerClient, PeerError, Peers, Ports, SealAt, SealError, SealedValue,
+    Sealer,
 };
 pub use retry::RetryPolicy;
-pub use router::{Answer, Context, Fallback, Routed, Router};
+pub use router::{Answer, Context, Fallback, Routed, Router, ShardTime};
 pub use session::{
     DiskState, ErasedReplica, ErasedShard, ErasedTerritory, Erasure, ErasureHandle, ErasureState,
     NewSession, OriginState, PutBody, SessionOrigin, SessionReply, UserExport, condition_of,
 };
-pub use status::{CACHE_STATUS_HEADER, cache_name};
+pub use status::{CACHE_STATUS_HEADER, cache_name, quoted};
 pub use token::{NotAToken, Token};
 pub use wire::{AnswerBody, ShardAnswer, ShardError, ShardOp, ShardRequest};

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hexpop_edge_config::ShardId;
 use hexpop_shard::{
-    DirectoryEntry, DirectoryTarget, ListingVersion, ReadAnswer, ReadOp, ShardKey, Status,
-    StoredListing, hash_point,
+    DirectoryEntry, DirectoryTarget, ListingVersion, LogPosition, ReadAnswer, ReadOp, ShardKey,
+    Status, StoredListing,
 };
 use openraft_rt::AsyncRuntime;
 
@@ -14,7 +15,7 @@ use crate::{
     consistency::{Level, with_token},
     error::{Problem, RouteError},
     retry::{Retry, RetryPolicy},
-    router::{Context, Routed, Router},
+    router::{Context, Routed, Router, ShardTime},
 };
 
 /// How long a listing is waited for that the directory points to and that is not there.
@@ -29,13 +30,21 @@ const MOVING: RetryPolicy = RetryPolicy {
 pub struct ListingDocument {
     /// Its JSON text.
     pub json: Bytes,
-    /// The entity tag, quotes included: alike at every node, and another one for other content.
+    /// The entity tag, quotes included: the shard and the entry of its log that wrote it. Alike at every
+    /// node, and another one for other content: an entry never writes a listing twice.
     pub etag: String,
+}
+
+impl ListingDocument {
+    fn new(shard: ShardId, position: LogPosition, document: String) -> Self {
+        let etag = format!("\"{shard}-{position}\"");
+        Self { json: Bytes::from(document), etag }
+    }
 }
 
 /// What the mesh knows of an id.
 enum Looked {
-    Found(Answered<Bytes>),
+    Found(Answered<ListingDocument>),
     /// It is there, but its status is not for the public.
     Private,
     /// The directory says, at `strong`, that it was deleted.
@@ -59,12 +68,16 @@ impl<R: AsyncRuntime> Router<R> {
         context: &Context,
     ) -> Result<Routed<ListingDocument>, RouteError> {
         let call = self.call(context, self.options.read_timeout);
+        let began = self.uptime.now();
         let not_found = || RouteError::not_found("listing with this id");
         match self.look_up(id, context, &call).await {
             Ok(Looked::Found(answered)) => {
-                let json = answered.body.clone();
-                let etag = format!("\"{:016x}\"", hash_point(&json));
-                return Ok(Routed::Mesh(self.answer_of(&answered, ListingDocument { json, etag })));
+                let took = self.uptime.now().saturating_sub(began);
+                let document = answered.body.clone();
+                let mut answer = self.answer_of(&answered, document);
+                let (shard, node) = (answered.point.shard, answered.by);
+                answer.times.push(ShardTime { shard, node, took });
+                return Ok(Routed::Mesh(answer));
             }
             Ok(Looked::Private | Looked::Deleted) => return Err(not_found()),
             Ok(Looked::Absent) => {}
@@ -195,15 +208,18 @@ impl<R: AsyncRuntime> Router<R> {
             return Ok(Some(Looked::Private));
         }
         let body = match stored.document {
-            Some(document) => Bytes::from(document),
+            Some(document) => ListingDocument::new(point.shard, stored.at.position, document),
             // This replica's store lost it; the leader is likelier to have it than any other.
             None => {
                 let again = self.stored(id, key, ReadTerms::at(Level::Strong), call).await?;
-                let document = again.body.and_then(|stored| stored.document);
-                Bytes::from(document.ok_or_else(|| {
+                let shard = again.point.shard;
+                let whole = again.body.and_then(|stored| {
+                    Some(ListingDocument::new(shard, stored.at.position, stored.document?))
+                });
+                whole.ok_or_else(|| {
                     let detail = "the listing's document is being restored from another replica";
                     RouteError::new(Problem::ShardUnavailable, detail)
-                })?)
+                })?
             }
         };
         Ok(Some(Looked::Found(Answered { body, by, level, point })))

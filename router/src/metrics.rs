@@ -11,6 +11,7 @@ use prometheus::{
 use crate::{
     breaker::BreakerState,
     breakers::{Class, Target},
+    coding::Coding,
     status::Source,
 };
 
@@ -22,6 +23,7 @@ pub struct Metrics {
     cache_entries: IntGauge,
     fetches: IntCounterVec,
     coalesced: IntCounter,
+    kept: KeptMetrics,
     purges: PurgeMetrics,
     origin_up: IntGauge,
     breaker_state: IntGaugeVec,
@@ -93,6 +95,44 @@ impl PurgeMetrics {
     }
 }
 
+/// What is counted of what a node makes of answers and keeps: parts of searches, compressed bodies.
+#[derive(Clone)]
+struct KeptMetrics {
+    results: IntCounterVec,
+    result_bytes: IntGauge,
+    compressions: IntCounterVec,
+    compressed_bytes: IntGauge,
+}
+
+impl KeptMetrics {
+    fn create() -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            results: IntCounterVec::new(
+                Opts::new(
+                    "hexpop_search_results_total",
+                    "Parts of answers to searches, by whether the one that was kept still held.",
+                ),
+                &["result"],
+            )?,
+            result_bytes: IntGauge::new(
+                "hexpop_search_results_bytes",
+                "Bytes of parts of answers to searches that are kept.",
+            )?,
+            compressions: IntCounterVec::new(
+                Opts::new(
+                    "hexpop_compressions_total",
+                    "Bodies compressed, by coding and whether that was done or refused.",
+                ),
+                &["coding", "outcome"],
+            )?,
+            compressed_bytes: IntGauge::new(
+                "hexpop_compressed_bytes",
+                "Bytes of compressed bodies that are kept.",
+            )?,
+        })
+    }
+}
+
 impl Metrics {
     /// Makes the metrics and registers them.
     ///
@@ -133,6 +173,7 @@ impl Metrics {
                 "hexpop_cache_coalesced_total",
                 "Requests that waited for the fetch of another.",
             )?,
+            kept: KeptMetrics::create()?,
             purges: PurgeMetrics::create()?,
             origin_up: IntGauge::new(
                 "hexpop_origin_up",
@@ -179,6 +220,10 @@ impl Metrics {
             Box::new(self.cache_entries.clone()),
             Box::new(self.fetches.clone()),
             Box::new(self.coalesced.clone()),
+            Box::new(self.kept.results.clone()),
+            Box::new(self.kept.result_bytes.clone()),
+            Box::new(self.kept.compressions.clone()),
+            Box::new(self.kept.compressed_bytes.clone()),
             Box::new(self.purges.applied.clone()),
             Box::new(self.purges.responses.clone()),
             Box::new(self.purges.resets.clone()),
@@ -211,6 +256,23 @@ impl Metrics {
 
     pub(crate) fn coalesced(&self) {
         self.coalesced.inc();
+    }
+
+    /// A body was compressed, or could not be now.
+    pub(crate) fn compressed(&self, coding: Coding, done: bool) {
+        let outcome = if done { "done" } else { "refused" };
+        self.kept.compressions.with_label_values(&[coding.as_str(), outcome]).inc();
+    }
+
+    /// A part of an answer to a search: the one that was kept held, or a shard searched for it.
+    pub(crate) fn result(&self, held: bool) {
+        self.kept.results.with_label_values(&[if held { "held" } else { "searched" }]).inc();
+    }
+
+    /// Bytes of what is kept of answers to searches, and of compressed bodies.
+    pub(crate) fn kept_sizes(&self, results: u64, compressed: u64) {
+        self.kept.result_bytes.set(i64::try_from(results).unwrap_or(i64::MAX));
+        self.kept.compressed_bytes.set(i64::try_from(compressed).unwrap_or(i64::MAX));
     }
 
     /// A purge that hit so many stored responses.

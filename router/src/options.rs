@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use hexpop_edge_config::{NodeId, PopId, RaftId, Territory};
 
-use crate::{breaker::BreakerOptions, cache::CacheOptions, retry::RetryPolicy};
+use crate::{
+    breaker::BreakerOptions, cache::CacheOptions, coding::CodingOptions, retry::RetryPolicy,
+};
 
 /// Options of a router. [`RouterOptions::new`] gives the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,12 +35,16 @@ pub struct RouterOptions {
     pub fan_out_max: usize,
     /// Ids whose place is remembered in front of the directory. Default 200,000 (about 40 MiB).
     pub id_cache_max: u64,
+    /// Bytes of what shards found for questions, kept for who asks the same. Default 32 MiB.
+    pub results_bytes_max: u64,
     /// Breakers of other nodes.
     pub peer_breaker: BreakerOptions,
     /// Breakers of the origin.
     pub origin_breaker: BreakerOptions,
     /// The HTTP cache.
     pub cache: CacheOptions,
+    /// Content codings.
+    pub coding: CodingOptions,
     /// Taking listings in.
     pub ingest: IngestOptions,
     /// Following the origin's feed.
@@ -131,9 +137,11 @@ impl RouterOptions {
             retry: RetryPolicy::default(),
             fan_out_max: 64,
             id_cache_max: 200_000,
+            results_bytes_max: 32 << 20,
             peer_breaker: BreakerOptions::default(),
             origin_breaker: BreakerOptions::default(),
             cache: CacheOptions::default(),
+            coding: CodingOptions::default(),
             ingest: IngestOptions::default(),
             feed: FeedOptions::default(),
         }

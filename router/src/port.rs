@@ -9,7 +9,10 @@ use hexpop_edge_config::{Epoch, NodeId, PopId, ShardId, Territory};
 use hexpop_shard::{Sealed, ShardMap, WrappedKey, hash_point};
 use http_body_util::combinators::UnsyncBoxBody;
 
-use crate::wire::{ShardAnswer, ShardError, ShardRequest};
+use crate::{
+    coding::Coding,
+    wire::{ShardAnswer, ShardError, ShardRequest},
+};
 
 /// Why a body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -236,6 +239,22 @@ impl Sealer for Clear {
     fn forget(&self, _at: &SealAt<'_>, _key_id: u64) {}
 }
 
+/// Compresses bodies, away from the threads that answer requests.
+pub trait Compress: Send + Sync + 'static {
+    /// A body in a coding; `None` when there is too much to do, or it failed: the body goes as it is then.
+    fn compress(&self, coding: Coding, body: Bytes) -> BoxFuture<'static, Option<Bytes>>;
+}
+
+/// Compresses nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoCompression;
+
+impl Compress for NoCompression {
+    fn compress(&self, _coding: Coding, _body: Bytes) -> BoxFuture<'static, Option<Bytes>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
 /// HMAC-SHA-256 under the cluster's secret: `None` until the node has learned the secret.
 pub type Mac = Arc<dyn Fn(&[u8]) -> Option<[u8; 32]> + Send + Sync>;
 
@@ -254,6 +273,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Seals session values.
     pub sealer: Arc<dyn Sealer>,
+    /// Compresses bodies.
+    pub compress: Arc<dyn Compress>,
     /// Derives session ids of idempotency keys.
     pub mac: Mac,
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hexpop_edge_config::{NodeId, RequestId};
+use hexpop_edge_config::{NodeId, RequestId, ShardId};
 use hexpop_shard::{PurgeEntry, PurgeId, PurgeTail, PurgeTarget};
 use http::{HeaderMap, Method, Request, Response};
 use openraft_rt::AsyncRuntime;
@@ -19,6 +19,7 @@ use crate::{
     ask::{Answered, Asker, Call},
     breakers::{BreakerStatus, Breakers, Class},
     cache::{CacheStats, HttpCache, NotAUrl, PurgeProgress, StoredView},
+    coding::Coder,
     consistency::{Given, Level},
     deadline::Deadline,
     error::RouteError,
@@ -27,8 +28,9 @@ use crate::{
     options::RouterOptions,
     origin::{OriginClient, Uptime},
     port::{Body, Client, Ports},
+    results::Results,
     session::Touches,
-    status::{Source, cache_name, of_replicas},
+    status::{cache_name, of_own, of_replicas},
     token::Token,
 };
 
@@ -72,6 +74,22 @@ pub struct Answer<T> {
     pub given: Given,
     /// `Cache-Status`.
     pub cache_status: String,
+    /// A number that answers with the same content have, whichever node made them and from whichever
+    /// replicas; `None` = it is not certain that another node would answer this.
+    pub validator: Option<u64>,
+    /// How long the shards took.
+    pub times: Vec<ShardTime>,
+}
+
+/// How long one shard took to answer, the way to it included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardTime {
+    /// The shard.
+    pub shard: ShardId,
+    /// Who answered for it.
+    pub node: NodeId,
+    /// The time.
+    pub took: Duration,
 }
 
 /// An answer of the mesh, or the origin's response in its place.
@@ -89,9 +107,11 @@ pub struct Router<R: AsyncRuntime> {
     pub(crate) ports: Ports,
     pub(crate) asker: Asker<R>,
     pub(crate) cache: Arc<HttpCache<R>>,
+    coder: Coder,
     pub(crate) origin: OriginClient<R>,
     pub(crate) uptime: Uptime<R>,
     pub(crate) ids: IdCache,
+    pub(crate) results: Results,
     pub(crate) touches: Touches,
     pub(crate) metrics: Metrics,
     pub(crate) name: String,
@@ -114,10 +134,13 @@ impl<R: AsyncRuntime> Router<R> {
             metrics.clone(),
             uptime,
         );
+        let coder =
+            Coder::new(options.coding.clone(), Arc::clone(&ports.compress), metrics.clone());
         let cache = Arc::new(HttpCache::new(
             options.cache.clone(),
             name.clone(),
             origin.clone(),
+            coder.clone(),
             Arc::clone(&ports.clock),
             uptime,
             metrics.clone(),
@@ -133,12 +156,14 @@ impl<R: AsyncRuntime> Router<R> {
         );
         Arc::new(Self {
             ids: IdCache::new(options.id_cache_max),
+            results: Results::new(options.results_bytes_max, metrics.clone()),
             touches: Touches::default(),
             sequence: AtomicU64::new(0),
             options,
             ports,
             asker,
             cache,
+            coder,
             origin,
             uptime,
             metrics,
@@ -153,7 +178,14 @@ impl<R: AsyncRuntime> Router<R> {
         &self.name
     }
 
-    /// Answers whatever the mesh does not, through the HTTP cache.
+    /// What codes bodies for clients.
+    #[must_use]
+    pub const fn coder(&self) -> &Coder {
+        &self.coder
+    }
+
+    /// Answers whatever the mesh does not, through the HTTP cache. A request with [`Debugged`] among its
+    /// extensions is told more.
     ///
     /// # Errors
     /// [`RouteError`] with its `cache_status` set.
@@ -234,6 +266,7 @@ impl<R: AsyncRuntime> Router<R> {
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
         self.asker.prune();
+        self.metrics.kept_sizes(self.results.bytes(), self.coder.kept_bytes());
         self.cache.stats()
     }
 
@@ -255,15 +288,15 @@ impl<R: AsyncRuntime> Router<R> {
         member.map_or_else(|| format!("hexpop-{node}"), |member| cache_name(&member.pop, node))
     }
 
-    /// `Cache-Status` of what these nodes answered.
-    pub(crate) fn status_of(&self, nodes: impl IntoIterator<Item = NodeId>) -> String {
+    /// `Cache-Status` of what these nodes answered, if only that what was kept holds.
+    pub(crate) fn status_of(&self, nodes: impl IntoIterator<Item = NodeId>, kept: bool) -> String {
         let mut others: Vec<NodeId> =
             nodes.into_iter().filter(|node| *node != self.options.node).collect();
         others.sort_unstable();
         others.dedup();
-        self.metrics.answered_from(if others.is_empty() { Source::Replica } else { Source::Peer });
+        self.metrics.answered_from(of_own(!others.is_empty(), kept));
         let names: Vec<String> = others.into_iter().map(|node| self.name_of(node)).collect();
-        of_replicas(&self.name, names.iter().map(String::as_str))
+        of_replicas(&self.name, names.iter().map(String::as_str), kept)
     }
 
     /// An answer of one shard.
@@ -271,7 +304,9 @@ impl<R: AsyncRuntime> Router<R> {
         Answer {
             value,
             given: Given { level: answered.level, vector: vec![answered.point] },
-            cache_status: self.status_of([answered.by]),
+            cache_status: self.status_of([answered.by], false),
+            validator: None,
+            times: Vec::new(),
         }
     }
 

@@ -1,13 +1,14 @@
 //! Questions to many shards at once: searches, map views, suggestions.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use hexpop_edge_config::{NodeId, ShardId};
 use hexpop_shard::{
-    ClustersAnswer, Cursor, KeyRange, MapRequest, QueryError, ReadAnswer, ReadOp, SearchAnswer,
-    SearchRequest, ShardDescriptor, ShardEpoch, ShardPart, ShardStamp, Space, SuggestRequest,
-    SuggestionsAnswer, gather_clusters, gather_search, gather_suggestions, unfinished_clusters,
+    ClustersAnswer, Cursor, Found, KeyRange, LogPosition, MapRequest, QueryError, Question,
+    ReadAnswer, ReadOp, SearchAnswer, SearchRequest, ShardDescriptor, ShardEpoch, ShardPart,
+    ShardStamp, Space, SuggestRequest, SuggestionsAnswer, gather_clusters, gather_search,
+    gather_suggestions, hash_point, unfinished_clusters,
 };
 use openraft_rt::AsyncRuntime;
 
@@ -15,8 +16,9 @@ use crate::{
     ask::{Answered, Call, Missed, ReadTerms},
     consistency::{Given, Level, ReadPoint, with_token},
     error::{FieldPlace, Problem, RouteError},
+    results::{self, PartKey, is_whole},
     route::{cover, shards_of},
-    router::{Answer, Context, Routed, Router},
+    router::{Answer, Context, Routed, Router, ShardTime},
 };
 
 /// How often one question follows a shard to what holds its keys by now.
@@ -32,12 +34,40 @@ struct Gathered<T> {
     failed: Option<RouteError>,
     /// A shard does not hold everything of its range yet.
     incomplete: bool,
+    /// When what the question looks at changed last, by shard and the version of its epoch.
+    changes: Vec<(ShardId, u64, LogPosition)>,
+    /// Whether no shard had to search: all said that what was kept of their answers holds.
+    kept: bool,
+    /// Whether no part lacks what another replica may have.
+    whole: bool,
+    times: Vec<ShardTime>,
 }
 
 /// What one shard answered.
-enum Part<T> {
-    Answer(T),
+enum Part {
+    /// What it found, by what it said or by what was kept.
+    Found {
+        found: Arc<Found>,
+        changed: LogPosition,
+        kept: bool,
+    },
     Incomplete,
+}
+
+/// One shard's answer, and how long it took.
+type Asked = (Result<Answered<Part>, RouteError>, Duration);
+
+/// A question with the text that equal ones share.
+struct Asking {
+    question: Question,
+    text: Arc<str>,
+}
+
+impl Asking {
+    fn new(question: Question) -> Self {
+        let text = question.canonical().into();
+        Self { question, text }
+    }
 }
 
 impl<R: AsyncRuntime> Router<R> {
@@ -55,18 +85,17 @@ impl<R: AsyncRuntime> Router<R> {
         let query = &request.query;
         let shards = self.shards(&query.filters.key_ranges())?;
         check_cursor(request.cursor.as_ref(), &shards)?;
-        let op = ReadOp::Search(Box::new(query.clone()));
+        let asking = Asking::new(Question::Search(Box::new(query.clone())));
         let gathered = self
-            .gather(shards, op, context, &call, |body| match body {
-                ReadAnswer::Search(part) => Some(Part::Answer(*part)),
-                ReadAnswer::Incomplete => Some(Part::Incomplete),
-                _ => None,
+            .gather(shards, &asking, context, &call, |found| match found {
+                Found::Search(part) => Some(part.as_ref().clone()),
+                Found::MapClusters(_) | Found::Suggestions(_) => None,
             })
             .await;
         // A page that lacks a shard cannot be continued exactly.
         check_epochs(request.cursor.as_ref(), &gathered)?;
         let make = |parts, partial| Ok(gather_search(query, parts, partial));
-        self.conclude(gathered, context, &call, make).await
+        self.conclude(gathered, &asking, context, &call, make).await
     }
 
     /// Answers a map view.
@@ -80,23 +109,23 @@ impl<R: AsyncRuntime> Router<R> {
     ) -> Result<Routed<ClustersAnswer>, RouteError> {
         let call = self.call(context, self.options.read_timeout);
         let mut query = request.query.clone();
+        let mut asking = Asking::new(Question::MapClusters(Box::new(query.clone())));
         let gathered = loop {
             let shards = self.shards(&query.filters.key_ranges())?;
-            let op = ReadOp::MapClusters(Box::new(query.clone()));
             let gathered = self
-                .gather(shards, op, context, &call, |body| match body {
-                    ReadAnswer::MapClusters(part) => Some(Part::Answer(part)),
-                    ReadAnswer::Incomplete => Some(Part::Incomplete),
-                    _ => None,
+                .gather(shards, &asking, context, &call, |found| match found {
+                    Found::MapClusters(part) => Some(part.clone()),
+                    Found::Search(_) | Found::Suggestions(_) => None,
                 })
                 .await;
             match unfinished_clusters(&query, &gathered.parts) {
                 Some(next) => query = next,
                 None => break gathered,
             }
+            asking = Asking::new(Question::MapClusters(Box::new(query.clone())));
         };
         let make = |parts, partial| Ok(gather_clusters(&query, parts, partial)?);
-        self.conclude(gathered, context, &call, make).await
+        self.conclude(gathered, &asking, context, &call, make).await
     }
 
     /// Answers with places by prefix.
@@ -111,28 +140,29 @@ impl<R: AsyncRuntime> Router<R> {
         let call = self.call(context, self.options.read_timeout);
         let query = &request.query;
         let shards = self.shards(&[KeyRange::space(Space::Listings)])?;
+        let asking = Asking::new(Question::Suggest(query.clone()));
         let gathered = self
-            .gather(shards, ReadOp::Suggest(query.clone()), context, &call, |body| match body {
-                ReadAnswer::Suggestions(part) => Some(Part::Answer(part)),
-                ReadAnswer::Incomplete => Some(Part::Incomplete),
-                _ => None,
+            .gather(shards, &asking, context, &call, |found| match found {
+                Found::Suggestions(part) => Some(part.clone()),
+                Found::Search(_) | Found::MapClusters(_) => None,
             })
             .await;
         let make = |parts, _partial| Ok(gather_suggestions(query, parts));
-        self.conclude(gathered, context, &call, make).await
+        self.conclude(gathered, &asking, context, &call, make).await
     }
 
     /// Whether every listings shard says that it holds everything of its range.
     pub(crate) async fn is_complete(&self, call: &Call<R>) -> bool {
         let Ok(shards) = self.shards(&[KeyRange::space(Space::Listings)]) else { return false };
         let context = Context::default();
-        let gathered = self
-            .gather(shards, ReadOp::Counts, &context, call, |body| match body {
-                ReadAnswer::Counts(stats) => Some(Part::Answer(stats)),
-                _ => None,
-            })
+        let counts = stream::iter(shards)
+            .map(|shard| self.ask_all_of(shard, |_shard| (ReadOp::Counts, ()), &context, call))
+            .buffer_unordered(self.options.fan_out_max)
+            .collect::<Vec<_>>()
             .await;
-        gathered.failed.is_none() && gathered.parts.iter().all(|part| part.answer.complete)
+        counts.into_iter().flatten().all(|((), answer, _took)| {
+            matches!(answer, Ok(Answered { body: ReadAnswer::Counts(stats), .. }) if stats.complete)
+        })
     }
 
     pub(crate) fn shards(&self, ranges: &[KeyRange]) -> Result<Vec<ShardDescriptor>, RouteError> {
@@ -142,22 +172,20 @@ impl<R: AsyncRuntime> Router<R> {
     }
 
     /// Asks all shards at once, within one deadline.
-    async fn gather<T: Send>(
+    async fn gather<T>(
         &self,
         shards: Vec<ShardDescriptor>,
-        op: ReadOp,
+        asking: &Asking,
         context: &Context,
         call: &Call<R>,
-        pick: impl Fn(ReadAnswer) -> Option<Part<T>> + Copy + Send + Sync,
+        pick: impl Fn(&Found) -> Option<T>,
     ) -> Gathered<T> {
         let level = context.level.unwrap_or_default();
-        let op = &op;
-        let answers: Vec<Vec<Result<Answered<Part<T>>, RouteError>>> = stream::iter(shards)
-            .map(|shard| self.ask_all_of(shard, op, context, call, pick))
+        let answers: Vec<Vec<Asked>> = stream::iter(shards)
+            .map(|shard| self.ask_question(shard, asking, context, call))
             .buffer_unordered(self.options.fan_out_max)
             .collect()
             .await;
-        let answers = answers.into_iter().flatten();
         let mut gathered = Gathered {
             parts: Vec::new(),
             points: Vec::new(),
@@ -165,23 +193,77 @@ impl<R: AsyncRuntime> Router<R> {
             level,
             failed: None,
             incomplete: false,
+            changes: Vec::new(),
+            kept: true,
+            whole: true,
+            times: Vec::new(),
         };
-        for answer in answers {
-            gathered.add(answer);
+        for answer in answers.into_iter().flatten() {
+            gathered.add(answer, &pick);
         }
         gathered.points.sort_by_key(|point| point.shard);
+        gathered.changes.sort_unstable();
         gathered
     }
 
-    /// Asks a shard, and in its place whatever holds its keys by now.
-    async fn ask_all_of<T: Send>(
+    /// Asks a shard, and in its place whatever holds its keys by now, whether what is kept of its answer
+    /// holds, and else for its answer.
+    async fn ask_question(
         &self,
         shard: ShardDescriptor,
-        op: &ReadOp,
+        asking: &Asking,
         context: &Context,
         call: &Call<R>,
-        pick: impl Fn(ReadAnswer) -> Option<Part<T>> + Copy + Send + Sync,
-    ) -> Vec<Result<Answered<Part<T>>, RouteError>> {
+    ) -> Vec<Asked> {
+        let key = |shard, version| PartKey { shard, version, question: Arc::clone(&asking.text) };
+        // What is kept goes along: until the shard answers it may be thrown out.
+        let unless = |shard: &ShardDescriptor| {
+            let version = shard.epoch.version;
+            let kept = self.results.get(&key(shard.id, version));
+            let unless = kept.as_ref().map(|part| part.changed);
+            let op = ReadOp::Ask { question: asking.question.clone(), unless };
+            (op, kept.map(|part| (version, part)))
+        };
+        let answers = self.ask_all_of(shard, unless, context, call).await;
+        let part = |point: &ReadPoint, kept: Option<(u64, results::Part)>, body: ReadAnswer| {
+            let version = point.epoch.version;
+            Some(match body {
+                ReadAnswer::Asked { changed, found: Some(found) } => {
+                    let found = self.results.put(key(point.shard, version), changed, found);
+                    Part::Found { found, changed, kept: false }
+                }
+                ReadAnswer::Asked { changed, found: None } => {
+                    let (of, part) = kept?;
+                    if (of, part.changed) != (version, changed) {
+                        return None;
+                    }
+                    self.results.held();
+                    Part::Found { found: part.found, changed, kept: true }
+                }
+                ReadAnswer::Incomplete => Part::Incomplete,
+                _ => return None,
+            })
+        };
+        answers
+            .into_iter()
+            .map(|(kept, answer, took)| {
+                let answer = answer.and_then(|answered| {
+                    let point = answered.point;
+                    answered.expect_body(|body| part(&point, kept, body))
+                });
+                (answer, took)
+            })
+            .collect()
+    }
+
+    /// Asks a shard, and in its place whatever holds its keys by now; with what `op` gives besides.
+    async fn ask_all_of<K>(
+        &self,
+        shard: ShardDescriptor,
+        op: impl Fn(&ShardDescriptor) -> (ReadOp, K),
+        context: &Context,
+        call: &Call<R>,
+    ) -> Vec<(K, Result<Answered<ReadAnswer>, RouteError>, Duration)> {
         let (mut to_ask, mut answers, mut hops) = (vec![shard], Vec::new(), 0);
         while let Some(shard) = to_ask.pop() {
             let map = self.asker.map();
@@ -189,16 +271,21 @@ impl<R: AsyncRuntime> Router<R> {
             let (token, level) = (context.token.as_ref(), context.level.unwrap_or_default());
             let (level, min_position) = with_token(level, token, shard.id, shard.epoch, exists);
             let terms = ReadTerms { level, min_position };
-            match self.asker.read_part(&shard, terms, op, call).await {
-                Ok(answered) => answers.push(answered.expect_body(pick)),
-                Err(Missed::Error(error)) => answers.push(Err(error)),
+            let began = self.uptime.now();
+            let (op, with) = op(&shard);
+            let answer = self.asker.read_part(&shard, terms, &op, call).await;
+            let took = self.uptime.now().saturating_sub(began);
+            match answer {
+                Ok(answered) => answers.push((with, Ok(answered), took)),
+                Err(Missed::Error(error)) => answers.push((with, Err(error), took)),
                 Err(Missed::Moved(newer)) => {
                     hops += 1;
                     match cover(&shard, &newer, &self.asker.map()) {
                         Some(parts) if hops <= HOPS_MAX => to_ask.extend(parts),
                         _ => {
                             let detail = format!("shard {} is changing its range", shard.id);
-                            answers.push(Err(RouteError::new(Problem::ShardUnavailable, detail)));
+                            let error = RouteError::new(Problem::ShardUnavailable, detail);
+                            answers.push((with, Err(error), took));
                         }
                     }
                 }
@@ -211,11 +298,14 @@ impl<R: AsyncRuntime> Router<R> {
     async fn conclude<T, A>(
         &self,
         gathered: Gathered<T>,
+        asking: &Asking,
         context: &Context,
         call: &Call<R>,
         make: impl FnOnce(Vec<ShardPart<T>>, bool) -> Result<A, RouteError>,
     ) -> Result<Routed<A>, RouteError> {
-        let Gathered { parts, points, nodes, level, failed, incomplete } = gathered;
+        let validator = gathered.validator(&asking.text);
+        let Gathered { parts, points, nodes, level, failed, incomplete, kept, times, .. } =
+            gathered;
         let lacking = match (failed, incomplete) {
             (None, false) => None,
             (Some(error), _) => Some(error),
@@ -240,21 +330,32 @@ impl<R: AsyncRuntime> Router<R> {
             }
         }
         let given = Given { level, vector: points };
-        let cache_status = self.status_of(nodes);
-        Ok(Routed::Mesh(Answer { value: make(parts, partial)?, given, cache_status }))
+        let cache_status = self.status_of(nodes, kept);
+        let value = make(parts, partial)?;
+        let validator = validator.filter(|_| !partial);
+        Ok(Routed::Mesh(Answer { value, given, cache_status, validator, times }))
     }
 }
 
 impl<T> Gathered<T> {
-    fn add(&mut self, answer: Result<Answered<Part<T>>, RouteError>) {
+    fn add(&mut self, (answer, took): Asked, pick: impl Fn(&Found) -> Option<T>) {
         match answer {
-            Ok(Answered { body: Part::Answer(answer), by, point, .. }) => {
+            Ok(Answered { body: Part::Found { found, changed, kept }, by, point, .. }) => {
+                let Some(answer) = pick(&found) else {
+                    let detail = format!("shard {} gave an answer out of place", point.shard);
+                    self.failed = Some(RouteError::new(Problem::ShardUnavailable, detail));
+                    return;
+                };
                 let stamp = ShardStamp {
                     id: point.shard,
                     epoch: point.epoch,
                     as_of: point.position,
                     staleness_ms: point.staleness_ms.unwrap_or_default(),
                 };
+                self.kept &= kept;
+                self.whole &= is_whole(&found);
+                self.changes.push((point.shard, point.epoch.version, changed));
+                self.times.push(ShardTime { shard: point.shard, node: by, took });
                 self.parts.push(ShardPart { stamp, answer });
                 self.points.push(point);
                 self.nodes.push(by);
@@ -262,6 +363,16 @@ impl<T> Gathered<T> {
             Ok(Answered { body: Part::Incomplete, .. }) => self.incomplete = true,
             Err(error) => self.failed = Some(error),
         }
+    }
+
+    /// What answers to one question have in common as long as nothing changed that it looks at.
+    fn validator(&self, question: &str) -> Option<u64> {
+        let mut text = question.to_owned();
+        for (shard, version, changed) in &self.changes {
+            // Writing into a string cannot fail.
+            let _infallible = write!(text, " {shard}.{version}.{changed}");
+        }
+        self.whole.then(|| hash_point(text.as_bytes()))
     }
 }
 

@@ -97,6 +97,10 @@ pub(crate) enum Source {
     Replica,
     /// A replica on another node.
     Peer,
+    /// What was kept of an answer, which the replica on this node confirmed.
+    Kept,
+    /// What was kept of an answer, which replicas on other nodes confirmed.
+    KeptByPeer,
     /// Not held, or not servable, by the mesh: the origin answered instead.
     OriginFallback {
         /// Its status.
@@ -127,8 +131,8 @@ impl Source {
             Self::Updated { .. } => "expired",
             Self::Miss { .. } | Self::VaryMiss { .. } | Self::Partial { .. } => "miss",
             Self::Collapsed { .. } => "coalesced",
-            Self::Replica => "replica",
-            Self::Peer => "peer",
+            Self::Replica | Self::Kept => "replica",
+            Self::Peer | Self::KeptByPeer => "peer",
             Self::OriginFallback { .. } => "origin",
             Self::Bypass(_) | Self::Method | Self::Request { .. } => "bypass",
             Self::Failed => "error",
@@ -170,6 +174,8 @@ impl fmt::Display for Source {
             Self::Collapsed { stale: true } => f.write_str("fwd=stale; collapsed"),
             Self::Replica => f.write_str("hit; detail=replica"),
             Self::Peer => f.write_str("fwd=uri-miss; detail=peer; fwd-status=200"),
+            Self::Kept => f.write_str("hit; detail=result"),
+            Self::KeptByPeer => f.write_str("fwd=stale; detail=peer; fwd-status=304"),
             Self::OriginFallback { status } => {
                 write!(f, "fwd=uri-miss; fwd-status={status}; detail=origin")
             }
@@ -182,6 +188,20 @@ impl fmt::Display for Source {
     }
 }
 
+/// A text as a string of a structured field (RFC 9651 §3.3.3): what it cannot have is left out.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for letter in text.chars().filter(|letter| matches!(letter, ' '..='~')) {
+        if matches!(letter, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(letter);
+    }
+    quoted.push('"');
+    quoted
+}
+
 /// Puts our member behind those of the caches nearer to the origin.
 pub(crate) fn append(upstream: Option<&str>, own: &str) -> String {
     match upstream.map(str::trim).filter(|text| !text.is_empty()) {
@@ -192,12 +212,26 @@ pub(crate) fn append(upstream: Option<&str>, own: &str) -> String {
 
 /// The field of an answer that replicas gave: a member for each node that was asked over the mesh,
 /// then ours.
-pub(crate) fn of_replicas<'a>(own_name: &str, peers: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn of_replicas<'a>(
+    own_name: &str,
+    peers: impl IntoIterator<Item = &'a str>,
+    kept: bool,
+) -> String {
     let mut members: Vec<String> =
         peers.into_iter().map(|peer| Source::Replica.member(peer)).collect();
-    let own = if members.is_empty() { Source::Replica } else { Source::Peer };
-    members.push(own.member(own_name));
+    members.push(of_own(!members.is_empty(), kept).member(own_name));
     members.join(", ")
+}
+
+/// Where an answer of replicas comes from: of some on other nodes, or of one here only. `kept`: all that
+/// they said is that what was kept holds.
+pub(crate) const fn of_own(has_peers: bool, kept: bool) -> Source {
+    match (has_peers, kept) {
+        (false, false) => Source::Replica,
+        (true, false) => Source::Peer,
+        (false, true) => Source::Kept,
+        (true, true) => Source::KeptByPeer,
+    }
 }
 
 #[cfg(test)]
@@ -241,6 +275,8 @@ mod tests {
             (Source::Collapsed { stale: false }, "hexpop-mil-1; fwd=uri-miss; collapsed"),
             (Source::Collapsed { stale: true }, "hexpop-mil-1; fwd=stale; collapsed"),
             (Source::Replica, "hexpop-mil-1; hit; detail=replica"),
+            (Source::Kept, "hexpop-mil-1; hit; detail=result"),
+            (Source::KeptByPeer, "hexpop-mil-1; fwd=stale; detail=peer; fwd-status=304"),
             (Source::Peer, "hexpop-mil-1; fwd=uri-miss; detail=peer; fwd-status=200"),
             (
                 Source::OriginFallback { status: 200 },
@@ -269,6 +305,14 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_a_string_whatever_is_in_it() {
+        let text = format!("x; key={}", quoted("http://a/\"b\\c\u{e9}\n"));
+        assert_eq!(text, r#"x; key="http://a/\"b\\c""#);
+        let list: Result<List, _> = Parser::new(&text).parse();
+        assert!(list.is_ok());
+    }
+
+    #[test]
     fn what_upstream_said_stays_in_front() {
         let own = Source::Hit { ttl: 1 }.member(NAME);
         assert_eq!(append(Some("origin; hit"), &own), "origin; hit, hexpop-mil-1; hit; ttl=1");
@@ -278,9 +322,10 @@ mod tests {
 
     #[test]
     fn a_peers_member_precedes_ours() {
-        assert_eq!(of_replicas(NAME, []), "hexpop-mil-1; hit; detail=replica");
+        assert_eq!(of_replicas(NAME, [], false), "hexpop-mil-1; hit; detail=replica");
+        assert_eq!(of_replicas(NAME, [], true), "hexpop-mil-1; hit; detail=result");
         assert_eq!(
-            of_replicas(NAME, ["hexpop-mad-2"]),
+            of_replicas(NAME, ["hexpop-mad-2"], false),
             "hexpop-mad-2; hit; detail=replica, hexpop-mil-1; fwd=uri-miss; detail=peer; fwd-status=200"
         );
     }

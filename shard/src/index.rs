@@ -36,6 +36,7 @@
 mod area;
 mod best;
 mod cells;
+mod changed;
 mod clusters;
 mod column;
 mod columns;
@@ -56,7 +57,13 @@ mod text;
 mod tree;
 mod zone;
 
-pub(crate) use self::{clusters::median, order::from_ascending, shared::SharedVec, tally::mean};
+pub(crate) use self::{
+    changed::{ChangedCell, Changes, Coverage},
+    clusters::median,
+    order::from_ascending,
+    shared::SharedVec,
+    tally::mean,
+};
 pub use self::{
     clusters::{PartialCell, PartialClusters},
     columns::{IndexView, ShardIndex},

@@ -86,7 +86,7 @@ pub use query::{
     SUGGEST_LIMIT_DEFAULT, SUGGEST_LIMIT_MAX, SearchRequest, SearchRules, ShardEpoch, Sort,
     SuggestQuery, SuggestRequest,
 };
-pub use read::{ListingPage, ReadAnswer, ReadOp, StoredListing};
+pub use read::{Found, ListingPage, Question, ReadAnswer, ReadOp, StoredListing};
 pub use refusal::Refusal;
 pub use session::{
     Condition, CreateSession, ERASURE_RETENTION_MS, ErasedHere, ErasureId, ErasureNote,

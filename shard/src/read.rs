@@ -4,6 +4,7 @@ use hexpop_edge_config::{NodeId, RaftId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    LogPosition,
     directory::DirectoryEntry,
     index::{PartialClusters, PartialSuggestions},
     key::ShardKey,
@@ -87,6 +88,48 @@ pub enum ReadOp {
         /// Where the answer ends, in bytes; it has one purge at least if there is one.
         max_bytes: u64,
     },
+    /// Listings: a question, of which the asker may have the answer.
+    Ask {
+        /// The question.
+        question: Question,
+        /// When something that the question may find had changed last, in the answer that the asker has.
+        unless: Option<LogPosition>,
+    },
+}
+
+/// What is asked of all the listings of a shard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Question {
+    /// A search.
+    Search(Box<Query>),
+    /// Clusters for a map.
+    MapClusters(Box<MapQuery>),
+    /// Places by prefix.
+    Suggest(SuggestQuery),
+}
+
+impl Question {
+    /// A text that equal questions share, however they were written, and different ones do not.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        let (kind, text) = match self {
+            Self::Search(query) => ("search", query.canonical()),
+            Self::MapClusters(query) => ("map", query.canonical()),
+            Self::Suggest(query) => ("suggest", query.canonical()),
+        };
+        format!("{kind} {text}")
+    }
+}
+
+/// What a shard finds for a [`Question`]: its part of the answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Found {
+    /// Of a search.
+    Search(Box<PartialSearch>),
+    /// Of a map.
+    MapClusters(PartialClusters),
+    /// Of suggestions.
+    Suggestions(PartialSuggestions),
 }
 
 /// What a shard answers, all of it from one point of its log.
@@ -135,6 +178,13 @@ pub enum ReadAnswer {
     SplitPoint(Option<ShardKey>),
     /// The purges behind a position.
     Purges(PurgeTail),
+    /// To a question.
+    Asked {
+        /// When something that the question may find changed last.
+        changed: LogPosition,
+        /// What was found; `None` = that is when it had in the answer that the asker has, which holds.
+        found: Option<Found>,
+    },
 }
 
 /// A listing with its document.

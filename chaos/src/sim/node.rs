@@ -20,7 +20,8 @@ use hexpop_raft::{
     wal::{self, Wal, WalHandle, Work},
 };
 use hexpop_router::{
-    Body, Clock, ErasureHandle, Origin, OriginError, Peer, Peers, Ports, Router, RouterOptions,
+    Body, Clock, ErasureHandle, NoCompression, Origin, OriginError, Peer, Peers, Ports, Router,
+    RouterOptions,
 };
 use hexpop_shard::{Member, PlacementPolicy, Policy};
 use openraft_rt::{AsyncRuntime, Select2};
@@ -331,6 +332,7 @@ fn ports(
         origin: around.origin.clone(),
         clock,
         sealer: Arc::new(sealer),
+        compress: Arc::new(NoCompression),
         mac: Arc::new(move |bytes| digest(&secret_of, bytes)),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{checks::check_each, section::Section};
+use super::{
+    answers::CacheAnswers, checks::check_each, compression::CacheCompression, section::Section,
+};
 use crate::ByteSize;
 
 /// Memory for cached answers and hot documents.
@@ -37,6 +39,10 @@ pub struct Cache {
     pub negative_ttl: Duration,
     /// What of a query string tells pages apart.
     pub query: CacheQuery,
+    /// The mesh's own answers.
+    pub answers: CacheAnswers,
+    /// Content codings that a node makes itself.
+    pub compression: CacheCompression,
     /// The cookies that the origin gets with requests that the cache may answer; one that ends in `*` is a
     /// prefix.
     ///
@@ -58,6 +64,8 @@ impl Default for Cache {
             heuristic_max: Duration::from_secs(3600),
             negative_ttl: Duration::from_secs(1),
             query: CacheQuery::default(),
+            answers: CacheAnswers::default(),
+            compression: CacheCompression::default(),
             cookies: vec!["*".to_owned()],
             docs_bytes: ByteSize::mib(64),
         }
@@ -143,6 +151,8 @@ impl Cache {
                 .between(Duration::ZERO, Duration::from_secs(60 * 60))
                 .or(default.negative_ttl),
             query: section.section("query", CacheQuery::read),
+            answers: section.section("answers", CacheAnswers::read),
+            compression: section.section("compression", CacheCompression::read),
             cookies: section
                 .key("cookies", "The cookies that the origin gets with requests for cached pages.")
                 .check(|names: &Vec<String>| check_each(names, 64, check_name))

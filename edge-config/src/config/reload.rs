@@ -54,6 +54,7 @@ impl Config {
         self.admin = new.admin.clone();
         self.data = new.data.clone();
         self.cache.stale_max = new.cache.stale_max;
+        self.cache.answers.take_live(&new.cache.answers);
         self.chaos = new.chaos.clone();
         self.telemetry.log.clone_from(&new.telemetry.log);
         let (limits, newer) = (&mut self.limits, &new.limits);

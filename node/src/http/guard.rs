@@ -55,6 +55,15 @@ impl Guard {
         }
     }
 
+    /// Whether a request carries one of the tokens.
+    #[must_use]
+    pub fn knows(&self, headers: &HeaderMap) -> bool {
+        bearer(headers).is_some_and(|token| {
+            let is = |known: &str| constant_time_eq(known.as_bytes(), token.as_bytes());
+            self.tokens.iter().any(|(known, _role)| is(known))
+        })
+    }
+
     fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         let authority = uri
             .authority()

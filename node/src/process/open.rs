@@ -21,6 +21,7 @@ use tokio::runtime::Runtime;
 use super::{NodeError, parts};
 use crate::{
     adapters::{
+        compress::Compressors,
         faults::LinkFaults,
         origin::{HttpOrigin, NoOrigin},
         peer::MeshPeers,
@@ -302,6 +303,7 @@ fn open_router(
         origin,
         clock: Arc::new(SystemClock),
         sealer,
+        compress: Arc::new(Compressors::new(&config.cache.compression)),
         mac: Arc::new(move |message: &[u8]| {
             let secret = secret.cluster_secret()?;
             let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret.0);

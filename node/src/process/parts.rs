@@ -8,7 +8,7 @@ use std::{
 
 use hexpop_edge_config::{ClusterId, Config, RaftId, config::OriginHost};
 use hexpop_gossip::{Event, Gossip, Identity, Metrics, NodeInfo, NodeState, Options};
-use hexpop_router::{OriginHost as CacheHost, QueryRules, RouterOptions};
+use hexpop_router::{Coding, CodingOptions, OriginHost as CacheHost, QueryRules, RouterOptions};
 
 use super::NodeError;
 use crate::{
@@ -147,6 +147,14 @@ pub(super) fn apply_router_config(options: &mut RouterOptions, config: &Config) 
     options.cache.host = match &config.origin.host {
         OriginHost::Pass => CacheHost::Pass,
         OriginHost::Fixed(name) => CacheHost::Fixed(name.clone()),
+    };
+    options.results_bytes_max = config.cache.answers.bytes.bytes();
+    let compression = &config.cache.compression;
+    options.coding = CodingOptions {
+        codings: compression.codings.iter().filter_map(|name| Coding::from_name(name)).collect(),
+        bytes_min: compression.min.as_usize(),
+        bytes_max: compression.max.as_usize(),
+        kept_bytes_max: compression.bytes.bytes(),
     };
     options.feed.territories =
         config.territories.iter().map(|policy| policy.territory.clone()).collect();

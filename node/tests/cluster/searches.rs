@@ -60,7 +60,7 @@ fn every_node_shows_favourites_in_the_language_of_the_client() {
         let headers = [("content-type", "application/json"), ("accept-language", accept)];
         let answer = node.send("POST", "/api/v1/search", &headers, &search.to_string()).expect(200);
         assert_eq!(answer.header("content-language"), "xx-yy");
-        assert_eq!(answer.header("vary"), "Accept-Language");
+        assert!(answer.headers.get_all("vary").iter().any(|line| line == "Accept-Language"));
         let answer = answer.json();
         assert_eq!(answer["pagination"]["total"], favourites.len(), "{answer}");
         let hits = answer["data"].as_array().unwrap();

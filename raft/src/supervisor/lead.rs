@@ -61,8 +61,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
 fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     gauges(inner);
     place::note_away(inner);
-    let mut led = inner.running();
-    led.retain(|group| group.leads());
+    let led: Vec<_> = inner.running().into_iter().filter(|group| group.leads()).collect();
     if led.is_empty() {
         return;
     }

@@ -75,12 +75,12 @@ pub(crate) fn losses<R: AsyncRuntime>(inner: &Inner<R>) -> Losses {
     Losses::new(away.collect(), inner.options.repair_after)
 }
 
-/// Who leads what, as far as known here.
+/// Who leads what, as far as known here. What a replica here knows is newer than what its leader said when
+/// it was asked: right after a node's death each of the others would believe to lead more than all of them.
 pub(super) fn leaders<R: AsyncRuntime>(inner: &Inner<R>) -> BTreeMap<ShardId, NodeId> {
     let mut leaders = inner.surveyed_leaders();
-    // What a replica here knows is newer than what its leader said when it was asked.
-    let running = inner.running();
-    leaders.extend(running.iter().filter_map(|group| Some((group.id, group.leader_node()?))));
+    let known = inner.running();
+    leaders.extend(known.iter().filter_map(|group| Some((group.id, group.leader_node()?))));
     leaders
 }
 

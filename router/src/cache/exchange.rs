@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     cache::body::empty,
+    coding::untag,
     port::{Body, Client},
 };
 
@@ -25,6 +26,11 @@ const CONDITIONS: [HeaderName; 5] = [
     header::IF_UNMODIFIED_SINCE,
     header::CONTENT_LENGTH,
 ];
+
+/// Marks a request whose sender is shown what else stays between caches: the key of the answer and its
+/// tags.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Debugged;
 
 /// A client's request without its body.
 #[derive(Debug)]
@@ -38,6 +44,8 @@ pub(super) struct Exchange {
     /// The authority that the origin sees.
     pub(super) authority: String,
     pub(super) key: CacheKey,
+    /// Whether its sender is shown what else stays between caches.
+    pub(super) debugged: bool,
 }
 
 impl Exchange {
@@ -49,6 +57,7 @@ impl Exchange {
         let given = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let counts = options.query.apply(given);
         let key = CacheKey::new(client.scheme, &authority, &counts);
+        let debugged = parts.extensions.get::<Debugged>().is_some();
         let (method, version, mut headers) = (parts.method, parts.version, parts.headers);
         let target = if matches!(method, Method::GET | Method::HEAD) {
             keep_cookies(&mut headers, options.cookies.as_deref());
@@ -56,7 +65,7 @@ impl Exchange {
         } else {
             given.to_owned()
         };
-        Self { method, target, version, headers, client, authority, key }
+        Self { method, target, version, headers, client, authority, key, debugged }
     }
 
     /// The request that the origin gets.
@@ -64,6 +73,7 @@ impl Exchange {
         let mut headers = self.headers.clone();
         strip_hop_by_hop(&mut headers);
         strip_misleading(&mut headers, &self.method);
+        untag(&mut headers);
         set_forwarded(&mut headers, &self.client, &self.authority);
         add_via(&mut headers, self.version, name);
         add_cdn_loop(&mut headers, name);

@@ -211,8 +211,8 @@ impl<R: AsyncRuntime> HttpCache<R> {
                     answered.times,
                     answered.arrived,
                 );
-                let stored =
-                    Arc::new(Stored { payload: before.payload.clone(), ..Stored::clone(&new) });
+                let (payload, number) = (before.payload.clone(), before.number);
+                let stored = Arc::new(Stored { payload, number, ..Stored::clone(&new) });
                 self.store.put(task.exchange.key.clone(), Arc::clone(&stored), task.began);
                 Fetched::Confirmed { stored, own }
             }
@@ -282,6 +282,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
             status,
             headers,
             payload: Payload::Whole(bytes::Bytes::new()),
+            number: self.coder.number(),
             freshness: how.freshness,
             arrived,
             date_ms: date_ms.unwrap_or_else(|| times.received()),

@@ -83,8 +83,8 @@ impl<R: AsyncRuntime> HttpCache<R> {
                     let how = may_store(request, stored.status, &headers, times, self.guesses());
                     let how = how.ok()?;
                     let new = self.stored(exchange, stored.status, &headers, how, times, now);
-                    let payload = stored.payload.clone();
-                    Some(Arc::new(Stored { payload, ..Stored::clone(&new) }))
+                    let (payload, number) = (stored.payload.clone(), stored.number);
+                    Some(Arc::new(Stored { payload, number, ..Stored::clone(&new) }))
                 }
             }
         });

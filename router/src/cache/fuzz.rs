@@ -23,12 +23,13 @@ use super::{
     },
     stored::{Payload, Stored},
 };
+use crate::coding::{Coding, acceptable, untag, with_coding};
 
 /// Sat, 21 Nov 2026 00:00:00 GMT
 const NOW_MS: u64 = 1_795_219_200_000;
 
 /// The fields that the policy looks at.
-static FIELDS: [HeaderName; 24] = [
+static FIELDS: [HeaderName; 26] = [
     header::CACHE_CONTROL,
     CDN_CACHE_CONTROL,
     header::PRAGMA,
@@ -40,6 +41,8 @@ static FIELDS: [HeaderName; 24] = [
     header::VARY,
     header::AUTHORIZATION,
     header::COOKIE,
+    header::ACCEPT_ENCODING,
+    header::CONTENT_TYPE,
     header::SET_COOKIE,
     header::IF_MATCH,
     header::IF_NONE_MATCH,
@@ -86,6 +89,16 @@ pub fn parse(bytes: &[u8]) {
     if let Some(names) = vary_names(&headers) {
         assert_eq!(selecting(&names, &headers).len(), names.len());
     }
+    // Who refuses a coding, or prefers none, gets none.
+    let taken = acceptable(&headers, &Coding::ALL);
+    assert_eq!(acceptable(&headers, &[]).coding, None);
+    if let Some(coding) = taken.coding {
+        assert_eq!(acceptable(&headers, &[coding]), taken);
+        with_coding(&mut headers.clone(), coding);
+    }
+    let mut untagged = headers.clone();
+    untag(&mut untagged);
+    assert_eq!(untagged.len(), headers.len());
     let now = i64::try_from(NOW_MS).unwrap_or(i64::MAX);
     if let Some(at) = date::parse(bytes, now)
         && let Some(text) = date::format(at)
@@ -142,6 +155,7 @@ pub fn policy(bytes: &[u8]) {
         payload: Payload::Whole(Bytes::from_static(b"0123456789")),
         freshness: how.freshness,
         arrived: Duration::ZERO,
+        number: 0,
         date_ms: 0,
         vary: how.vary,
         selected_by: how.selected_by,

@@ -34,7 +34,7 @@ const OF_CONNECTION: [HeaderName; 10] = [
 
 /// Fields by which some origins let a client choose another target or another client than the request
 /// has. The cache key knows nothing of them, so that an answer to one would be stored for all.
-const MISLEADING: [&str; 13] = [
+const MISLEADING: [&str; 14] = [
     "x-original-url",
     "x-original-uri",
     "x-original-host",
@@ -48,6 +48,7 @@ const MISLEADING: [&str; 13] = [
     "true-client-ip",
     "cf-connecting-ip",
     "surrogate-capability",
+    "hexpop-debug",
 ];
 
 /// The same for the method; requests that are not answered from the cache may have them.

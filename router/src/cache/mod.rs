@@ -34,9 +34,11 @@ mod stored;
 mod transfer;
 
 pub use body::{empty, full};
+pub use exchange::Debugged;
 pub use follow::{PurgeHit, PurgeProgress};
 pub use inspect::{NotAUrl, StoredView};
 pub use key::QueryRules;
 pub use options::{CacheOptions, OriginHost};
+pub(crate) use policy::text::has_token;
 pub use proxy::CacheStats;
 pub(crate) use proxy::HttpCache;

@@ -39,7 +39,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
             .await
             .map_err(|failure| self.with_status(failure.to_error(false)))?;
         let source = Source::OriginFallback { status: response.status().as_u16() };
-        Ok(self.passed(response, source))
+        Ok(self.passed(&exchange, response, source))
     }
 
     /// Passes a HEAD on that nothing stored answers, and lets it update what is stored.
@@ -57,7 +57,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
             self.update_by_head(exchange, response.headers(), began, sent);
         }
         let source = why.source(response.status().as_u16(), false);
-        Ok(self.passed(response, source))
+        Ok(self.passed(exchange, response, source))
     }
 
     /// Passes a request on as it is; the response is not stored.
@@ -73,7 +73,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
         if !is_safe(&exchange.method) && !is_error {
             self.invalidate_after_write(exchange, response.headers());
         }
-        Ok(self.passed(response, source))
+        Ok(self.passed(exchange, response, source))
     }
 
     async fn send(

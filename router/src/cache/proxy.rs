@@ -34,6 +34,7 @@ use super::{
     stored::Stored,
 };
 use crate::{
+    coding::Coder,
     deadline::Deadline,
     error::{Problem, RouteError},
     metrics::Metrics,
@@ -69,6 +70,7 @@ pub(crate) struct HttpCache<R: AsyncRuntime> {
     pub(super) name: String,
     pub(super) store: Store,
     pub(super) origin: OriginClient<R>,
+    pub(super) coder: Coder,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) uptime: Uptime<R>,
     pub(super) arriving: InFlight,
@@ -109,6 +111,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
         options: CacheOptions,
         name: String,
         origin: OriginClient<R>,
+        coder: Coder,
         clock: Arc<dyn Clock>,
         uptime: Uptime<R>,
         metrics: Metrics,
@@ -126,6 +129,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
             options,
             name,
             origin,
+            coder,
             clock,
             uptime,
             metrics,
@@ -158,7 +162,9 @@ impl<R: AsyncRuntime> HttpCache<R> {
     ) -> Result<Response<Body>, RouteError> {
         let (parts, body) = request.into_parts();
         let exchange = Exchange::new(parts, client, &self.options);
-        self.route(exchange, body, deadline).await.map_err(|error| self.with_status(error))
+        let response = self.route(exchange, body, deadline).await;
+        let response = response.map_err(|error| self.with_status(error))?;
+        Ok(respond::coded(response, &self.coder).await)
     }
 
     async fn route(
@@ -392,7 +398,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
                         Why::Request => Source::Request { status: status.as_u16(), stored: false },
                         _ => Source::Bypass(bypass),
                     };
-                    self.passed(response, source)
+                    self.passed(exchange, response, source)
                 }))
             }
             Fetched::Failed(error) => stand_in(None).ok_or(error),
@@ -428,6 +434,8 @@ impl<R: AsyncRuntime> HttpCache<R> {
             now_ms: self.now_ms(),
             source,
             name: &self.name,
+            coder: &self.coder,
+            debugged: exchange.debugged.then_some(&exchange.key),
         }
     }
 
@@ -442,7 +450,12 @@ impl<R: AsyncRuntime> HttpCache<R> {
         respond::of_stored(&self.respondent(exchange, asked, source), stored)
     }
 
-    pub(super) fn passed(&self, response: Response<Body>, source: Source) -> Response<Body> {
+    pub(super) fn passed(
+        &self,
+        exchange: &Exchange,
+        response: Response<Body>,
+        source: Source,
+    ) -> Response<Body> {
         self.metrics.answered_from(source);
         let source = match source {
             Source::Request { stored, .. } => {
@@ -450,7 +463,8 @@ impl<R: AsyncRuntime> HttpCache<R> {
             }
             source => source,
         };
-        respond::of_passed(response, source, &self.name)
+        let debugged = exchange.debugged.then_some(&exchange.key);
+        respond::of_passed(response, source, &self.name, debugged)
     }
 
     pub(super) fn with_status(&self, error: RouteError) -> RouteError {

@@ -10,6 +10,7 @@ use super::{
     body::{chunks, empty, full},
     flight::Arriving,
     headers::{add_via, strip_hop_by_hop},
+    key::CacheKey,
     policy::{
         precondition::{Outcome, evaluate, range_applies},
         range::{RangeSpec, Ranges, content_range, resolve},
@@ -18,8 +19,9 @@ use super::{
     stored::{Payload, Stored},
 };
 use crate::{
+    coding::{Acceptable, Coder, Coding, Source as CodingSource, vary_by_coding, with_coding},
     port::Body,
-    status::{CACHE_STATUS_HEADER, Source, append},
+    status::{CACHE_STATUS_HEADER, Source, append, quoted},
 };
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static(CACHE_STATUS_HEADER);
@@ -45,42 +47,100 @@ pub(super) struct Respondent<'a> {
     pub(super) now_ms: i64,
     pub(super) source: Source,
     pub(super) name: &'a str,
+    pub(super) coder: &'a Coder,
+    /// What the response is stored under, if the client is told.
+    pub(super) debugged: Option<&'a CacheKey>,
+}
+
+/// What clients take of a response that differs by that; `None` = it does not.
+type Taken = Option<Acceptable>;
+
+/// A body that the client gets in a coding, once it is made.
+#[derive(Debug, Clone)]
+struct Uncoded {
+    coding: Coding,
+    number: u64,
+    body: Bytes,
 }
 
 impl Respondent<'_> {
-    /// Whether the client has it already (RFC 9110 §13.2.1: conditions are for what succeeds).
-    fn has(&self, status: StatusCode, headers: &HeaderMap) -> bool {
-        status.is_success()
-            && evaluate(self.method, self.request, headers, self.now_ms) == Outcome::NotModified
+    /// What the client takes of a response that may be coded.
+    fn taken(&self, status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> Taken {
+        let may_code = self.coder.may_code(status, headers, length);
+        may_code.then(|| self.coder.acceptable(self.request))
     }
 
-    fn finish(&self, mut response: Response<Body>, age: Duration) -> Response<Body> {
-        strip_for_caches(response.headers_mut());
+    /// The answer to a client that has it already (RFC 9110 §13.2.1: conditions are for what succeeds):
+    /// in the coding that it would get, or without any.
+    fn not_modified(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        taken: Taken,
+    ) -> Option<Response<Body>> {
+        let has = |headers: &HeaderMap| {
+            evaluate(self.method, self.request, headers, self.now_ms) == Outcome::NotModified
+        };
+        if !status.is_success() {
+            return None;
+        }
+        if has(headers) {
+            return Some(not_modified(headers));
+        }
+        let coding = taken?.coding.filter(|_| self.request.contains_key(header::IF_NONE_MATCH))?;
+        let mut coded = headers.clone();
+        with_coding(&mut coded, coding);
+        has(&coded).then(|| not_modified(&coded))
+    }
+
+    fn finish(&self, mut response: Response<Body>, age: Duration, taken: Taken) -> Response<Body> {
+        if taken.is_some() {
+            vary_by_coding(response.headers_mut());
+        }
+        if self.debugged.is_none() {
+            strip_for_caches(response.headers_mut());
+        }
         // RFC 9111 §5.1: an age says that it was not asked for at the origin just now.
         response.headers_mut().remove(header::AGE);
         if age.as_secs() > 0 || self.source.is_reuse() {
             response.headers_mut().insert(header::AGE, age.as_secs().into());
         }
-        sign(response.headers_mut(), Version::HTTP_11, self.source, self.name);
+        let (source, name) = (self.source, self.name);
+        sign(response.headers_mut(), Version::HTTP_11, source, name, self.debugged);
         response
     }
 }
 
 /// The answer to a GET or HEAD out of a stored response.
 pub(super) fn of_stored(respondent: &Respondent<'_>, stored: &Stored) -> Response<Body> {
-    let response = if respondent.has(stored.status, &stored.headers) {
-        not_modified(&stored.headers)
-    } else {
-        match wanted(respondent, stored) {
-            Ranges::Whole => whole(respondent, stored),
-            Ranges::Unsatisfiable => unsatisfiable(stored),
-            Ranges::Parts(parts) => match parts.as_slice() {
-                [part] => one_part(stored, part),
-                _ => several_parts(stored, &parts),
-            },
+    let taken = match &stored.payload {
+        Payload::Whole(_) => {
+            respondent.taken(stored.status, &stored.headers, Some(stored.length()))
         }
+        Payload::Pieces(_) => None,
     };
-    respondent.finish(response, stored.freshness.age(stored.resident(respondent.now)))
+    let not_modified = respondent.not_modified(stored.status, &stored.headers, taken);
+    let response = not_modified.unwrap_or_else(|| match wanted(respondent, stored) {
+        Ranges::Whole => whole(respondent, stored, taken),
+        Ranges::Unsatisfiable => unsatisfiable(stored),
+        Ranges::Parts(parts) => match parts.as_slice() {
+            [part] => one_part(stored, part),
+            _ => several_parts(stored, &parts),
+        },
+    });
+    respondent.finish(response, stored.freshness.age(stored.resident(respondent.now)), taken)
+}
+
+/// An answer with its body in the coding that the client likes; as it is where that cannot be made now.
+pub(super) async fn coded(mut response: Response<Body>, coder: &Coder) -> Response<Body> {
+    let Some(uncoded) = response.extensions_mut().remove::<Uncoded>() else { return response };
+    let Uncoded { coding, number, body } = uncoded;
+    if let Some(coded) = coder.code(CodingSource::Stored(number), &body, coding).await {
+        with_coding(response.headers_mut(), coding);
+        response.headers_mut().insert(header::CONTENT_LENGTH, coded.len().into());
+        *response.body_mut() = full(coded);
+    }
+    response
 }
 
 /// The answer to a GET out of a response that is arriving. `own` = the fields for the one who caused
@@ -93,9 +153,16 @@ pub(super) fn of_arriving(
 ) -> Response<Body> {
     let stored = &arriving.stored;
     let headers = own.unwrap_or_else(|| stored.headers.clone());
-    let response = if arriving.part.is_none() && respondent.has(stored.status, &headers) {
-        not_modified(&headers)
-    } else {
+    // What is arriving is given out as it comes; what is stored of it may be coded.
+    let taken = match &arriving.part {
+        None => respondent.taken(stored.status, &headers, arriving.length),
+        Some(_) => None,
+    };
+    let not_modified = match &arriving.part {
+        None => respondent.not_modified(stored.status, &headers, taken),
+        Some(_) => None,
+    };
+    let response = not_modified.unwrap_or_else(|| {
         let mut response = Response::new(body);
         *response.headers_mut() = headers;
         *response.status_mut() = stored.status;
@@ -110,8 +177,8 @@ pub(super) fn of_arriving(
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         }
         response
-    };
-    respondent.finish(response, stored.freshness.age(stored.resident(respondent.now)))
+    });
+    respondent.finish(response, stored.freshness.age(stored.resident(respondent.now)), taken)
 }
 
 /// What of a stored response the client wants (RFC 9110 §14.2).
@@ -138,7 +205,20 @@ fn not_modified(headers: &HeaderMap) -> Response<Body> {
     response
 }
 
-fn whole(respondent: &Respondent<'_>, stored: &Stored) -> Response<Body> {
+fn whole(respondent: &Respondent<'_>, stored: &Stored, taken: Taken) -> Response<Body> {
+    let coding = taken.and_then(|taken| taken.coding);
+    if let (Some(coding), Payload::Whole(bytes)) = (coding, &stored.payload) {
+        let mut response = with_fields(stored, stored.status, full(bytes.clone()));
+        if *respondent.method == Method::HEAD {
+            with_coding(response.headers_mut(), coding);
+            *response.body_mut() = empty();
+            return response;
+        }
+        response.headers_mut().insert(header::CONTENT_LENGTH, stored.length().into());
+        let uncoded = Uncoded { coding, number: stored.number, body: bytes.clone() };
+        response.extensions_mut().insert(uncoded);
+        return response;
+    }
     let body = match &stored.payload {
         Payload::Whole(bytes) if *respondent.method != Method::HEAD => full(bytes.clone()),
         Payload::Whole(_) | Payload::Pieces(_) => empty(),
@@ -227,11 +307,18 @@ fn cut(stored: &Stored, part: &Range<u64>) -> Vec<Bytes> {
 }
 
 /// A response of the origin on its way through.
-pub(super) fn of_passed(response: Response<Body>, source: Source, name: &str) -> Response<Body> {
+pub(super) fn of_passed(
+    response: Response<Body>,
+    source: Source,
+    name: &str,
+    debugged: Option<&CacheKey>,
+) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     strip_hop_by_hop(&mut parts.headers);
-    strip_for_caches(&mut parts.headers);
-    sign(&mut parts.headers, parts.version, source, name);
+    if debugged.is_none() {
+        strip_for_caches(&mut parts.headers);
+    }
+    sign(&mut parts.headers, parts.version, source, name, debugged);
     // The version is that of the origin's connection.
     let mut response = Response::new(body);
     *response.status_mut() = parts.status;
@@ -249,10 +336,20 @@ fn strip_for_caches(headers: &mut HeaderMap) {
 }
 
 /// Adds what says that this node was on the way.
-fn sign(headers: &mut HeaderMap, version: Version, source: Source, name: &str) {
+fn sign(
+    headers: &mut HeaderMap,
+    version: Version,
+    source: Source,
+    name: &str,
+    debugged: Option<&CacheKey>,
+) {
     let upstream: Vec<&str> =
         headers.get_all(&CACHE_STATUS).iter().filter_map(|line| line.to_str().ok()).collect();
-    let value = append(Some(&upstream.join(", ")), &source.member(name));
+    let mut own = source.member(name);
+    if let Some(key) = debugged {
+        own.push_str(&format!("; key={}", quoted(&format!("{}{}", key.origin(), key.target()))));
+    }
+    let value = append(Some(&upstream.join(", ")), &own);
     if let Ok(value) = HeaderValue::from_str(&value) {
         headers.insert(CACHE_STATUS, value);
     }

@@ -34,6 +34,7 @@ fn tagged(
         headers,
         payload: Payload::Whole(Bytes::copy_from_slice(body)),
         arrived: Duration::ZERO,
+        number: 0,
         date_ms: 0,
         vary: how.vary,
         selected_by: how.selected_by,

@@ -27,6 +27,8 @@ pub(crate) struct Stored {
     /// is.
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Payload,
+    /// Of the payload: no other one has it.
+    pub(crate) number: u64,
     pub(crate) freshness: Freshness,
     /// When it arrived, on the node's own clock.
     pub(crate) arrived: Duration,

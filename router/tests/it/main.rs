@@ -7,6 +7,7 @@
 )]
 
 mod cache;
+mod codings;
 mod edge;
 mod feed;
 mod ingest;
@@ -15,5 +16,6 @@ mod mesh;
 mod origin;
 mod purges;
 mod real;
+mod results;
 mod searches;
 mod sessions;

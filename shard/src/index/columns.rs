@@ -135,6 +135,12 @@ impl IndexView {
         Some(ShardKey::new(Space::Listings, self.territories.key(key.territory)?, key.cell))
     }
 
+    /// Where the listing of a row stands.
+    pub(crate) fn place(&self, row: Row) -> Option<LatLng> {
+        let (leaf, at) = self.located(row)?;
+        leaf.location(at)
+    }
+
     /// Bytes of memory by part, about: what allocators add is not counted.
     #[must_use]
     pub fn memory(&self) -> Vec<(&'static str, usize)> {

@@ -7,6 +7,7 @@ use crate::{
     index::{PartialClusters, PartialFacets, PartialSuggestions},
     listing::{Shown, summary},
     query::{HitOrder, MapQuery, Query, SuggestQuery},
+    read::{Found, Question},
 };
 
 /// What one shard answers to a search.
@@ -66,6 +67,16 @@ impl ListingsView {
             })
             .collect();
         PartialSearch { hits, total: answer.total, facets: answer.facets, missing }
+    }
+
+    /// Answers any question from this state as it is.
+    #[must_use]
+    pub fn answer(&self, question: &Question, documents: &dyn DocumentStore) -> Found {
+        match question {
+            Question::Search(query) => Found::Search(Box::new(self.search(query, documents))),
+            Question::MapClusters(query) => Found::MapClusters(self.clusters(query)),
+            Question::Suggest(query) => Found::Suggestions(self.suggest(query)),
+        }
     }
 
     /// Answers a map view.

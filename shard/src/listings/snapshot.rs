@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{DocRef, DocumentStore, ListingsState, state::Stored, tombstones::Tombstone};
 use crate::{
     LogPosition,
+    index::ChangedCell,
     key::{KeyRange, hash_point},
     listing::{Listing, ListingVersion},
 };
@@ -19,14 +20,31 @@ use crate::{
 const RECORD_LISTINGS_MAX: usize = 256;
 /// Tombstones per record.
 const RECORD_TOMBSTONES_MAX: usize = 1024;
+/// Changed cells per record.
+const RECORD_CELLS_MAX: usize = 1024;
 
 /// One record. Final on disk: the enum only grows at its end.
 #[derive(Debug, Serialize, Deserialize)]
 enum Record {
-    Head { complete: bool, feeds: Vec<(Territory, String)>, group_time_ms: u64 },
+    Head {
+        complete: bool,
+        feeds: Vec<(Territory, String)>,
+        group_time_ms: u64,
+    },
     Listings(Vec<ListingRecord>),
     Tombstones(Vec<(String, Tombstone)>),
-    End { listings: u64, tombstones: u64, hash: u64 },
+    End {
+        listings: u64,
+        tombstones: u64,
+        hash: u64,
+    },
+    /// When cells changed last. Not part of the hash of the state: snapshots made before there was this
+    /// lack it. Its own says that it is what was written.
+    Changes {
+        floor: LogPosition,
+        cells: Vec<ChangedCell>,
+        hash: u64,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -100,9 +118,26 @@ impl ListingsState {
             let chunk = tombstones.by_ref().take(RECORD_TOMBSTONES_MAX);
             Some(Ok(Record::Tombstones(chunk.map(|(id, it)| (id.clone(), it.clone())).collect())))
         });
-        std::iter::once(Ok(head)).chain(listings).chain(tombstones).chain([Ok(end)]).map(|record| {
-            codec::encode(&record?).map_err(|error| SnapshotError::Encode(error.to_string()))
-        })
+        let (floor, cells) = self.changes.items();
+        let mut cells = cells.peekable();
+        let mut begun = false;
+        let changes = std::iter::from_fn(move || {
+            // One at least, which says that there are such records.
+            if std::mem::replace(&mut begun, true) {
+                cells.peek()?;
+            }
+            let cells: Vec<_> = cells.by_ref().take(RECORD_CELLS_MAX).collect();
+            let hash = hash_of(floor, &cells);
+            Some(Ok(Record::Changes { floor, cells, hash }))
+        });
+        std::iter::once(Ok(head))
+            .chain(listings)
+            .chain(tombstones)
+            .chain(changes)
+            .chain([Ok(end)])
+            .map(|record| {
+                codec::encode(&record?).map_err(|error| SnapshotError::Encode(error.to_string()))
+            })
     }
 
     /// The state of the records that [`ListingsState::snapshot_chunks`] gave; documents go to the
@@ -132,6 +167,10 @@ impl ListingsState {
                     state.feeds = Arc::new(feeds.into_iter().collect());
                     state.group_time_ms = group_time_ms;
                 }
+                Record::Changes { floor, cells, hash } if hash == hash_of(floor, &cells) => {
+                    state.changes.restore(floor, cells);
+                }
+                Record::Changes { .. } => return Err(RestoreError::Incomplete),
                 Record::Listings(listings) => {
                     for listing in listings {
                         state.restore_listing(listing, documents)?;
@@ -195,6 +234,11 @@ impl ListingsState {
         }
         hash
     }
+}
+
+/// Of when cells changed last.
+fn hash_of(floor: LogPosition, cells: &[ChangedCell]) -> u64 {
+    hash_point(&codec::encode(&(floor, cells)).unwrap_or_default())
 }
 
 fn listing_records(

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     LogPosition,
-    index::{IndexView, Row, ShardIndex, SharedVec},
+    index::{Changes, IndexView, Row, ShardIndex, SharedVec},
     key::{KeyRange, ShardKey, Space, hash_point},
     listing::{Listing, ListingVersion, Precedence, Status},
 };
@@ -23,6 +23,7 @@ pub struct ListingsState {
     pub(super) index: ShardIndex,
     /// By row number.
     stored: SharedVec<Option<Arc<Stored>>>,
+    pub(super) changes: Changes,
     pub(super) tombstones: Tombstones,
     pub(super) feeds: Arc<BTreeMap<Territory, String>>,
     pub(super) complete: bool,
@@ -89,6 +90,7 @@ impl ListingsState {
             range,
             index: ShardIndex::default(),
             stored: SharedVec::default(),
+            changes: Changes::default(),
             tombstones: Tombstones::default(),
             feeds: Arc::default(),
             complete: false,
@@ -114,12 +116,15 @@ impl ListingsState {
             ListingsOp::Delete { items } => {
                 items.iter().map(|item| self.delete(position, item, documents)).collect()
             }
-            ListingsOp::Reveal { items } => items.iter().map(|item| self.reveal(item)).collect(),
+            ListingsOp::Reveal { items } => {
+                items.iter().map(|item| self.reveal(position, item)).collect()
+            }
             ListingsOp::Retire { items } => {
                 items.iter().map(|item| self.retire(position, item, documents)).collect()
             }
             ListingsOp::MarkComplete { complete, feeds } => {
                 self.complete = *complete;
+                self.changes.note_all(position);
                 self.advance(feeds);
                 return ListingsOutcome::Marked;
             }
@@ -160,8 +165,9 @@ impl ListingsState {
         }
         let is_found = self.copy(id).is_some_and(|(key, old)| !old.hidden && key == item.key);
         let hidden = item.hidden && !is_found;
-        self.forget(id, documents);
+        self.forget(position, id, documents);
         self.tombstones.remove(id);
+        self.changes.note(&item.key, listing.columns.location, position);
         let row = self.index.insert(&listing.columns, hidden);
         documents.put(&DocRef { id: id.to_owned(), position }, item.document.as_bytes());
         let marks = (listing.columns.status, hidden);
@@ -206,7 +212,7 @@ impl ListingsState {
         ItemOutcome::Applied
     }
 
-    fn reveal(&mut self, item: &ListingRef) -> ItemOutcome {
+    fn reveal(&mut self, position: LogPosition, item: &ListingRef) -> ItemOutcome {
         let hidden = self.copy(&item.id).is_some_and(|(key, stored)| {
             stored.hidden
                 && key == item.key
@@ -222,6 +228,7 @@ impl ListingsState {
             }
         });
         self.index.set_hidden(row, false);
+        self.note_change(row, position);
         ItemOutcome::Applied
     }
 
@@ -252,21 +259,39 @@ impl ListingsState {
         version: ListingVersion,
         documents: &mut dyn DocumentStore,
     ) {
-        self.forget(id, documents);
+        self.forget(position, id, documents);
         let at_ms = self.group_time_ms;
         self.tombstones.insert(id, Tombstone { key: key.clone(), version, position, at_ms });
     }
 
     /// Takes a copy and its document away.
-    fn forget(&mut self, id: &str, documents: &mut dyn DocumentStore) {
+    fn forget(&mut self, at: LogPosition, id: &str, documents: &mut dyn DocumentStore) {
         let Some(row) = self.index.view().row(id) else {
             return;
         };
+        self.note_change(row, at);
         if let Some(stored) = self.stored.change(row, Option::take).flatten() {
             self.document_bytes = self.document_bytes.saturating_sub(stored.document_bytes);
             documents.remove(&DocRef { id: id.to_owned(), position: stored.position });
         }
         self.index.remove(id);
+    }
+
+    /// Takes note that an entry changes what is seen where a row is.
+    fn note_change(&mut self, row: Row, position: LogPosition) {
+        let view = self.index.view();
+        if let Some(key) = view.shard_key(row) {
+            self.changes.note(&key, view.place(row), position);
+        }
+    }
+
+    /// Makes up for a snapshot of before it said when cells changed last: the entries up to its position
+    /// may have changed anything.
+    pub(crate) fn know_changes(&mut self, applied: LogPosition) {
+        // Whatever is there was changed once.
+        if self.changes.is_empty() && !self.index().is_empty() {
+            self.changes.note_all(applied);
+        }
     }
 
     pub(super) fn store(&mut self, row: Row, stored: Stored) {
@@ -289,6 +314,8 @@ impl ListingsState {
         let (index, moved) = self.index.cut(&range);
         let mut part = Self {
             index,
+            // The child's log goes on from the split, so that positions mean the same in it.
+            changes: self.changes.clone(),
             tombstones: self.tombstones.cut(&range),
             feeds: Arc::clone(&self.feeds),
             complete: self.complete,
@@ -338,6 +365,7 @@ impl ListingsState {
         ListingsView {
             index: self.index.view().clone(),
             stored: self.stored.clone(),
+            changes: self.changes.clone(),
             feeds: Arc::clone(&self.feeds),
             complete: self.complete,
         }

@@ -6,9 +6,11 @@ use hexpop_edge_config::Territory;
 
 use super::{DocRef, FeedCursor, state::Stored};
 use crate::{
-    index::{IndexView, Row, SharedVec},
+    LogPosition,
+    index::{Changes, Coverage, IndexView, Row, SharedVec},
     key::ShardKey,
     listing::{ListingVersion, Status},
+    read::Question,
 };
 
 /// A stored listing without its document.
@@ -32,6 +34,7 @@ pub struct RowView {
 pub struct ListingsView {
     pub(super) index: IndexView,
     pub(super) stored: SharedVec<Option<Arc<Stored>>>,
+    pub(super) changes: Changes,
     pub(super) feeds: Arc<BTreeMap<Territory, String>>,
     pub(super) complete: bool,
 }
@@ -84,6 +87,18 @@ impl ListingsView {
             .collect()
     }
 
+    /// The position of the last entry that may have changed the answer to a question. As long as it stays
+    /// the same the answer does, at whichever replicas.
+    #[must_use]
+    pub fn last_change(&self, question: &Question) -> LogPosition {
+        let coverage = match question {
+            Question::Search(query) => Coverage::of_filters(&query.filters),
+            Question::MapClusters(query) => Coverage::of_map(query),
+            Question::Suggest(_) => Coverage::everything(),
+        };
+        self.changes.last(&coverage)
+    }
+
     /// The index.
     #[must_use]
     pub const fn index(&self) -> &IndexView {
@@ -96,6 +111,7 @@ impl ListingsView {
         let mut parts = self.index.memory();
         let each = size_of::<Stored>() + 2 * size_of::<usize>();
         parts.push(("versions", self.stored.bytes() + self.index.len() * each));
+        parts.push(("changes", self.changes.bytes()));
         parts
     }
 }

@@ -80,6 +80,7 @@ impl ShardState {
                 | ReadOp::Search(_)
                 | ReadOp::MapClusters(_)
                 | ReadOp::Suggest(_)
+                | ReadOp::Ask { .. }
                 | ReadOp::ExportListings { .. }
                 | ReadOp::Directory { .. }
                 | ReadOp::Session { .. }
@@ -111,8 +112,15 @@ pub(super) fn answer_listings(
         ReadOp::ExportListings { after, max_bytes } => {
             ReadAnswer::Listings(export(listings, after.as_deref(), *max_bytes, documents))
         }
-        ReadOp::Search(_) | ReadOp::MapClusters(_) | ReadOp::Suggest(_) if !complete => {
+        ReadOp::Search(_) | ReadOp::MapClusters(_) | ReadOp::Suggest(_) | ReadOp::Ask { .. }
+            if !complete =>
+        {
             ReadAnswer::Incomplete
+        }
+        ReadOp::Ask { question, unless } => {
+            let changed = listings.last_change(question);
+            let found = (*unless != Some(changed)).then(|| listings.answer(question, documents));
+            ReadAnswer::Asked { changed, found }
         }
         ReadOp::Search(query) => ReadAnswer::Search(Box::new(listings.search(query, documents))),
         ReadOp::MapClusters(query) => ReadAnswer::MapClusters(listings.clusters(query)),

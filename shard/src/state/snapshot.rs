@@ -178,6 +178,7 @@ impl ShardState {
                 return Err(error);
             }
             **listings = restored?;
+            listings.know_changes(header.applied);
         }
         loop {
             let Some(record) = records.next() else { return Err(records.damaged()) };

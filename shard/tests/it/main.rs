@@ -7,6 +7,7 @@
 )]
 
 mod check;
+mod listing_changes;
 mod listing_parse;
 mod listing_state;
 mod market;

@@ -102,7 +102,10 @@ pub(super) fn source(headers: &HeaderMap) -> &'static str {
     // The last member is this node's own.
     let own = status.rsplit(',').next().unwrap_or(status);
     let has = |word: &str| own.split(';').any(|part| part.trim() == word);
-    if has("detail=replica") {
+    // This node made the answer, and asked nobody.
+    if !has("hit") && !own.contains("fwd=") {
+        "none"
+    } else if has("detail=replica") || has("detail=result") {
         "replica"
     } else if has("detail=peer") {
         "peer"
@@ -143,6 +146,8 @@ mod tests {
         );
         assert_eq!(of("hexpop-mil-1; hit; ttl=30"), "cache");
         assert_eq!(of("hexpop-mil-1; fwd=uri-miss; stored"), "origin");
+        assert_eq!(of("hexpop-mil-1; hit; detail=result"), "replica");
+        assert_eq!(of("hexpop-mil-1; detail=not-found"), "none");
         assert_eq!(source(&HeaderMap::new()), "none");
     }
 }

@@ -1,45 +1,53 @@
 //! `/api/v1/listings`, `/api/v1/search` and what belongs to them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hexpop_router::{
-    Answer as Answered, Context as Ask, Fallback, Level, ListingDocument, Problem as ProblemType,
+    Answer as Answered, Context as Ask, Fallback, ListingDocument, Problem as ProblemType,
     RouteError, Routed,
 };
 use hexpop_shard::{MapRequest, SearchRequest, SuggestRequest, hash_point};
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response};
 use serde::Serialize;
 
 use super::{
     Answer, DataPort, Exchange, client_of,
     fields::{Shape, ask_for_plain, hits_without, origin_without, without},
-    headers::{ask, describe, json, json_bytes, none_match_hits, set},
+    headers::{ask, set},
+    respond::{Said, To, gathered_tag, lifetime_of, respond},
 };
 use crate::{
     http::{
-        body::{Body, empty, read_bounded},
+        body::{Body, read_bounded},
         guard::expect_media_type,
-        language::{accepted_languages, describe_language},
+        language::accepted_languages,
         problem::Problem,
     },
     live::Live,
 };
 
-/// For how long clients and caches may keep answers without asking again.
-const LISTING_CACHE_CONTROL: &str = "public, max-age=60";
-const SEARCH_CACHE_CONTROL: &str = "public, max-age=30";
-const CLUSTERS_CACHE_CONTROL: &str = "public, max-age=300";
-/// Answers to those who asked for more than `eventual`, and partial ones, are not to be kept.
-const NO_STORE: &str = "no-store";
-
 /// A question to the mesh: what the router is told, with the client's own request in case the origin
 /// has to answer it.
 struct Question {
     context: Ask,
+    /// `GET` where it was `HEAD`.
+    method: Method,
     headers: HeaderMap,
     body: Bytes,
+    /// Whether the question is in the body.
+    takes_body: bool,
     live: Arc<Live>,
+    /// Whether the client is shown more.
+    debugged: bool,
+}
+
+/// What is told of an answer besides what the router says.
+struct Telling<'a> {
+    lifetime: Duration,
+    languages: Option<&'a [String]>,
+    /// What equal questions have in common.
+    canonical: String,
 }
 
 impl DataPort {
@@ -51,22 +59,18 @@ impl DataPort {
             Routed::Mesh(answered) => answered,
         };
         let document = question.shown(answered.value)?;
-        let mut response = if none_match_hits(&question.headers, &document.etag) {
-            let mut response = Response::new(empty());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            response
-        } else {
-            json_bytes(StatusCode::OK, document.json)
+        let lifetime = question.live.data.answers.listing;
+        let said = Said {
+            body: document.json,
+            tag: Some(document.etag),
+            lifetime: lifetime_of(&question.context, lifetime, false),
+            given: &answered.given,
+            cache_status: &answered.cache_status,
+            times: &answered.times,
+            languages: None,
+            key: format!("listing/{id}"),
         };
-        let headers = response.headers_mut();
-        set(headers, "etag", &document.etag);
-        describe(headers, Some(&answered.given), Some(&answered.cache_status));
-        set(
-            headers,
-            "cache-control",
-            cache_control(&question.context, LISTING_CACHE_CONTROL, false),
-        );
-        Ok(response)
+        Ok(respond(question.to(), said, self.context.router.coder()).await)
     }
 
     /// `GET /api/v1/listings?…`.
@@ -96,10 +100,14 @@ impl DataPort {
                     answered.value.data = hits_without(&answered.value.data, drop)
                         .map_err(|error| unreadable(&error))?;
                 }
-                let partial = answered.value.partial;
-                let mut response = respond(&answered, question, SEARCH_CACHE_CONTROL, partial)?;
-                describe_language(response.headers_mut(), &request.query.languages);
-                Ok(response)
+                let answers = &question.live.data.answers;
+                let has_facets = !request.query.facets.is_empty();
+                let telling = Telling {
+                    lifetime: if has_facets { answers.facets } else { answers.search },
+                    languages: Some(&request.query.languages),
+                    canonical: format!("search {}", request.query.canonical()),
+                };
+                self.tell(&answered, question, telling).await
             }
         }
     }
@@ -112,8 +120,12 @@ impl DataPort {
         match self.context.router.map_clusters(&request, &question.context).await? {
             Routed::Origin(response) => Ok(response),
             Routed::Mesh(answered) => {
-                let partial = answered.value.partial;
-                respond(&answered, &question, CLUSTERS_CACHE_CONTROL, partial)
+                let telling = Telling {
+                    lifetime: question.live.data.answers.clusters,
+                    languages: None,
+                    canonical: format!("map {}", request.query.canonical()),
+                };
+                self.tell(&answered, &question, telling).await
             }
         }
     }
@@ -128,14 +140,53 @@ impl DataPort {
         let question = self.question(exchange, false).await?;
         match self.context.router.suggest(&request, &question.context).await? {
             Routed::Origin(response) => Ok(response),
-            Routed::Mesh(answered) => respond(&answered, &question, SEARCH_CACHE_CONTROL, false),
+            Routed::Mesh(answered) => {
+                let telling = Telling {
+                    lifetime: question.live.data.answers.search,
+                    languages: None,
+                    canonical: format!("suggest {}", request.query.canonical()),
+                };
+                self.tell(&answered, &question, telling).await
+            }
         }
     }
 
-    /// Reads what the router needs of a request; `with_body` for those that are sent with `POST`.
+    /// The response to a question that several shards may have answered.
+    async fn tell<T: Serialize>(
+        &self,
+        answered: &Answered<T>,
+        question: &Question,
+        telling: Telling<'_>,
+    ) -> Answer {
+        let body = serde_json::to_vec(&answered.value)
+            .map_err(|error| Problem::new(ProblemType::Internal, error.to_string()))?;
+        let Telling { lifetime, languages, canonical } = telling;
+        // Another node may know more.
+        let partial = answered.validator.is_none();
+        let said = Said {
+            body: body.into(),
+            tag: gathered_tag(answered, question.shown_by()),
+            lifetime: lifetime_of(&question.context, lifetime, partial),
+            given: &answered.given,
+            cache_status: &answered.cache_status,
+            times: &answered.times,
+            languages,
+            key: format!("{:016x}", hash_point(canonical.as_bytes())),
+        };
+        let mut response = respond(question.to(), said, self.context.router.coder()).await;
+        if question.takes_body {
+            // RFC 10008: what QUERY takes here.
+            set(response.headers_mut(), "accept-query", "\"application/json\"");
+        }
+        Ok(response)
+    }
+
+    /// Reads what the router needs of a request; `with_body` for those that are sent with `POST`, or with
+    /// `QUERY` (RFC 10008), which says that it only reads.
     async fn question(&self, exchange: Exchange, with_body: bool) -> Result<Question, Problem> {
-        if with_body && exchange.method != Method::POST {
-            return Err(Problem::method_not_allowed("POST"));
+        let is_query = exchange.method.as_str() == "QUERY";
+        if with_body && exchange.method != Method::POST && !is_query {
+            return Err(Problem::method_not_allowed("POST, QUERY"));
         }
         let mut context = ask(&exchange)?;
         let client = client_of(exchange.peer, exchange.authority.as_deref(), &exchange.headers)?;
@@ -154,13 +205,32 @@ impl DataPort {
         if !exchange.live.data.drop_fields.is_empty() {
             ask_for_plain(&mut headers);
         }
-        context.fallback =
-            Some(Fallback { method: exchange.method, target, headers, body: body.clone(), client });
-        Ok(Question { context, headers: exchange.headers, body, live: exchange.live })
+        // Few origins know QUERY.
+        let method = if is_query { Method::POST } else { exchange.method.clone() };
+        context.fallback = Some(Fallback { method, target, headers, body: body.clone(), client });
+        Ok(Question {
+            context,
+            method: exchange.method,
+            headers: exchange.headers,
+            body,
+            takes_body: with_body,
+            live: exchange.live,
+            debugged: exchange.debugged,
+        })
     }
 }
 
 impl Question {
+    const fn to(&self) -> To<'_> {
+        To { method: &self.method, headers: &self.headers, debugged: self.debugged }
+    }
+
+    /// A number for the fields that are left out; 0 = none.
+    fn shown_by(&self) -> u64 {
+        let drop = &self.live.data.drop_fields;
+        if drop.is_empty() { 0 } else { hash_point(drop.join(",").as_bytes()) }
+    }
+
     /// A listing as the public sees it.
     fn shown(&self, document: ListingDocument) -> Result<ListingDocument, Problem> {
         let drop = &self.live.data.drop_fields;
@@ -169,7 +239,8 @@ impl Question {
         }
         let json = without(&document.json, drop).map_err(|error| unreadable(&error))?;
         // Another content is another entity.
-        let etag = format!("\"{:016x}\"", hash_point(json.as_bytes()));
+        let open = document.etag.trim_end_matches('"');
+        let etag = format!("{open}-{:08x}\"", self.shown_by() & 0xffff_ffff);
         Ok(ListingDocument { json: json.into(), etag })
     }
 
@@ -182,22 +253,4 @@ impl Question {
 /// What the mesh holds is JSON; if it were not, nothing of it may leave unread.
 fn unreadable(error: &serde_json::Error) -> Problem {
     Problem::new(ProblemType::Internal, format!("a stored listing cannot be read: {error}"))
-}
-
-fn respond<T: Serialize>(
-    answered: &Answered<T>,
-    question: &Question,
-    cacheable: &'static str,
-    partial: bool,
-) -> Answer {
-    let mut response = json(StatusCode::OK, &answered.value)?;
-    let headers = response.headers_mut();
-    describe(headers, Some(&answered.given), Some(&answered.cache_status));
-    set(headers, "cache-control", cache_control(&question.context, cacheable, partial));
-    Ok(response)
-}
-
-fn cache_control(context: &Ask, cacheable: &'static str, partial: bool) -> &'static str {
-    let as_usual = context.token.is_none() && matches!(context.level, None | Some(Level::Eventual));
-    if as_usual && !partial { cacheable } else { NO_STORE }
 }

@@ -5,6 +5,7 @@ mod admission;
 mod fields;
 mod headers;
 mod listings;
+mod respond;
 mod sessions;
 
 use std::{
@@ -12,7 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hexpop_router::{Client, Problem as ProblemType};
+use hexpop_edge_config::config::CacheAnswers;
+use hexpop_router::{CACHE_STATUS_HEADER, Client, Debugged, Problem as ProblemType};
 use hexpop_shard::{SearchRules, SessionLimits};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
@@ -52,6 +54,8 @@ pub struct DataOptions {
     pub tokens: Vec<String>,
     /// Top-level fields of listings that are left out of answers.
     pub drop_fields: Vec<String>,
+    /// For how long clients may keep answers.
+    pub answers: CacheAnswers,
     /// What searches may ask.
     pub search: SearchRules,
     /// What a session may hold.
@@ -77,6 +81,8 @@ struct Exchange {
     authority: Option<String>,
     body: RequestBody,
     live: Arc<Live>,
+    /// Whether the client is shown more (`Hexpop-Debug`).
+    debugged: bool,
 }
 
 /// Where a request belongs.
@@ -167,18 +173,31 @@ impl Handler for DataPort {
         let method = request.method().clone();
         let route = Route::of(&method, request.uri().path());
         let name = route.name();
+        let debugged = self.is_debugged(peer, request.headers());
         let metrics = &self.context.http_metrics;
         metrics.in_flight.inc();
-        let outcome = self.answer(route, peer, request, trace).await;
+        let outcome = self.answer(route, peer, request, trace, debugged).await;
         metrics.in_flight.dec();
         let mut response = outcome.unwrap_or_else(|problem| {
             if problem.error.problem == ProblemType::Internal {
                 tracing::error!(request = id, detail = problem.error.detail, "internal error");
             }
-            problem.into_response(&id)
+            let status = problem.error.cache_status.clone();
+            let status = status.unwrap_or_else(|| {
+                format!("{}; detail={}", self.context.router.name(), problem.error.problem.slug())
+            });
+            let mut response = problem.into_response(&id);
+            headers::set(response.headers_mut(), CACHE_STATUS_HEADER, &status);
+            response
         });
-        let is_head = method == Method::HEAD;
-        if is_head {
+        if debugged {
+            let ms = begin.elapsed().as_secs_f64() * 1000.0;
+            if let Ok(value) = HeaderValue::from_str(&format!("route;dur={ms:.3}")) {
+                response.headers_mut().append("server-timing", value);
+            }
+        }
+        if method == Method::HEAD {
+            tell_length(name, &mut response);
             *response.body_mut() = empty();
         }
         if let Ok(id) = HeaderValue::from_str(&id) {
@@ -206,7 +225,7 @@ impl Handler for DataPort {
 }
 
 /// Methods as a label: a closed set, since clients may send any word.
-const fn method_label(method: &Method) -> &'static str {
+fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
@@ -215,6 +234,7 @@ const fn method_label(method: &Method) -> &'static str {
         Method::PATCH => "PATCH",
         Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
+        _ if method.as_str() == "QUERY" => "QUERY",
         _ => "other",
     }
 }
@@ -226,6 +246,7 @@ impl DataPort {
         peer: Peer,
         request: Request<RequestBody>,
         trace: TraceContext,
+        debugged: bool,
     ) -> Answer {
         let live = self.context.live();
         let options = &live.data;
@@ -254,7 +275,7 @@ impl DataPort {
             .status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
         }
         if matches!(route, Route::Proxy) {
-            return self.proxy(peer, request, options).await;
+            return self.proxy(peer, request, options, debugged).await;
         }
         let (parts, body) = request.into_parts();
         let exchange = Exchange {
@@ -267,6 +288,7 @@ impl DataPort {
             live,
             authority: parts.uri.authority().map(|authority| authority.as_str().to_owned()),
             body,
+            debugged,
         };
         match route {
             Route::Listing(id) => self.listing(exchange, &id).await,
@@ -292,13 +314,29 @@ impl DataPort {
         peer: Peer,
         mut request: Request<RequestBody>,
         options: &DataOptions,
+        debugged: bool,
     ) -> Answer {
+        if debugged {
+            request.extensions_mut().insert(Debugged);
+            // A token for this node is nothing for the origin.
+            if self.context.live().guard.knows(request.headers()) {
+                request.headers_mut().remove(header::AUTHORIZATION);
+            }
+        }
         reduce_languages(request.headers_mut(), &options.search.languages);
         let client =
             client_of(peer, request.uri().authority().map(|a| a.as_str()), request.headers())?;
         let request =
             request.map(|body| Body::new(body.idle_after(options.body_idle).map_err(Into::into)));
         Ok(self.context.router.proxy(request, client, None).await?)
+    }
+
+    /// Whether a client that asks for it (`Hexpop-Debug: 1`) is shown more: one on this machine, or with a
+    /// token of the admin port, whatever its role.
+    fn is_debugged(&self, peer: Peer, headers: &HeaderMap) -> bool {
+        headers.get("hexpop-debug").is_some_and(|value| value.as_bytes() == b"1")
+            && (peer.remote.ip().to_canonical().is_loopback()
+                || self.context.live().guard.knows(headers))
     }
 
     /// Sessions and users are for the platform's servers: a bearer token, or loopback without any
@@ -323,6 +361,14 @@ impl DataPort {
         }
         Err(Problem::new(ProblemType::Unauthorized, "sessions and users need a bearer token")
             .header(header::WWW_AUTHENTICATE, "Bearer realm=\"hexpop\""))
+    }
+}
+
+/// Says how long the body would be that a HEAD is not given. Of proxied responses the cache has said so.
+fn tell_length(route: &str, response: &mut Response<Body>) {
+    let length = http_body::Body::size_hint(response.body()).exact();
+    if let Some(length) = length.filter(|length| *length > 0 && route != "proxy") {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     }
 }
 

@@ -32,6 +32,7 @@ fn stored(request: Fields<'_>, response: Fields<'_>) -> Arc<Stored> {
         payload: Payload::Whole(Bytes::from_static(b"0123456789")),
         freshness: how.freshness,
         arrived: Duration::ZERO,
+        number: 0,
         date_ms: crate::cache::policy::date::valid(&response, &header::DATE, NOW_MS).unwrap_or(0),
         headers: response,
         vary: how.vary,

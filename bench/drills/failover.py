@@ -9,6 +9,7 @@ counted per shard whose leader died: from the last acknowledged write before the
 """
 
 import json
+import math
 import os
 import statistics
 import sys
@@ -44,8 +45,8 @@ def gaps(history, killed_us):
         # Acknowledged before it, and asked and acknowledged after it or on both sides of it.
         before = [end for _, end in calls if end <= killed_us]
         after = [end for _, end in calls if end > killed_us]
-        if before and after:
-            found[territory] = (min(after) - max(before)) / 1000
+        if before:
+            found[territory] = (min(after, default=math.inf) - max(before)) / 1000
     return found
 
 
@@ -97,12 +98,13 @@ def main():
                             *(f"--target={node.http}" for node in rest), check=False)
         lost += verified.returncode != 0
         print(f"kill {nth + 1}: node {victim.number}, {len(mourned)} shards; ms without a write: "
-              f"{sorted(round(gap) for gap in names.values())}; failed calls {failed}; "
+              f"{sorted(f'{gap:.0f}' for gap in names.values())}; failed calls {failed}; "
               f"verify {'ok' if verified.returncode == 0 else verified.stdout + verified.stderr}", flush=True)
         victim.start()
         os.remove(history)
     print(f"{kills} kills, {len(all_gaps)} shards: median {statistics.median(all_gaps):.0f} ms, "
           f"max {max(all_gaps):.0f} ms; failed calls {errors}; runs with a lost write {lost}")
+    sys.exit(1 if lost or math.isinf(max(all_gaps)) else 0)
 
 
 main()

@@ -1,16 +1,19 @@
 //! Compresses bodies on blocking threads, a few at a time.
 
-use std::{io, io::Write as _, sync::Arc, thread::available_parallelism};
+use std::{io, io::Write as _, sync::Arc, thread::available_parallelism, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use hexpop_edge_config::config::CacheCompression;
 use hexpop_router::{Coding, Compress};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
 /// Bodies that wait for a thread or have one, for each thread; further ones go as they are: a client is
 /// better off with a longer body than with a longer wait.
 const WAITING_MAX: usize = 64;
+
+/// How long a body waits for a thread.
+const WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// Sliding window of brotli, as a power of two: 4 MiB, the largest body that is coded by default.
 const BROTLI_WINDOW: u32 = 22;
@@ -53,9 +56,13 @@ impl Compress for Compressors {
         };
         let (threads, levels) = (Arc::clone(&self.threads), self.levels);
         Box::pin(async move {
-            let thread = threads.acquire_owned().await.ok()?;
+            let thread = timeout(WAIT_MAX, threads.acquire_owned()).await.ok()?.ok()?;
             let work = move || {
-                let coded = levels.encode(coding, &body);
+                // What is kept is weighed by its length: encoders leave room for the whole body.
+                let coded = levels.encode(coding, &body).map(|mut coded| {
+                    coded.shrink_to_fit();
+                    coded
+                });
                 // Whoever asked may be gone: they are given back when the work is done, not before.
                 drop((place, thread));
                 coded

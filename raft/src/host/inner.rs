@@ -16,7 +16,7 @@ use hexpop_edge_config::{
     planted::{self, Bug},
 };
 use hexpop_shard::{
-    ClusterSecret, Command, LogPosition, Op, ReadOp, ShardDescriptor, ShardLoad, ShardMap,
+    ClusterSecret, Command, LogPosition, Member, Op, ReadOp, ShardDescriptor, ShardLoad, ShardMap,
 };
 use openraft::{AsyncRuntime, Instant as _};
 use parking_lot::{Mutex, RwLock};
@@ -319,6 +319,12 @@ impl<R: AsyncRuntime> Inner<R> {
             Some(led) => drop(leads.insert(node, led)),
             None => drop(leads.remove(&node)),
         }
+    }
+
+    /// Forgets what nodes said that do not live any more.
+    pub(crate) fn retain_leads(&self, members: &[Member]) {
+        let lives = |node| members.iter().any(|member| member.alive && member.node == node);
+        self.leads.lock().retain(|node, _| lives(*node));
     }
 
     /// All members were asked which groups they lead.

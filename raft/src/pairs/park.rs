@@ -35,6 +35,9 @@ use crate::{
     wal::Health,
 };
 
+/// How many groups are woken at a time where too many are awake.
+const WOKEN_CROWDED: usize = 4;
+
 /// The most groups of one request; the rest is parked at a later beat.
 const OFFERED_MAX: usize = 4096;
 
@@ -221,14 +224,13 @@ fn ask<R: AsyncRuntime>(
     drop(R::spawn(async move {
         // Without an answer, its next one to a beat tells what it promised.
         let Ok(Response::Park { refused }) = answer.await else { return };
-        for offer in offers.iter().filter(|offer| refused.contains(&offer.group)) {
-            let is_same = inner.parked.lock().led(offer.group).is_some_and(|led| {
+        let is_same = |offer: &&ParkOffer| {
+            inner.parked.lock().led(offer.group).is_some_and(|led| {
                 led.term == offer.term && led.index == offer.index && led.asleep.contains(&raft)
-            });
-            if is_same && let Some(group) = inner.group(offer.group) {
-                group.wake();
-            }
-        }
+            })
+        };
+        let refused = offers.iter().filter(|offer| refused.contains(&offer.group));
+        wake_some(&inner, refused.filter(is_same).map(|offer| offer.group));
     }));
 }
 
@@ -385,7 +387,7 @@ fn take_back<R: AsyncRuntime>(
     }
     offers.truncate(OFFERED_MAX);
     let sent = R::Instant::now();
-    let deadline = inner.options.heartbeat;
+    let deadline = inner.options.election_min;
     let request = Request::<R>::Park { start: inner.start, all: false, groups: offers.clone() };
     let answer = inner.wire.call(node, Some(raft), Lane::Raft, request, deadline);
     let inner = Arc::clone(inner);
@@ -404,7 +406,9 @@ fn take_back<R: AsyncRuntime>(
 
 /// Wakes groups that are parked under this node, as many as may be awake at a time.
 fn wake_some<R: AsyncRuntime>(inner: &Inner<R>, groups: impl Iterator<Item = GroupId>) {
-    for group in groups.take(inner.room_awake()).filter_map(|id| inner.group(id)) {
+    // A few also where there is no room: what is awake may be so for good.
+    let room = inner.room_awake().max(WOKEN_CROWDED);
+    for group in groups.take(room).filter_map(|id| inner.group(id)) {
         group.wake();
     }
 }

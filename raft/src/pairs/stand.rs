@@ -130,8 +130,15 @@ fn due<R: AsyncRuntime>(
     attempts.retain(|id, _| running.binary_search_by_key(id, |group| group.id).is_ok());
     let mut under_way = 0;
     let mut due = Vec::new();
+    // Looked at before the pairs are locked: a state may be locked for as long as a snapshot takes.
+    let (able, unable): (Vec<_>, Vec<_>) = running.into_iter().partition(|group| {
+        !(group.sleeps() || group.leads() || group.in_grace() || group.fault().is_some())
+    });
+    for group in unable {
+        attempts.remove(&group.id);
+    }
     let pairs = inner.pairs.lock();
-    for group in running {
+    for group in able {
         let Some(standing) = standing(inner, &pairs, &group) else {
             attempts.remove(&group.id);
             continue;
@@ -161,16 +168,13 @@ fn due<R: AsyncRuntime>(
     (due, next)
 }
 
-/// What decides when this node's replica of a group stands for election; `None` if it does not: it leads,
-/// is no voter, must not vote, or is asleep.
+/// What decides when this node's replica of a group, which is awake, does not lead and may vote, stands
+/// for election; `None` if it is no voter.
 fn standing<R: AsyncRuntime>(
     inner: &Inner<R>,
     pairs: &Pairs<R::Instant>,
     group: &Group<R>,
 ) -> Option<Standing<R::Instant>> {
-    if group.sleeps() || group.leads() || group.in_grace() || group.fault().is_some() {
-        return None;
-    }
     let (voters, leader): (Vec<RaftId>, _) = group.with_metrics(|metrics| {
         let voters = metrics.membership_config.membership().voter_ids();
         (voters.map(RaftId).collect(), metrics.current_leader.map(RaftId))

@@ -48,8 +48,11 @@ const ERRAND: Duration = Duration::from_secs(30);
 const COMMIT: Duration = Duration::from_secs(10);
 
 /// How long placement leaves a shard alone after an errand: whoever drives the operation comes again
-/// sooner than that.
-const HELD: Duration = Duration::from_secs(10);
+/// sooner than that, also when another errand of the same round takes its whole time.
+const HELD: Duration = Duration::from_secs(60);
+
+/// A move that placement began, and that has not come nearer to its end for so long, makes room for others.
+const STUCK_MS: u64 = 30 * 60 * 1000;
 
 pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     let Some(meta) = inner.group(GroupId::META).filter(|meta| meta.leads()) else {
@@ -91,11 +94,17 @@ async fn go_on<R: AsyncRuntime>(inner: &Arc<Inner<R>>, operation: &Operation) {
         },
     };
     // What it waits for is told once.
-    if let OperationUpdate::Step { name } = &update
-        && operation.steps.last().is_some_and(|last| last.name == *name)
-    {
-        return;
-    }
+    let update = match (update, operation.steps.last()) {
+        (OperationUpdate::Step { name }, Some(last)) if last.name == name => {
+            let waited_ms = inner.clock.wall_ms().saturating_sub(last.at_ms);
+            if waited_ms < STUCK_MS || !matches!(operation.kind, OperationKind::Relocate(_)) {
+                return;
+            }
+            let error = format!("given up after {} minutes: {name}", waited_ms / 60_000);
+            OperationUpdate::Finished(OperationState::Failed { error })
+        }
+        (update, _) => update,
+    };
     let id = operation.id;
     tracing::info!(operation = %id, shard = %operation.shard, ?update, "an operation goes on");
     let op = MetaOp::UpdateOperation { id, update };

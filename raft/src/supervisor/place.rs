@@ -52,7 +52,7 @@ impl UnderWay {
                 found.running.insert(operation.shard, places);
             } else if let OperationKind::Relocate(_) = &operation.kind
                 && let OperationState::Failed { .. } = &operation.state
-                && operation.finished_ms.is_some_and(|at| now_ms < at.saturating_add(REST_MS))
+                && operation.finished_ms.is_some_and(|at| at.abs_diff(now_ms) < REST_MS)
             {
                 found.resting.insert(operation.shard);
             }

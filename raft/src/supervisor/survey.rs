@@ -16,6 +16,7 @@ const ASKED_AT_ONCE: usize = 16;
 
 pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     let members = inner.membership.members();
+    inner.retain_leads(&members);
     let others = members.iter().filter(|member| member.alive && member.node != inner.options.node);
     futures::stream::iter(others.map(|member| member.node))
         .for_each_concurrent(ASKED_AT_ONCE, |node| {

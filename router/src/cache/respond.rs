@@ -70,6 +70,13 @@ impl Respondent<'_> {
         may_code.then(|| self.coder.acceptable(self.request))
     }
 
+    /// As [`taken`](Self::taken), for a part: it is given out without a coding, and varies by what the whole
+    /// varies by (RFC 9110 §15.3.7). Of how long that is nothing is said here.
+    fn taken_uncoded(&self, headers: &HeaderMap) -> Taken {
+        let taken = self.taken(StatusCode::OK, headers, None)?;
+        Some(Acceptable { coding: None, ..taken })
+    }
+
     /// The answer to a client that has it already (RFC 9110 §13.2.1: conditions are for what succeeds):
     /// in the coding that it would get, or without any.
     fn not_modified(
@@ -117,7 +124,7 @@ pub(super) fn of_stored(respondent: &Respondent<'_>, stored: &Stored) -> Respons
         Payload::Whole(_) => {
             respondent.taken(stored.status, &stored.headers, Some(stored.length()))
         }
-        Payload::Pieces(_) => None,
+        Payload::Pieces(_) => respondent.taken_uncoded(&stored.headers),
     };
     let not_modified = respondent.not_modified(stored.status, &stored.headers, taken);
     let response = not_modified.unwrap_or_else(|| match wanted(respondent, stored) {
@@ -156,7 +163,7 @@ pub(super) fn of_arriving(
     // What is arriving is given out as it comes; what is stored of it may be coded.
     let taken = match &arriving.part {
         None => respondent.taken(stored.status, &headers, arriving.length),
-        Some(_) => None,
+        Some(_) => respondent.taken_uncoded(&headers),
     };
     let not_modified = match &arriving.part {
         None => respondent.not_modified(stored.status, &headers, taken),

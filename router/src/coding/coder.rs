@@ -9,7 +9,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use hexpop_shard::hash_point;
 use http::{HeaderMap, StatusCode, header};
 use moka::future::Cache;
 
@@ -44,22 +43,12 @@ impl Default for CodingOptions {
 }
 
 /// Which body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Source {
     /// A body that was stored under this number, which no other has.
     Stored(u64),
-    /// A body by two hashes of its content.
-    Content(u64, u64),
-}
-
-impl Source {
-    /// A body by its content.
-    #[must_use]
-    pub fn of_content(body: &[u8]) -> Self {
-        // The second one is of another text of the same length.
-        let turned: Vec<u8> = body.iter().rev().copied().collect();
-        Self::Content(hash_point(body), hash_point(&turned))
-    }
+    /// What has this name: whatever is part of it, its version too.
+    Named(Arc<str>),
 }
 
 /// Codes bodies.
@@ -79,8 +68,9 @@ impl Coder {
         compress: Arc<dyn Compress>,
         metrics: Metrics,
     ) -> Self {
-        let weigh = |_key: &(Source, Coding), body: &Bytes| {
-            u32::try_from(body.len() + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX)
+        let weigh = |(source, _): &(Source, Coding), body: &Bytes| {
+            let name = if let Source::Named(name) = source { name.len() } else { 0 };
+            u32::try_from(body.len() + name + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX)
         };
         let kept = Cache::builder().max_capacity(options.kept_bytes_max).weigher(weigh).build();
         Self { options, compress, kept, numbers: Arc::default(), metrics }
@@ -118,12 +108,15 @@ impl Coder {
     /// # Cancel safety
     /// Who else waits for it takes over.
     pub async fn code(&self, source: Source, body: &Bytes, coding: Coding) -> Option<Bytes> {
-        let compress = async {
-            let coded = self.compress.compress(coding, body.clone()).await;
-            self.metrics.compressed(coding, coded.is_some());
-            coded.ok_or(())
-        };
+        let compress = async { self.code_once(body, coding).await.ok_or(()) };
         self.kept.try_get_with((source, coding), compress).await.ok()
+    }
+
+    /// As [`code`](Self::code), for a body that nobody else asks for.
+    pub async fn code_once(&self, body: &Bytes, coding: Coding) -> Option<Bytes> {
+        let coded = self.compress.compress(coding, body.clone()).await;
+        self.metrics.compressed(coding, coded.is_some());
+        coded
     }
 
     /// Bytes of coded bodies that are kept.

@@ -102,7 +102,7 @@ impl World<'_> {
     }
 
     /// As a move by hand goes on, but for three things. It is given up when the node that is to take the
-    /// replica is not there for it any more: placement finds another one. It ends when a node that was down
+    /// replica is not there for it any more, or the shard has lost its quorum: placement finds another one. It ends when a node that was down
     /// is back before its replica was replaced. And a voter whose node is down goes in the same change that
     /// lets the new one vote: with both of them counted the shard would stand still if the new one failed.
     fn relocate(&self, shard: &ShardDescriptor, relocation: &Relocation) -> Next {
@@ -115,6 +115,14 @@ impl World<'_> {
                 None => failed(format!("node {from} holds no replica of shard {}", shard.id)),
             };
         };
+        let is_live = |voter: &&Replica| {
+            self.members.iter().any(|member| member.alive && member.raft == voter.raft)
+        };
+        let (voters, live) = (shard.voters().count(), shard.voters().filter(is_live).count());
+        if live < voters / 2 + 1 {
+            // It would keep its place among those that may move at a time for as long as that lasts.
+            return failed(format!("{live} of {voters} voters are up, which is no quorum"));
+        }
         let member = match self.may_hold(shard, to) {
             Ok(member) => member,
             Err(why) => return failed(why),

@@ -31,7 +31,7 @@ pub struct Traffic<'a> {
     /// Shards to be left alone for a while: a move of theirs failed a moment ago.
     pub resting: &'a BTreeSet<ShardId>,
     /// What shards are known to hold; `None` = nobody asks, and all weigh the same. While a shard with a
-    /// leader is missing, nothing is evened out: what is not known is not nothing.
+    /// quorum is missing, nothing is evened out: what is not known is not nothing.
     pub loads: Option<&'a BTreeMap<ShardId, ShardLoad>>,
     /// How many replicas may be on the move at a time, in the whole mesh.
     pub at_once: usize,
@@ -187,7 +187,7 @@ impl<'a> Scene<'a> {
             let Some(holders) = self.nodes.holders(policy) else { continue };
             if let Some(loads) = self.traffic.loads
                 && !loads.contains_key(&shard.id)
-                && self.world.leaders.contains_key(&shard.id)
+                && self.has_quorum(shard)
             {
                 found.pause(|| format!("what shard {} holds is not known yet", shard.id));
             }
@@ -202,6 +202,12 @@ impl<'a> Scene<'a> {
             }
         }
         found
+    }
+
+    /// Whether a shard can have a leader, known or not, who would tell what it holds.
+    fn has_quorum(&self, shard: &ShardDescriptor) -> bool {
+        let live = shard.voters().filter(|voter| self.nodes.is_live(voter)).count();
+        live > shard.voters().count() / 2
     }
 
     /// Answers whether all replicas are there, and where they may be.

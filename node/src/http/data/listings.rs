@@ -8,14 +8,14 @@ use hexpop_router::{
     RouteError, Routed,
 };
 use hexpop_shard::{MapRequest, SearchRequest, SuggestRequest, hash_point};
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, HeaderValue, Method, Response, header};
 use serde::Serialize;
 
 use super::{
     Answer, DataPort, Exchange, client_of,
     fields::{Shape, ask_for_plain, hits_without, origin_without, without},
     headers::{ask, set},
-    respond::{Said, To, gathered_tag, lifetime_of, respond},
+    respond::{Said, To, VARIES_BY, gathered_tag, lifetime_of, respond},
 };
 use crate::{
     http::{
@@ -118,7 +118,7 @@ impl DataPort {
         let request = MapRequest::from_json(&question.body, &question.live.data.search)
             .map_err(RouteError::from)?;
         match self.context.router.map_clusters(&request, &question.context).await? {
-            Routed::Origin(response) => Ok(response),
+            Routed::Origin(response) => Ok(question.in_its_place(response)),
             Routed::Mesh(answered) => {
                 let telling = Telling {
                     lifetime: question.live.data.answers.clusters,
@@ -139,7 +139,7 @@ impl DataPort {
         let request = SuggestRequest::from_query_string(&query).map_err(RouteError::from)?;
         let question = self.question(exchange, false).await?;
         match self.context.router.suggest(&request, &question.context).await? {
-            Routed::Origin(response) => Ok(response),
+            Routed::Origin(response) => Ok(question.in_its_place(response)),
             Routed::Mesh(answered) => {
                 let telling = Telling {
                     lifetime: question.live.data.answers.search,
@@ -202,6 +202,10 @@ impl DataPort {
             None => exchange.path,
         };
         let mut headers = exchange.headers.clone();
+        if exchange.debugged && exchange.live.guard.knows(&headers) {
+            // A token for this node is nothing for the origin.
+            headers.remove(header::AUTHORIZATION);
+        }
         if !exchange.live.data.drop_fields.is_empty() {
             ask_for_plain(&mut headers);
         }
@@ -246,7 +250,19 @@ impl Question {
 
     /// The origin's answer in the mesh's place, as the public sees it.
     async fn of_origin(&self, response: Response<Body>, shape: Shape) -> Answer {
-        origin_without(response, shape, &self.live.data.drop_fields).await
+        let response = origin_without(response, shape, &self.live.data.drop_fields).await?;
+        Ok(self.in_its_place(response))
+    }
+
+    /// The origin's answer varies by what the mesh's would: a cache may give it to nobody who asks for
+    /// another level, or with a token that it knows nothing of.
+    fn in_its_place(&self, mut response: Response<Body>) -> Response<Body> {
+        let headers = response.headers_mut();
+        headers.append(header::VARY, HeaderValue::from_static(VARIES_BY));
+        if lifetime_of(&self.context, Duration::MAX, false).is_none() {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        response
     }
 }
 

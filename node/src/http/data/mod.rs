@@ -195,6 +195,10 @@ impl Handler for DataPort {
             if let Ok(value) = HeaderValue::from_str(&format!("route;dur={ms:.3}")) {
                 response.headers_mut().append("server-timing", value);
             }
+            // Beside what is shown of it: what only debuggers see is for no cache.
+            response
+                .headers_mut()
+                .append(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         if method == Method::HEAD {
             tell_length(name, &mut response);

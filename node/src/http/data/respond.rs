@@ -16,6 +16,9 @@ use crate::http::{
     language::describe_language,
 };
 
+/// A cache that has one answer may not give it to who asks for another level, or with a token.
+pub(super) const VARIES_BY: &str = "Hexpop-Consistency, Hexpop-Token";
+
 /// An answer, and what is said about it.
 #[derive(Debug)]
 pub(super) struct Said<'a> {
@@ -74,8 +77,7 @@ pub(super) async fn respond(to: To<'_>, said: Said<'_>, coder: &Coder) -> Respon
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     set(headers, "cache-control", &cache_control(said.lifetime));
     let codes = coder.may_code(StatusCode::OK, headers, Some(length));
-    // A cache that has one answer may not give it to who asks for another level.
-    let by = "Hexpop-Consistency, Hexpop-Token";
+    let by = VARIES_BY;
     let vary = if codes { format!("Accept-Encoding, {by}") } else { by.to_owned() };
     set(headers, "vary", &vary);
     describe(headers, Some(said.given), Some(&status_of(to, &said)));
@@ -99,7 +101,7 @@ pub(super) async fn respond(to: To<'_>, said: Said<'_>, coder: &Coder) -> Respon
         return response;
     }
     let coded = match coding {
-        Some(coding) => code(coder, &said.body, coding).await,
+        Some(coding) => code(coder, &said, coding).await,
         None => None,
     };
     let headers = response.headers_mut();
@@ -117,9 +119,18 @@ pub(super) async fn respond(to: To<'_>, said: Said<'_>, coder: &Coder) -> Respon
     response
 }
 
-async fn code(coder: &Coder, body: &Bytes, coding: Coding) -> Option<(Coding, Bytes)> {
-    let coded = coder.code(CodingSource::of_content(body), body, coding).await?;
-    Some((coding, coded))
+/// The body of an answer in a coding. That of a listing is made once for all who ask; those of gathered
+/// answers are all different, since they say how old the replicas are.
+async fn code(coder: &Coder, said: &Said<'_>, coding: Coding) -> Option<(Coding, Bytes)> {
+    let strong = said.tag.as_deref().filter(|tag| tag.starts_with('"'));
+    let coded = match strong {
+        Some(tag) => {
+            let source = CodingSource::Named(format!("{} {tag}", said.key).into());
+            coder.code(source, &said.body, coding).await
+        }
+        None => coder.code_once(&said.body, coding).await,
+    };
+    Some((coding, coded?))
 }
 
 fn status_of(to: To<'_>, said: &Said<'_>) -> String {

@@ -78,7 +78,7 @@ def main():
             return False
         return all(one["parked"] >= groups - 2 for one in states)
 
-    mesh.wait("all groups have leaders and are parked", settled, float(__import__("os").environ.get("PATIENCE", "300")), 0.5)
+    mesh.wait("all groups have leaders and are parked", settled, 300.0, 0.5)
     print(f"{groups} groups led and parked {time.monotonic() - begin:.1f} s after the start")
     cost(mesh.nodes, seconds)
 
@@ -107,8 +107,6 @@ def main():
         if time.monotonic() - last[0] > 5:
             last[0] = time.monotonic()
             print(f"  {last[0] - died:5.1f} s", [state(node) for node in rest], flush=True)
-            awake = [(s["id"], s.get("range"), s["leader"]) for s in mesh.shards(rest[0]) if not s["hibernating"]]
-            print("   awake:", len(awake), awake[:6], flush=True)
         return all(state(node)["parked"] >= groups - 2 and not state(node)["leaderless"]
                    for node in rest)
 

@@ -117,7 +117,9 @@ class Mesh:
         self.run("certs", "session-keys", "--name", "drill", "--file", keys)
         ports = free_ports(3 * nodes + 1)
         self.origin_port = ports.pop()
-        if origin is None:
+        if origin is not None:
+            self.origin_port = None
+        else:
             origin = f"http://127.0.0.1:{self.origin_port}"
         for number in range(1, nodes + 1):
             pop = pops[(number - 1) % len(pops)]
@@ -165,6 +167,9 @@ expect_nodes = {nodes}
         return subprocess.run([self.binary, *args], check=check, capture_output=True, text=True)
 
     def start(self):
+        """With an origin that has nothing, unless there is another one."""
+        if self.origin_port:
+            self.spawn("origin", "--listen", f"127.0.0.1:{self.origin_port}", "--listings", "0")
         for node in self.nodes:
             node.start()
         return self

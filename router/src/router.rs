@@ -184,7 +184,7 @@ impl<R: AsyncRuntime> Router<R> {
         &self.coder
     }
 
-    /// Answers whatever the mesh does not, through the HTTP cache. A request with [`Debugged`] among its
+    /// Answers whatever the mesh does not, through the HTTP cache. A request with [`Debugged`](crate::Debugged) among its
     /// extensions is told more.
     ///
     /// # Errors

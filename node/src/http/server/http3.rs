@@ -35,6 +35,9 @@ use super::{
 
 pub(super) use body::Http3Body;
 
+/// How long after [`ServerLimits::client_idle`] a client counts as gone that sends nothing at all.
+const GONE_AFTER: Duration = Duration::from_secs(5);
+
 /// What one stream may send before it is read.
 const STREAM_WINDOW: u32 = 256 << 10;
 /// What all of them may send.
@@ -75,7 +78,9 @@ impl Http3Listener {
 
 fn transport(limits: &ServerLimits) -> TransportConfig {
     let mut transport = TransportConfig::default();
-    let idle = u64::try_from(limits.client_idle.as_millis()).unwrap_or(u64::MAX);
+    // An answer that is not read is given up before, and the connection goes on.
+    let idle = limits.client_idle.saturating_add(GONE_AFTER);
+    let idle = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
     let idle = VarInt::from_u64(idle).unwrap_or(VarInt::MAX);
     transport
         .max_concurrent_bidi_streams(limits.streams.into())

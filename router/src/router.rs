@@ -184,8 +184,8 @@ impl<R: AsyncRuntime> Router<R> {
         &self.coder
     }
 
-    /// Answers whatever the mesh does not, through the HTTP cache. A request with [`Debugged`](crate::Debugged) among its
-    /// extensions is told more.
+    /// Answers whatever the mesh does not, through the HTTP cache. A request with
+    /// [`Debugged`](crate::Debugged) among its extensions is told more.
     ///
     /// # Errors
     /// [`RouteError`] with its `cache_status` set.

@@ -35,7 +35,8 @@ def main():
     kinds = ["kill", "pause", "cut"]
     while time.monotonic() < end and bench.poll() is None:
         led = [shard["leader"] for shard in mesh.shards() if shard["space"] == "sessions" and shard["leader"]]
-        victim = next(node for node in mesh.nodes if node.number == chance.choice(led))
+        chosen = chance.choice(led)
+        victim = next(node for node in mesh.nodes if node.number == chosen)
         kind = kinds[sum(done.values()) % len(kinds)]
         done[kind] += 1
         if kind == "kill":

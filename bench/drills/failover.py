@@ -24,9 +24,8 @@ def session_leaders(mesh):
     """The territory of each session shard -> the node that leads it."""
     led = {}
     for shard in mesh.shards():
-        text = json.dumps(shard.get("range"))
         if shard["space"] == "sessions" and shard["leader"] is not None:
-            led[text] = (shard["id"], shard["leader"])
+            led[shard["range"]["text"]] = (shard["id"], shard["leader"])
     return led
 
 
@@ -87,8 +86,7 @@ def main():
         names = {}
         for territory, gap in gaps(history, killed_us).items():
             country, region = territory.split("-", 1)
-            mine = [text for text in mourned if f"{country.upper()}:{region}" in text]
-            if mine:
+            if f"{country.upper()}:{region}" in mourned:
                 names[territory] = gap
         all_gaps += names.values()
         failed = sum(sum(one.get("errors", {}).values()) if isinstance(one.get("errors"), dict)

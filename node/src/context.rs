@@ -286,7 +286,10 @@ impl AdminCalls for Calls {
                     Err(error) => AdminAnswer::Failed(error.to_string()),
                 },
                 AdminRequest::Why { shard } => AdminAnswer::Why(context.host.explain(shard)),
-                AdminRequest::Holdings => AdminAnswer::Holdings(context.host.holdings()),
+                AdminRequest::Holdings => match context.host.holdings() {
+                    Ok(holdings) => AdminAnswer::Holdings(holdings),
+                    Err(error) => AdminAnswer::Failed(error.to_string()),
+                },
                 AdminRequest::Operations => {
                     match context.read_here(ShardId::META, &ReadOp::Operations).await {
                         Ok(ReadAnswer::Operations(operations)) => {

@@ -113,16 +113,19 @@ impl Documents {
     }
 
     /// The groups that documents are here of.
-    pub(crate) fn groups(&self) -> Vec<GroupId> {
+    ///
+    /// # Errors
+    /// When the store cannot be read: there may be more.
+    pub(crate) fn groups(&self) -> Result<Vec<GroupId>, sled::Error> {
         let mut groups = Vec::new();
         let mut next = Some(0_u64);
         // One look per group: the next begins behind all keys of the last.
         while let Some(from) = next {
-            let Some(group) = self.store.cold.first_group(from) else { break };
+            let Some(group) = self.store.cold.first_group(from)? else { break };
             groups.push(hexpop_edge_config::ShardId(group));
             next = group.checked_add(1);
         }
-        groups
+        Ok(groups)
     }
 
     /// Writes what sled still holds back, as a courtesy to the next start.
@@ -281,13 +284,18 @@ impl Cold {
     }
 
     /// The first group from a number on that a document is here of.
-    fn first_group(&self, from: u64) -> Option<u64> {
+    fn first_group(&self, from: u64) -> Result<Option<u64>, sled::Error> {
         let from = from.to_be_bytes();
         let key = match self {
-            Self::Disk { tree, .. } => tree.range(from..).keys().next()?.ok()?.to_vec(),
-            Self::Memory(map) => map.read().range(from.to_vec()..).next()?.0.clone(),
+            Self::Disk { tree, .. } => {
+                tree.range(from..).keys().next().transpose()?.map(|key| key.to_vec())
+            }
+            Self::Memory(map) => {
+                map.read().range(from.to_vec()..).next().map(|(key, _)| key.clone())
+            }
         };
-        key.first_chunk().map(|group| u64::from_be_bytes(*group))
+        let group = key.as_ref().and_then(|key| key.first_chunk());
+        Ok(group.map(|group| u64::from_be_bytes(*group)))
     }
 
     fn put(&self, key: &[u8], document: &[u8]) {

@@ -10,11 +10,14 @@ use hexpop_shard::KeyRange;
 use openraft::AsyncRuntime;
 
 use super::{Birth, Inner, inner::Slot};
-use crate::{api::Holding, supervisor::unrid_groups};
+use crate::{api::Holding, error::ControlError, supervisor::unrid_groups};
 
 impl<R: AsyncRuntime> Inner<R> {
     /// What is here of which shards. Of a shard that nothing tells the range of, the map's is taken.
-    pub(crate) fn holdings(&self) -> Vec<Holding> {
+    ///
+    /// # Errors
+    /// When not all of it can be looked at.
+    pub(crate) fn holdings(&self) -> Result<Vec<Holding>, ControlError> {
         let mut found: BTreeMap<GroupId, BTreeSet<&'static str>> = BTreeMap::new();
         let mut ranges: BTreeMap<GroupId, KeyRange> = BTreeMap::new();
         let mut note = |group: GroupId, what| {
@@ -31,7 +34,9 @@ impl<R: AsyncRuntime> Inner<R> {
         for group in self.snapshots.groups() {
             note(group, "snapshot");
         }
-        for group in self.documents.groups() {
+        let documents = self.documents.groups();
+        let unread = |error| ControlError::Unavailable(format!("the document store: {error}"));
+        for group in documents.map_err(unread)? {
             note(group, "documents");
         }
         for group in unrid_groups(self) {
@@ -53,6 +58,6 @@ impl<R: AsyncRuntime> Inner<R> {
                 .or_else(|| map.get(shard).map(|known| known.range.clone())),
             places: places.into_iter().map(str::to_owned).collect(),
         };
-        found.into_iter().map(holding).collect()
+        Ok(found.into_iter().map(holding).collect())
     }
 }

@@ -289,8 +289,10 @@ impl<R: AsyncRuntime> Host<R> {
     }
 
     /// What is here of which shards, in memory and on disk, whatever the map says.
-    #[must_use]
-    pub fn holdings(&self) -> Vec<Holding> {
+    ///
+    /// # Errors
+    /// [`ControlError::Unavailable`] when not all of it can be looked at.
+    pub fn holdings(&self) -> Result<Vec<Holding>, ControlError> {
         self.inner.holdings()
     }
 

@@ -157,7 +157,7 @@ async fn what_must_not_or_need_not_be_coded_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_body_is_coded_anew_and_a_confirmed_one_is_not() {
+async fn a_new_body_is_coded_anew() {
     let origin = TestOrigin::new(|_| respond(200, PAGE, &long()));
     let router = router(&origin);
     let br = ("accept-encoding", "br");

@@ -151,7 +151,7 @@ async fn maps_and_suggestions_are_kept_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_lacks_a_shard_has_no_validator() {
+async fn without_a_complete_shard_there_is_no_answer_and_with_all_a_validator() {
     let mesh = Mesh::new(3, &TERRITORIES);
     let router = mesh.router(1, port(&TestOrigin::unreachable()));
     ingest(&router, &[line(1, 1, 0.0, 100)]).await;

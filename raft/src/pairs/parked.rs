@@ -59,6 +59,8 @@ pub(crate) struct Under<I> {
 #[derive(Debug)]
 struct Sleeper<I> {
     groups: usize,
+    /// In how many of them it votes: only what voters promise says that nobody else leads.
+    voting: usize,
     digest: u64,
     /// When all of them were certain last.
     confirmed: I,
@@ -113,15 +115,47 @@ const fn part(group: GroupId, term: u64) -> u64 {
     mix(mix(group.0).wrapping_add(term))
 }
 
+/// How old what was certain at `oldest` is; a leader that needs nobody is certain now.
+fn age<I: Instant>(oldest: Option<I>, now: I) -> Duration {
+    oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+}
+
+/// `peer` sleeps in `group`, which was proven to have no other leader at `proven`.
+fn count_in<I: Instant>(
+    sleepers: &mut BTreeMap<RaftId, Sleeper<I>>,
+    group: GroupId,
+    led: &Led,
+    peer: RaftId,
+    proven: I,
+) {
+    let sleeper = sleepers.entry(peer).or_insert_with(|| Sleeper {
+        groups: 0,
+        voting: 0,
+        digest: 0,
+        confirmed: proven,
+        misses: 0,
+        beats: VecDeque::new(),
+    });
+    sleeper.groups += 1;
+    sleeper.voting += usize::from(led.voters.contains(&peer));
+    sleeper.digest ^= part(group, led.term);
+    // What was confirmed before, or is on its way, was not about this group.
+    sleeper.confirmed = sleeper.confirmed.min(proven);
+    for beat in &mut sleeper.beats {
+        beat.since = Some(beat.since.map_or(proven, |first| first.min(proven)));
+    }
+}
+
 fn count_out<I>(
     sleepers: &mut BTreeMap<RaftId, Sleeper<I>>,
     group: GroupId,
-    term: u64,
+    led: &Led,
     peer: RaftId,
 ) {
     if let Some(sleeper) = sleepers.get_mut(&peer) {
         sleeper.groups -= 1;
-        sleeper.digest ^= part(group, term);
+        sleeper.voting -= usize::from(led.voters.contains(&peer));
+        sleeper.digest ^= part(group, led.term);
         if sleeper.groups == 0 {
             sleepers.remove(&peer);
         }
@@ -133,7 +167,7 @@ impl<I: Instant> Parked<I> {
     pub(crate) fn park(&mut self, group: GroupId, led: Led, proven: I) {
         self.wake_led(group);
         for peer in &led.asleep {
-            self.count_in(group, led.term, *peer, proven);
+            count_in(&mut self.sleepers, group, &led, *peer, proven);
         }
         self.led.insert(group, led);
     }
@@ -147,7 +181,7 @@ impl<I: Instant> Parked<I> {
                 continue;
             }
             if led.is_held() {
-                count_out(&mut self.sleepers, *group, led.term, peer);
+                count_out(&mut self.sleepers, *group, led, peer);
             } else {
                 led.asleep.insert(peer);
                 not_held.push(*group);
@@ -164,8 +198,8 @@ impl<I: Instant> Parked<I> {
     /// Forgets that a group is parked under this node; `false` if it was not.
     pub(crate) fn wake_led(&mut self, group: GroupId) -> bool {
         let Some(led) = self.led.remove(&group) else { return false };
-        for peer in led.asleep {
-            count_out(&mut self.sleepers, group, led.term, peer);
+        for peer in &led.asleep {
+            count_out(&mut self.sleepers, group, &led, *peer);
         }
         true
     }
@@ -195,25 +229,7 @@ impl<I: Instant> Parked<I> {
         let Some(led) = self.led.get_mut(&group) else { return };
         let is_same = led.term == term && led.index == index;
         if is_same && led.others.contains(&peer) && led.asleep.insert(peer) {
-            self.count_in(group, term, peer, sent);
-        }
-    }
-
-    fn count_in(&mut self, group: GroupId, term: u64, peer: RaftId, proven: I) {
-        let fresh = || Sleeper {
-            groups: 0,
-            digest: 0,
-            confirmed: proven,
-            misses: 0,
-            beats: VecDeque::new(),
-        };
-        let sleeper = self.sleepers.entry(peer).or_insert_with(fresh);
-        sleeper.groups += 1;
-        sleeper.digest ^= part(group, term);
-        // What was confirmed before, or is on its way, was not about this group.
-        sleeper.confirmed = sleeper.confirmed.min(proven);
-        for beat in &mut sleeper.beats {
-            beat.since = Some(beat.since.map_or(proven, |first| first.min(proven)));
+            count_in(&mut self.sleepers, group, led, peer, sent);
         }
     }
 
@@ -261,20 +277,23 @@ impl<I: Instant> Parked<I> {
     /// How long ago it was certain that nobody else leads what is parked under this node. `None` when
     /// nothing is that has another replica.
     ///
-    /// Each of these groups has a quorum asleep, so that the oldest confirmation is a bound for all of
-    /// them.
+    /// Each of these groups has a quorum asleep, so that the oldest confirmation of a node that votes in
+    /// any is a bound for all of them. One that only learns may be far away.
     pub(crate) fn closed_age(&self, now: I) -> Option<Duration> {
-        let oldest = self.sleepers.values().map(|sleeper| sleeper.confirmed).min()?;
-        Some(now.saturating_duration_since(oldest))
+        if self.sleepers.is_empty() {
+            return None;
+        }
+        let voting = self.sleepers.values().filter(|sleeper| sleeper.voting > 0);
+        Some(age(voting.map(|sleeper| sleeper.confirmed).min(), now))
     }
 
     /// The last index of a group that is parked under this node, and how long ago that was certain to
     /// be all.
     pub(crate) fn closed_as_leader(&self, group: GroupId, now: I) -> Option<(u64, Duration)> {
         let led = self.led.get(&group)?;
-        let confirmed = led.asleep.iter().filter_map(|peer| self.sleepers.get(peer));
-        let oldest = confirmed.map(|sleeper| sleeper.confirmed).min();
-        Some((led.index, oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))))
+        let voting = led.asleep.intersection(&led.voters);
+        let confirmed = voting.filter_map(|peer| self.sleepers.get(peer));
+        Some((led.index, age(confirmed.map(|sleeper| sleeper.confirmed).min(), now)))
     }
 
     /// Takes a promise down: this node's replica of a group sleeps under `leader`, in its life `start`.
@@ -451,6 +470,29 @@ mod tests {
         assert_eq!((parked.digest_for(OTHER), parked.sleepers()), (0, vec![FOLLOWER]));
         assert!(parked.wake_led(ShardId(1)) && !parked.wake_led(ShardId(1)));
         assert_eq!(parked.closed_age(now), None);
+    }
+
+    #[test]
+    fn one_that_only_learns_makes_nothing_old() {
+        let start = TokioInstant::now();
+        let now = start + BEAT * 9;
+        let learns =
+            Led { voters: BTreeSet::from([LEADER, FOLLOWER]), ..led(4, &[FOLLOWER, OTHER]) };
+        let mut parked = Parked::default();
+        parked.park(ShardId(1), learns.clone(), start);
+        let digest = parked.beat(FOLLOWER, now);
+        parked.confirm(FOLLOWER, now, digest, true);
+        assert_eq!(parked.closed_age(now), Some(Duration::ZERO));
+        assert_eq!(parked.closed_as_leader(ShardId(1), now), Some((14, Duration::ZERO)));
+        // It votes in another group, whose quorum it is.
+        parked.park(ShardId(2), led(4, &[OTHER]), start + BEAT);
+        assert_eq!(parked.closed_age(now), Some(BEAT * 9));
+        assert_eq!(parked.closed_as_leader(ShardId(1), now), Some((14, Duration::ZERO)));
+        assert!(parked.wake_led(ShardId(2)) && parked.wake_led(ShardId(1)));
+        assert_eq!(parked.closed_age(now), None);
+        // A single voter is certain by itself.
+        parked.park(ShardId(3), Led { voters: BTreeSet::from([LEADER]), ..learns }, start);
+        assert_eq!(parked.closed_age(now), Some(Duration::ZERO));
     }
 
     #[test]

@@ -104,8 +104,11 @@ class Node:
 
 
 class Mesh:
+    """Nodes with a configuration each. A territory may name the label that it needs: `PT:norte@eu`. `founders`
+    is how many nodes there are at first."""
+
     def __init__(self, binary, nodes=3, pops=("mil", "mad", "ber"), territories=("IT:lombardia",),
-                 origin=None, extra="", replicas=3):
+                 origin=None, extra="", replicas=3, founders=None, labels=lambda _: ("eu",)):
         self.binary = os.path.abspath(binary)
         self.dir = tempfile.mkdtemp(prefix="hexpop-drill-")
         self.nodes, self.extra = [], []
@@ -126,13 +129,14 @@ class Mesh:
             self.nodes.append(Node(self, number, pop, ports[3 * number - 3:3 * number]))
             self.run("certs", "issue", str(number), "--dir", certs)
         bootstrap = list(range(1, min(nodes, 3) + 1))
+        founders = founders or nodes
         for node in self.nodes:
             seeds = [f"127.0.0.1:{n.mesh_port}" for n in self.nodes if n is not node][:3]
             text = f"""
 [node]
 id = {node.number}
 pop = "{node.pop}"
-labels = ["eu"]
+labels = {json.dumps(list(labels(node.number)))}
 data_dir = "{node.data}"
 [mesh]
 cluster = "drill"
@@ -155,22 +159,24 @@ session_keys = "{keys}"
 url = "{origin}"
 [placement]
 replicas = {replicas}
-expect_nodes = {nodes}
+expect_nodes = {founders}
 {extra}
 """
             for territory in territories:
-                text += f'[[territories]]\nterritory = "{territory}"\nreplicas = {replicas}\n'
+                name, _, label = territory.partition("@")
+                text += f'[[territories]]\nterritory = "{name}"\nreplicas = {replicas}\n'
+                text += f'labels = ["{label}"]\n' if label else ""
             with open(os.path.join(self.dir, f"node-{node.number}.toml"), "w") as config:
                 config.write(text)
 
     def run(self, *args, check=True):
         return subprocess.run([self.binary, *args], check=check, capture_output=True, text=True)
 
-    def start(self):
-        """With an origin that has nothing, unless there is another one."""
+    def start(self, data=("--listings", "0"), nodes=None):
+        """With an origin that has nothing, unless there is another one or `data` names some."""
         if self.origin_port:
-            self.spawn("origin", "--listen", f"127.0.0.1:{self.origin_port}", "--listings", "0")
-        for node in self.nodes:
+            self.spawn("origin", "--listen", f"127.0.0.1:{self.origin_port}", *data)
+        for node in self.nodes[:nodes]:
             node.start()
         return self
 

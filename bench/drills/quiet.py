@@ -17,6 +17,15 @@ NAMES = ("hexpop_raft_elections_total", "hexpop_raft_leader_changes_total", "hex
          "hexpop_raft_wakes_total")
 
 
+def operations(mesh):
+    """What placement and operators did of late, and why."""
+    found = {}
+    for node in mesh.nodes:
+        for one in node.json("/admin/v1/operations")["operations"]:
+            found[one["id"]] = f"{one['kind']} of {one['shard']}: {one['summary']}"
+    return found
+
+
 def counts(mesh):
     return {name: sum(value for node in mesh.nodes for key, value in node.metrics().items()
                       if key.startswith(name)) for name in NAMES}
@@ -38,7 +47,7 @@ def main():
         return last[1] >= 15
 
     mesh.wait("the leaders stay", settled, 120.0, 1.0)
-    before = counts(mesh)
+    before, done = counts(mesh), set(operations(mesh))
     cpu = [node.cpu_seconds() for node in mesh.nodes]
     out = open(os.path.join(mesh.dir, "bench.json"), "wb")
     bench = mesh.spawn("bench", "run", "mixed", f"--rate={rate}", f"--duration={seconds}s",
@@ -48,6 +57,9 @@ def main():
     shares = [(node.cpu_seconds() - was) / seconds * 100 for node, was in zip(mesh.nodes, cpu)]
     for name in NAMES:
         print(f"{name}: {after[name] - before[name]:.0f}")
+    for number, what in sorted(operations(mesh).items()):
+        if number not in done:
+            print(f"operation {number}: {what}")
     print("% of a core a node:", ", ".join(f"{share:.0f}" for share in shares))
     with open(os.path.join(mesh.dir, "bench.json")) as result:
         report = json.load(result)

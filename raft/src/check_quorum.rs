@@ -5,15 +5,24 @@
 //! silent in phases, each long enough for an election: raft's check-quorum (Ongaro's dissertation,
 //! section 6.2), for a leader that cannot step down.
 //!
+//! A quorum whose nodes are heard is there all the same: most often a disk takes long to flush what it is to
+//! answer for, and a leader that fell silent for that would turn a stall of a moment into an election. It
+//! goes on for longer then; not for ever, since what keeps the answers away may be on the way between the
+//! two alone.
+//!
 //! openraft has the same for heartbeats (`quorum_loss_probe_interval`), but would take the time for
 //! which a group was parked for the absence of a quorum.
 
 use std::time::Duration;
 
+/// How many leases a leader waits for the answer of a quorum whose nodes it hears.
+const PATIENCE: u32 = 10;
+
 /// Whether a leader may send appends, `age` after a quorum last answered it (or it began to ask).
-/// `lease` is that of the voters.
-pub(crate) fn may_speak(age: Duration, lease: Duration) -> bool {
-    let Some(over) = age.checked_sub(lease) else { return true };
+/// `lease` is that of the voters; `is_heard`: whether beats of a quorum's nodes come in.
+pub(crate) fn may_speak(age: Duration, lease: Duration, is_heard: bool) -> bool {
+    let patience = if is_heard { lease.saturating_mul(PATIENCE) } else { lease };
+    let Some(over) = age.checked_sub(patience) else { return true };
     let phase = lease.saturating_mul(2).as_nanos().max(1);
     // First silent, then asking again.
     (over.as_nanos() / phase) % 2 == 1
@@ -26,9 +35,17 @@ mod tests {
     #[test]
     fn silence_is_long_enough_for_a_lease_and_an_election_and_ends() {
         let lease = Duration::from_millis(1000);
-        let at = |ms| may_speak(Duration::from_millis(ms), lease);
+        let at = |ms| may_speak(Duration::from_millis(ms), lease, false);
         assert!(at(0) && at(999));
         assert!(!at(1000) && !at(2999));
         assert!(at(3000) && at(4999) && !at(5000));
+    }
+
+    #[test]
+    fn a_quorum_that_is_heard_is_waited_for_and_not_for_ever() {
+        let lease = Duration::from_millis(1000);
+        let at = |ms| may_speak(Duration::from_millis(ms), lease, true);
+        assert!(at(0) && at(1000) && at(9999));
+        assert!(!at(10_000) && !at(11_999) && at(12_000));
     }
 }

@@ -193,11 +193,26 @@ impl<R: AsyncRuntime> Group<R> {
         self.sleeps() && self.parked.lock().forbids_vote(self.id)
     }
 
-    /// Whether a leader may send appends: one that no quorum answers is silent in phases.
-    pub(crate) fn may_speak(&self) -> bool {
+    /// Whether a leader may send appends: one that no quorum answers is silent in phases. `hears`: whether
+    /// the node of another replica is heard.
+    pub(crate) fn may_speak(&self, hears: impl Fn(RaftId) -> bool) -> bool {
         // Not (yet) seen to lead, or nobody's answer is needed.
         let Some(age) = self.quorum_age() else { return true };
-        check_quorum::may_speak(age.min(self.woken.lock().elapsed()), self.lease)
+        let age = age.min(self.woken.lock().elapsed());
+        age < self.lease || check_quorum::may_speak(age, self.lease, self.is_quorum(hears))
+    }
+
+    /// Whether this replica and those others that `is_counted` are a quorum; of both, while the members
+    /// change from some to others.
+    fn is_quorum(&self, is_counted: impl Fn(RaftId) -> bool) -> bool {
+        let configs = self.with_metrics(|metrics| {
+            metrics.membership_config.membership().get_joint_config().clone()
+        });
+        let own = self.raft.node_id();
+        configs.iter().all(|voters| {
+            let counted = voters.iter().filter(|raft| *raft == own || is_counted(RaftId(**raft)));
+            counted.count() > voters.len() / 2
+        })
     }
 
     /// What is closed of a group that is parked here: see [`closed_as_leader`](Self::closed_as_leader).

@@ -129,7 +129,7 @@ impl<R: AsyncRuntime> Inner<R> {
     }
 
     async fn open_group(
-        &self,
+        self: &Arc<Self>,
         id: GroupId,
         birth: Birth,
         is_newborn: bool,
@@ -190,8 +190,9 @@ impl<R: AsyncRuntime> Inner<R> {
                 reads: self.metrics.lease_reads.clone(),
             },
         });
-        let weak = Arc::downgrade(&group);
-        let may_speak = move || weak.upgrade().is_none_or(|group| group.may_speak());
+        let (weak, host) = (Arc::downgrade(&group), Arc::downgrade(self));
+        let hears = move |raft| host.upgrade().is_some_and(|host| host.pairs.lock().is_live(raft));
+        let may_speak = move || weak.upgrade().is_none_or(|group| group.may_speak(&hears));
         // It is set once, here.
         drop(speaks.set(Box::new(may_speak) as MaySpeak));
         Ok(group)

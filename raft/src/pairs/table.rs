@@ -99,6 +99,11 @@ impl<I: Instant> Pairs<I> {
         self.peers.get(&raft).is_some_and(|peer| peer.is_lost)
     }
 
+    /// Whether this peer is heard.
+    pub(crate) fn is_live(&self, raft: RaftId) -> bool {
+        self.peers.get(&raft).is_some_and(|peer| !peer.is_lost)
+    }
+
     /// Whether a node is heard on one of its data directories, or is nobody's peer.
     pub(crate) fn hears(&self, node: NodeId) -> bool {
         let mut of_node = self.peers.values().filter(|peer| peer.node == node).peekable();

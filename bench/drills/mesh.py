@@ -118,6 +118,10 @@ class Mesh:
         self.run("certs", "init", "--cluster", "drill", "--dir", certs)
         keys = os.path.join(certs, "session.keys")
         self.run("certs", "session-keys", "--name", "drill", "--file", keys)
+        needed = {name.partition("@")[2] for name in territories} - {""}
+        for label in needed:
+            shutil.copy(keys, f"{keys}.{label}")
+            self.run("certs", "session-keys", "--name", label, "--label", label, "--file", f"{keys}.{label}")
         ports = free_ports(3 * nodes + 1)
         self.origin_port = ports.pop()
         if origin is not None:
@@ -131,6 +135,8 @@ class Mesh:
         bootstrap = list(range(1, min(nodes, 3) + 1))
         founders = founders or nodes
         for node in self.nodes:
+            # Who carries the label holds its key, and nobody else.
+            carried = [f"{keys}.{label}" for label in labels(node.number) if label in needed]
             seeds = [f"127.0.0.1:{n.mesh_port}" for n in self.nodes if n is not node][:3]
             text = f"""
 [node]
@@ -154,7 +160,7 @@ loopback_role = "chaos"
 [chaos]
 enabled = true
 [data]
-session_keys = "{keys}"
+session_keys = "{(carried + [keys])[0]}"
 [origin]
 url = "{origin}"
 [placement]

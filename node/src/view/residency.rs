@@ -24,14 +24,17 @@ pub fn residency_report(
     expected: &BTreeSet<NodeId>,
     holdings: &Holdings,
 ) -> ResidencyReport {
-    let labels: BTreeMap<NodeId, BTreeSet<&str>> = members
-        .iter()
+    // Of a member that came a moment ago it may not be known yet what it announces.
+    let known = members.iter().filter(|member| member.pop.is_some());
+    let labels: BTreeMap<NodeId, BTreeSet<&str>> = known
         .map(|member| (member.node, member.labels.iter().map(String::as_str).collect()))
         .collect();
+    let judged = |node: &NodeId| holdings.contains_key(node) && labels.contains_key(node);
     let mut territories = rows(policy);
     let mut directory = DirectoryRow { nodes: Vec::new(), shards: BTreeSet::new() };
     let mut unknown = Vec::new();
     for (node, held) in holdings {
+        let Some(labels) = labels.get(node) else { continue };
         for holding in held {
             let Some(range) = &holding.range else {
                 unknown.push(violation(*node, holding, "nothing tells what it holds"));
@@ -45,13 +48,13 @@ pub fn residency_report(
             }
             for (what, row) in &mut territories {
                 if what.concerns(policy, range) {
-                    note(row, *node, holding, labels.get(node));
+                    note(row, *node, holding, labels);
                 }
             }
         }
     }
     let unanswered: Vec<u32> =
-        expected.iter().filter(|node| !holdings.contains_key(node)).map(|node| node.0).collect();
+        expected.iter().filter(|node| !judged(node)).map(|node| node.0).collect();
     let territories: Vec<ResidencyRow> = territories.into_iter().map(|(_, row)| row).collect();
     let violated = !unknown.is_empty() || territories.iter().any(|row| !row.violations.is_empty());
     let state = match (violated, unanswered.is_empty()) {
@@ -63,7 +66,7 @@ pub fn residency_report(
         schema: "hexpop.residency/1".to_owned(),
         state: state.to_owned(),
         asked: expected.len() as u64,
-        answered: holdings.len() as u64,
+        answered: holdings.keys().filter(|node| judged(node)).count() as u64,
         unanswered,
         territories,
         directory,
@@ -117,15 +120,14 @@ fn rows(policy: &PlacementPolicy) -> Vec<(What, ResidencyRow)> {
     rows
 }
 
-fn note(row: &mut ResidencyRow, node: NodeId, holding: &Holding, labels: Option<&BTreeSet<&str>>) {
+fn note(row: &mut ResidencyRow, node: NodeId, holding: &Holding, labels: &BTreeSet<&str>) {
     row.shards.insert(holding.shard.0);
     match row.held.iter_mut().find(|held| held.node == node.0) {
         Some(held) => held.shards += 1,
         None => row.held.push(HeldRow { node: node.0, shards: 1 }),
     }
-    let carries = |label: &String| labels.is_some_and(|own| own.contains(label.as_str()));
     let lacking: Vec<&str> =
-        row.labels.iter().filter(|label| !carries(label)).map(String::as_str).collect();
+        row.labels.iter().map(String::as_str).filter(|label| !labels.contains(label)).collect();
     if !lacking.is_empty() {
         let why = format!("the node lacks the label {}", lacking.join(", "));
         row.violations.push(violation(node, holding, &why));
@@ -214,6 +216,16 @@ mod tests {
         let near = ShardKey::new(Space::Sessions, &"US:texas".parse().unwrap(), 0);
         let other = KeyRange { start: near, end: None };
         assert_eq!(report(&[good[0].clone(), (2, vec![holding(9, Some(other))])]).state, "ok");
+    }
+
+    #[test]
+    fn who_has_not_announced_itself_is_not_judged() {
+        let stranger = MemberView { pop: None, ..member(1, &[]) };
+        let held = Holdings::from([(NodeId(1), vec![holding(4, Some(lazio()))])]);
+        let expected = BTreeSet::from([NodeId(1)]);
+        let found = residency_report(&policy(), &[stranger], &expected, &held);
+        assert_eq!((found.state.as_str(), found.unanswered), ("incomplete", vec![1]));
+        assert!(found.territories[0].held.is_empty() && found.answered == 0);
     }
 
     #[test]

@@ -94,6 +94,7 @@ impl Exchange {
         name: &str,
     ) -> Option<Request<Body>> {
         let mut request = self.upstream(empty(), name)?;
+        *request.method_mut() = Method::GET;
         let headers = request.headers_mut();
         for condition in CONDITIONS {
             headers.remove(condition);

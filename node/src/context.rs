@@ -114,6 +114,17 @@ impl Context {
         self.reload_failed.store(!taken, Ordering::Relaxed);
     }
 
+    /// A number that is in all entity tags of the mesh's own answers, the same at all nodes. Log positions
+    /// come again when a mesh is founded anew, and its secret does not, so that no client takes what it
+    /// had of the old one for something of the new. `None` until the node has learned the secret.
+    #[must_use]
+    pub fn tag_salt(&self) -> Option<u32> {
+        let secret = self.host.cluster_secret()?;
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret.0);
+        let digest = ring::hmac::sign(&key, b"entity tags");
+        digest.as_ref().first_chunk().map(|first| u32::from_be_bytes(*first))
+    }
+
     /// All members as gossip sees them, by id.
     #[must_use]
     pub fn members(&self) -> Vec<MemberView> {

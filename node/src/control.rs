@@ -1,4 +1,5 @@
-//! What a node answers to its peers: consensus, shard requests, and operators' calls passed on.
+//! What a node answers to its peers: consensus, shard requests, objects of the HTTP cache, and operators'
+//! calls passed on.
 
 use std::{
     fmt,
@@ -6,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{FutureExt as _, future::BoxFuture};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::BoxStream};
 use hexpop_edge_config::{NodeId, ShardId, codec};
 use hexpop_raft::{Holding, ReplicaStatus};
 use hexpop_router::{LocalShard, ShardRequest};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     adapters::local::{HostShards, NodeHost},
+    context::NodeRouter,
     mesh::{Class, MeshHandler, Refused, gossip_loop::GossipHandle},
     purges::PurgeReport,
 };
@@ -121,6 +123,7 @@ pub struct Dispatch {
     host: OnceLock<NodeHost>,
     admin: OnceLock<Arc<dyn AdminCalls>>,
     gossip: OnceLock<GossipHandle>,
+    router: OnceLock<Arc<NodeRouter>>,
 }
 
 impl fmt::Debug for Dispatch {
@@ -138,6 +141,11 @@ impl Dispatch {
     /// Begins to answer operators' calls.
     pub fn serve_admin(&self, admin: Arc<dyn AdminCalls>) {
         let _first = self.admin.set(admin);
+    }
+
+    /// Begins to answer for objects of the HTTP cache.
+    pub fn serve_cache(&self, router: Arc<NodeRouter>) {
+        let _first = self.router.set(router);
     }
 
     /// Begins to take gossip.
@@ -183,8 +191,18 @@ impl MeshHandler for Dispatch {
                 None => starting(),
             },
             Class::Cache => {
-                let error = Refused::new("this version keeps no objects for other nodes");
+                let error = Refused::new("objects of the HTTP cache are streamed");
                 futures::future::ready(Err(error)).boxed()
+            }
+        }
+    }
+
+    fn stream(&self, _from: NodeId, payload: Bytes) -> BoxStream<'static, Result<Bytes, Refused>> {
+        match self.router.get() {
+            Some(router) => router.serve_cache(&payload).map(Ok).boxed(),
+            None => {
+                let starting = Refused::new("the node is still starting");
+                futures::stream::once(futures::future::ready(Err(starting))).boxed()
             }
         }
     }

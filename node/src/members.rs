@@ -84,8 +84,10 @@ impl Seen {
             .members
             .values()
             .filter_map(|member| {
-                let pop: PopId = member.info.as_ref()?.pop.clone();
-                Some(Peer { node: member.identity.node, pop, alive: member.liveness.is_up() })
+                let info = member.info.as_ref()?;
+                let pop: PopId = info.pop.clone();
+                let (alive, serves) = (member.liveness.is_up(), info.state == NodeState::Up);
+                Some(Peer { node: member.identity.node, pop, alive, serves })
             })
             .collect();
         Self { view, placement, peers }

@@ -16,7 +16,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{BoxStream, FuturesUnordered},
+};
 use hexpop_edge_config::{ClusterId, ClusterName, NodeId, RaftId};
 use hexpop_gossip::{Gossip, Identity, Liveness, NodeInfo, NodeState, Options};
 use hexpop_node::{
@@ -56,7 +60,22 @@ struct Echo {
     raft: Mutex<Vec<(NodeId, Bytes)>>,
     gossip: Mutex<Option<GossipHandle>>,
     release: Notify,
+    /// Frames of answers that stream, made so far.
+    made: Arc<AtomicU64>,
+    /// Answers that stream and are not over.
+    streaming: Arc<AtomicU64>,
 }
+
+/// Counts an answer while it streams.
+struct Streaming(Arc<AtomicU64>);
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+const FRAME: usize = 64 << 10;
 
 impl MeshHandler for Echo {
     fn request(
@@ -81,6 +100,19 @@ impl MeshHandler for Echo {
             Ok(payload)
         }
         .boxed()
+    }
+
+    /// As many frames as the payload says.
+    fn stream(&self, _from: NodeId, payload: Bytes) -> BoxStream<'static, Result<Bytes, Refused>> {
+        let count = std::str::from_utf8(&payload).unwrap().parse().unwrap();
+        self.streaming.fetch_add(1, Ordering::Relaxed);
+        let (made, streaming) = (Arc::clone(&self.made), Streaming(Arc::clone(&self.streaming)));
+        let frame = move |_nth: u64| {
+            let _counted = &streaming;
+            made.fetch_add(1, Ordering::Relaxed);
+            Ok(Bytes::from(vec![7; FRAME]))
+        };
+        futures::stream::iter(0..count).map(frame).boxed()
     }
 
     fn datagram(&self, from: NodeId, payload: Bytes) {
@@ -192,6 +224,39 @@ async fn requests_of_every_class_are_answered_both_ways() {
     a.mesh.close(LONG).await;
     let closed = a.mesh.call(B, Class::Query, Bytes::new(), LONG).await;
     assert_eq!(closed, Err(MeshError::Closed));
+}
+
+#[tokio::test]
+async fn an_answer_that_streams_waits_for_its_reader_and_is_in_nobodys_way() {
+    let (_certs, a, b) = pair();
+    let endless = || Bytes::from(u64::MAX.to_string());
+    let most = usize::try_from(options(Path::new(""), A).in_flight_max.cache).unwrap();
+    let mut unread = Vec::new();
+    for _ in 0..most - 1 {
+        let mut frames = a.mesh.ask(B, endless(), LONG).await.unwrap();
+        assert_eq!(frames.next().await.unwrap().map(|frame| frame.len()), Some(FRAME));
+        unread.push(frames);
+    }
+    // 256 KiB of each are here, one frame of it was read, one is being written.
+    let held = |frames: u64| frames <= most as u64 * (4 + 1 + 1);
+    assert!(held(b.handler.made.load(Ordering::Relaxed)));
+    let mut frames = a.mesh.ask(B, Bytes::from_static(b"100"), LONG).await.unwrap();
+    let refused = a.mesh.ask(B, endless(), LONG).await.unwrap_err();
+    assert_eq!(refused, MeshError::Overloaded { to: B, class: Class::Cache });
+    let mut bytes = 0;
+    while let Some(frame) = frames.next().await.unwrap() {
+        bytes += frame.len();
+    }
+    assert_eq!(bytes, 100 * FRAME);
+    drop(frames);
+    let large = Bytes::from(vec![7; 3 << 20]);
+    assert_eq!(a.mesh.call(B, Class::Query, large.clone(), LONG).await, Ok(large));
+    assert!(held(b.handler.made.load(Ordering::Relaxed) - 100));
+    // Whoever goes away leaves nobody writing.
+    drop(unread);
+    eventually("all of them are over", || b.handler.streaming.load(Ordering::Relaxed) == 0).await;
+    let mut frames = a.mesh.ask(B, Bytes::from_static(b"0"), LONG).await.unwrap();
+    assert_eq!(frames.next().await, Ok(None));
 }
 
 #[tokio::test]

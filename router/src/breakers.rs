@@ -41,6 +41,8 @@ pub enum Class {
     Write,
     /// Proxied requests.
     Proxy,
+    /// Proxied requests to the node that keeps what they ask for.
+    Tier,
     /// Listings and searches that the mesh cannot answer.
     Fallback,
 }
@@ -54,6 +56,7 @@ impl Class {
             Self::StrongRead => "strong-read",
             Self::Write => "write",
             Self::Proxy => "proxy",
+            Self::Tier => "tier",
             Self::Fallback => "fallback",
         }
     }

@@ -216,6 +216,8 @@ pub struct RouteError {
     pub current_version: Option<String>,
     /// The value of `Cache-Status`, where the request was one that caches answer.
     pub cache_status: Option<String>,
+    /// Whether the origin certainly did not get the request, so that another node may try.
+    pub(crate) origin_missed: bool,
 }
 
 impl RouteError {
@@ -233,6 +235,7 @@ impl RouteError {
             errors: Vec::new(),
             current_version: None,
             cache_status: None,
+            origin_missed: false,
         }
     }
 

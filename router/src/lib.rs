@@ -62,9 +62,9 @@ pub use listing::ListingDocument;
 pub use metrics::Metrics;
 pub use options::{FeedOptions, IngestOptions, RouterOptions};
 pub use port::{
-    Body, BodyError, Clear, Client, Clock, Compress, LocalReplica, LocalShard, Mac, NoCompression,
-    Origin, OriginError, Peer, PeerClient, PeerError, Peers, Ports, SealAt, SealError, SealedValue,
-    Sealer,
+    Body, BodyError, CachePeers, Clear, Client, Clock, Compress, LocalReplica, LocalShard, Mac,
+    NoCachePeers, NoCompression, Origin, OriginError, Peer, PeerClient, PeerError, PeerFrames,
+    Peers, Ports, SealAt, SealError, SealedValue, Sealer,
 };
 pub use retry::RetryPolicy;
 pub use router::{Answer, Context, Fallback, Routed, Router, ShardTime};

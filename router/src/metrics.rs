@@ -23,6 +23,7 @@ pub struct Metrics {
     cache_entries: IntGauge,
     fetches: IntCounterVec,
     coalesced: IntCounter,
+    tier: IntCounterVec,
     kept: KeptMetrics,
     purges: PurgeMetrics,
     origin_up: IntGauge,
@@ -44,6 +45,30 @@ pub(crate) enum FetchOutcome {
     Unreachable,
     Timeout,
     BreakerOpen,
+}
+
+/// What became of a question to the node that keeps a URI for its PoP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TierOutcome {
+    /// It was asked.
+    Asked,
+    /// It gave an answer.
+    Served,
+    /// It had nothing for the asker.
+    Declined,
+    /// There was no answer, or the origin failed.
+    Failed,
+}
+
+impl TierOutcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Served => "served",
+            Self::Declined => "declined",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 impl FetchOutcome {
@@ -173,6 +198,11 @@ impl Metrics {
                 "hexpop_cache_coalesced_total",
                 "Requests that waited for the fetch of another.",
             )?,
+            tier: counters(
+                "hexpop_cache_tier_total",
+                "Questions to the node of this PoP that keeps a URI, by whether this node asked or was asked, and what became of them.",
+                &["role", "outcome"],
+            )?,
             kept: KeptMetrics::create()?,
             purges: PurgeMetrics::create()?,
             origin_up: IntGauge::new(
@@ -220,6 +250,7 @@ impl Metrics {
             Box::new(self.cache_entries.clone()),
             Box::new(self.fetches.clone()),
             Box::new(self.coalesced.clone()),
+            Box::new(self.tier.clone()),
             Box::new(self.kept.results.clone()),
             Box::new(self.kept.result_bytes.clone()),
             Box::new(self.kept.compressions.clone()),
@@ -256,6 +287,16 @@ impl Metrics {
 
     pub(crate) fn coalesced(&self) {
         self.coalesced.inc();
+    }
+
+    /// This node asked another one for a URI that it keeps, or learned what became of that.
+    pub(crate) fn tier_asked(&self, outcome: TierOutcome) {
+        self.tier.with_label_values(&["asker", outcome.as_str()]).inc();
+    }
+
+    /// Another node asked this one for a URI.
+    pub(crate) fn tier_served(&self, outcome: TierOutcome) {
+        self.tier.with_label_values(&["owner", outcome.as_str()]).inc();
     }
 
     /// A body was compressed, or could not be now.

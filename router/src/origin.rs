@@ -56,7 +56,8 @@ impl OriginFailure {
             Self::Call(OriginError::Broken(_)) => (Problem::OriginUnavailable, false),
             Self::Call(OriginError::TimedOut) => (Problem::OriginTimeout, false),
         };
-        let error = RouteError::new(problem, self.to_string());
+        let error =
+            RouteError { origin_missed: not_sent, ..RouteError::new(problem, self.to_string()) };
         match (is_write, not_sent) {
             (false, _) => error,
             (true, true) => error.with_outcome(WriteOutcome::NotApplied),
@@ -94,6 +95,11 @@ impl<R: AsyncRuntime> OriginClient<R> {
         uptime: Uptime<R>,
     ) -> Self {
         Self { port, breakers, metrics, uptime, runtime: PhantomData }
+    }
+
+    /// The clock that its breakers have.
+    pub(crate) const fn uptime(&self) -> Uptime<R> {
+        self.uptime
     }
 
     /// Sends one request; the deadline is for the head of the response.

@@ -4,7 +4,7 @@
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::{future::BoxFuture, stream::BoxStream};
 use hexpop_edge_config::{Epoch, NodeId, PopId, ShardId, Territory};
 use hexpop_shard::{Sealed, ShardMap, WrappedKey, hash_point};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -104,6 +104,29 @@ pub trait PeerClient: Send + Sync + 'static {
     fn rtt(&self, node: NodeId) -> Option<Duration>;
 }
 
+/// The frames of another node's answer, as they arrive. One that is not read makes its sender wait, and
+/// one that is dropped ends the exchange. Ends with the answer, or after an error.
+pub type PeerFrames = BoxStream<'static, Result<Bytes, PeerError>>;
+
+/// Other nodes, as keepers of objects of the HTTP cache.
+pub trait CachePeers: Send + Sync + 'static {
+    /// Sends one frame, for [`Router::serve_cache`](crate::Router::serve_cache) over there. The first frame
+    /// of the answer, or an error, comes within `within` (plus a moment).
+    fn ask(&self, to: NodeId, frame: Bytes, within: Duration) -> PeerFrames;
+}
+
+/// Nobody keeps anything for this node.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoCachePeers;
+
+impl CachePeers for NoCachePeers {
+    fn ask(&self, to: NodeId, _frame: Bytes, _within: Duration) -> PeerFrames {
+        let detail = "it keeps nothing for other nodes".to_owned();
+        let error = PeerError::NotSent { node: to, detail };
+        Box::pin(futures::stream::once(std::future::ready(Err(error))))
+    }
+}
+
 /// A node, as membership sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
@@ -113,6 +136,8 @@ pub struct Peer {
     pub pop: PopId,
     /// Whether membership believes it to be up. A hint: suspicion takes seconds.
     pub alive: bool,
+    /// Whether it says that it serves: it neither starts nor leaves.
+    pub serves: bool,
 }
 
 /// The members of the mesh.
@@ -265,6 +290,8 @@ pub struct Ports {
     pub local: Arc<dyn LocalShard>,
     /// Other nodes.
     pub peer: Arc<dyn PeerClient>,
+    /// Other nodes, as keepers of objects of the HTTP cache.
+    pub cache_peers: Arc<dyn CachePeers>,
     /// The members of the mesh.
     pub peers: Arc<dyn Peers>,
     /// The platform behind.

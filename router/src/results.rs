@@ -6,9 +6,10 @@
 //! answer, as new as itself, and it has searched nothing and sent nothing. So nothing has to be purged,
 //! and no request is answered from an older state than without this.
 //!
-//! **Bounds**: bytes, weighed as they cross the mesh.
+//! **Bounds**: bytes, weighed as they cross the mesh; and what nobody asks for any more goes after a while,
+//! so that a night's questions do not fill the memory of the morning.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hexpop_edge_config::{ShardId, codec};
 use hexpop_shard::{Found, LogPosition};
@@ -18,6 +19,9 @@ use crate::metrics::Metrics;
 
 /// What an entry costs besides its bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
+
+/// For how long an entry is kept that nobody asks for.
+const IDLE_MAX: Duration = Duration::from_secs(600);
 
 /// Which part of which answer. The version of the shard's epoch counts: with it changes what the shard
 /// holds, which is no change of any cell.
@@ -52,7 +56,9 @@ impl Results {
             let own = u32::try_from(key.question.len() + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX);
             part.bytes.saturating_add(own)
         };
-        Self { parts: Cache::builder().max_capacity(bytes_max).weigher(weigh).build(), metrics }
+        let parts =
+            Cache::builder().max_capacity(bytes_max).weigher(weigh).time_to_idle(IDLE_MAX).build();
+        Self { parts, metrics }
     }
 
     /// The part that is kept, if any.
@@ -122,6 +128,7 @@ mod tests {
             results.put(key(&nth.to_string()), at(nth), found(4 << 10, Vec::new()));
         }
         assert!(results.bytes() <= 64 << 10);
+        assert_eq!(results.parts.policy().time_to_idle(), Some(IDLE_MAX));
         assert!((0..100).any(|nth| results.get(&key(&nth.to_string())).is_some()));
     }
 

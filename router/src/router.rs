@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use hexpop_edge_config::{NodeId, RequestId, ShardId};
 use hexpop_shard::{PurgeEntry, PurgeId, PurgeTail, PurgeTarget};
 use http::{HeaderMap, Method, Request, Response};
@@ -18,7 +19,7 @@ use openraft_rt::AsyncRuntime;
 use crate::{
     ask::{Answered, Asker, Call},
     breakers::{BreakerStatus, Breakers, Class},
-    cache::{CacheStats, HttpCache, NotAUrl, PurgeProgress, StoredView},
+    cache::{CacheStats, HttpCache, NotAUrl, PurgeProgress, StoredView, Tier},
     coding::Coder,
     consistency::{Given, Level},
     deadline::Deadline,
@@ -136,13 +137,21 @@ impl<R: AsyncRuntime> Router<R> {
         );
         let coder =
             Coder::new(options.coding.clone(), Arc::clone(&ports.compress), metrics.clone());
+        let tier = Tier::new(
+            options.cache.tier,
+            options.node,
+            options.pop.clone(),
+            &ports,
+            Arc::clone(&breakers),
+            metrics.clone(),
+        );
         let cache = Arc::new(HttpCache::new(
             options.cache.clone(),
             name.clone(),
             origin.clone(),
             coder.clone(),
             Arc::clone(&ports.clock),
-            uptime,
+            tier,
             metrics.clone(),
         ));
         let asker = Asker::new(
@@ -198,6 +207,13 @@ impl<R: AsyncRuntime> Router<R> {
         let longest = self.options.cache.origin_timeout + self.options.cache.body_timeout;
         let deadline = Deadline::after(timeout.unwrap_or(longest));
         self.cache.handle(request, client, deadline).await
+    }
+
+    /// The frames of the answer to what another node of this PoP [asks](crate::CachePeers::ask) for from
+    /// this one's HTTP cache. Nothing is done for an answer that is not read, and no more than that for
+    /// one that is dropped.
+    pub fn serve_cache(&self, question: &[u8]) -> BoxStream<'static, Bytes> {
+        self.cache.serve(question)
     }
 
     /// Forgets what the HTTP cache holds of a target.

@@ -20,8 +20,8 @@ use hexpop_raft::{
     wal::{self, Wal, WalHandle, Work},
 };
 use hexpop_router::{
-    Body, Clock, ErasureHandle, NoCompression, Origin, OriginError, Peer, Peers, Ports, Router,
-    RouterOptions,
+    Body, Clock, ErasureHandle, NoCachePeers, NoCompression, Origin, OriginError, Peer, Peers,
+    Ports, Router, RouterOptions,
 };
 use hexpop_shard::{Member, PlacementPolicy, Policy};
 use openraft_rt::{AsyncRuntime, Select2};
@@ -167,8 +167,9 @@ impl Peers for Members {
     fn members(&self) -> Arc<[Peer]> {
         let view = self.view();
         let members = view.members.values().filter_map(|member| {
-            let pop: PopId = member.info.as_ref()?.pop.clone();
-            Some(Peer { node: member.identity.node, pop, alive: member.liveness.is_up() })
+            let info = member.info.as_ref()?;
+            let (alive, serves) = (member.liveness.is_up(), info.state == NodeState::Up);
+            Some(Peer { node: member.identity.node, pop: info.pop.clone(), alive, serves })
         });
         members.collect()
     }
@@ -328,6 +329,7 @@ fn ports(
     Ports {
         local: Arc::new(HostShards(host.clone())),
         peer: links,
+        cache_peers: Arc::new(NoCachePeers),
         peers: members,
         origin: around.origin.clone(),
         clock,

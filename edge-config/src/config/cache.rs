@@ -37,6 +37,13 @@ pub struct Cache {
     /// Zero: each goes to the origin. Too high: what was just published is missing for so long. Default
     /// 1 s, up to 1 h. Since 0.1.
     pub negative_ttl: Duration,
+    /// Whether one node of a PoP keeps a page for all of them: the others ask it before the origin, so that
+    /// the origin is asked about once per PoP.
+    ///
+    /// Off: each node asks the origin. On: a miss takes one more hop in the PoP. Without effect where a PoP
+    /// has one node. Alike on all nodes of a PoP. Default true. Since 0.1. Watch
+    /// `hexpop_cache_tier_total`.
+    pub tier: bool,
     /// What of a query string tells pages apart.
     pub query: CacheQuery,
     /// The mesh's own answers.
@@ -63,6 +70,7 @@ impl Default for Cache {
             stale_max: Duration::ZERO,
             heuristic_max: Duration::from_secs(3600),
             negative_ttl: Duration::from_secs(1),
+            tier: true,
             query: CacheQuery::default(),
             answers: CacheAnswers::default(),
             compression: CacheCompression::default(),
@@ -150,6 +158,9 @@ impl Cache {
                 .key("negative_ttl", "How long a 404 that does not say is served again.")
                 .between(Duration::ZERO, Duration::from_secs(60 * 60))
                 .or(default.negative_ttl),
+            tier: section
+                .key("tier", "Whether one node of a PoP keeps a page for all of them.")
+                .or(default.tier),
             query: section.section("query", CacheQuery::read),
             answers: section.section("answers", CacheAnswers::read),
             compression: section.section("compression", CacheCompression::read),

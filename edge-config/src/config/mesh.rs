@@ -88,7 +88,7 @@ pub struct MaxInflight {
     pub raft: u32,
     /// Queries and forwarded writes. Default 512.
     pub query: u32,
-    /// Objects of the HTTP cache. Default 256.
+    /// Objects of the HTTP cache; beyond that the origin is asked. Each may hold 256 KiB. Default 256.
     pub cache: u32,
     /// Operators' calls that are passed on. Default 16.
     pub admin: u32,

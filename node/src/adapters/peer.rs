@@ -1,12 +1,15 @@
-//! Requests for shards to other nodes, over the mesh.
+//! Requests to other nodes, over the mesh: for shards, and for objects of the HTTP cache.
 
 use std::{sync::OnceLock, time::Duration};
 
-use futures::{FutureExt as _, future::BoxFuture};
+use bytes::Bytes;
+use futures::{FutureExt as _, future::BoxFuture, stream};
 use hexpop_edge_config::{NodeId, codec};
-use hexpop_router::{PeerClient, PeerError, ShardAnswer, ShardError, ShardRequest};
+use hexpop_router::{
+    CachePeers, PeerClient, PeerError, PeerFrames, ShardAnswer, ShardError, ShardRequest,
+};
 
-use crate::mesh::{Class, Mesh, MeshError};
+use crate::mesh::{Class, Frames, Mesh, MeshError};
 
 /// What a request may take beyond its own deadline: the way there and back.
 const TRANSIT: Duration = Duration::from_millis(100);
@@ -52,6 +55,43 @@ impl PeerClient for MeshPeers {
 
     fn rtt(&self, node: NodeId) -> Option<Duration> {
         self.mesh.get()?.rtt(node)
+    }
+}
+
+/// Where an answer that streams is.
+enum Answer {
+    /// It is still to be asked for.
+    ToAsk(Mesh, Bytes),
+    /// Its frames arrive.
+    Arrives(Frames),
+    /// It ended, or broke off.
+    Over,
+}
+
+impl CachePeers for MeshPeers {
+    fn ask(&self, to: NodeId, frame: Bytes, within: Duration) -> PeerFrames {
+        let Some(mesh) = self.mesh.get() else {
+            let error =
+                PeerError::NotSent { node: to, detail: "the mesh is not open yet".to_owned() };
+            return Box::pin(stream::once(std::future::ready(Err(error))));
+        };
+        let answer = Answer::ToAsk(mesh.clone(), frame);
+        Box::pin(stream::unfold(answer, move |answer| async move {
+            let asked = match answer {
+                Answer::ToAsk(mesh, frame) => mesh.ask(to, frame, within).await,
+                Answer::Arrives(frames) => Ok(frames),
+                Answer::Over => return None,
+            };
+            let frame = match asked {
+                Ok(mut frames) => frames.next().await.map(|frame| Some((frame?, frames))),
+                Err(error) => Err(error),
+            };
+            match frame {
+                Ok(Some((frame, frames))) => Some((Ok(frame), Answer::Arrives(frames))),
+                Ok(None) => None,
+                Err(error) => Some((Err(translate(to, &error)), Answer::Over)),
+            }
+        }))
     }
 }
 

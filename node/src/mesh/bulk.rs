@@ -188,18 +188,7 @@ impl BulkLink {
 
     /// Keeps the link until it is stopped.
     pub(super) async fn run(self: Arc<Self>, core: Arc<Core>, stop: CancellationToken) {
-        loop {
-            let Some(established) = self.link.establish(&core, &stop, |_problem| {}).await else {
-                break;
-            };
-            let problem = tokio::select! {
-                error = established.connection.closed() => connection_problem(&error),
-                () = stop.cancelled() => break,
-            };
-            tracing::info!(peer = %self.node, link = "bulk", problem, "connection lost");
-            self.link.set_down(&problem);
-        }
-        self.link.set_down("the mesh of this node is closed");
+        self.link.keep(&core, &stop).await;
     }
 }
 

@@ -17,8 +17,8 @@ use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    AddressBook, BindError, Class, HookSlot, MeshCounters, MeshError, MeshHandler, MeshOptions,
-    PeerStatus, RefusedCode,
+    AddressBook, BindError, Class, Frames, HookSlot, MeshCounters, MeshError, MeshHandler,
+    MeshOptions, PeerStatus, RefusedCode,
     error::Refused,
     frame::LinkKind,
     hello::{self, close},
@@ -35,6 +35,8 @@ const PEERS_MAX: usize = 1024;
 const CONNECTION_WINDOW: u32 = 32 << 20;
 /// What one stream may buffer before the application reads it.
 const STREAM_WINDOW: u32 = 4 << 20;
+/// What one stream of an answer that streams may buffer before it is read.
+const CACHE_STREAM_WINDOW: u32 = 256 << 10;
 /// What the datagrams of one connection may buffer, each way.
 const DATAGRAM_BUFFER: usize = 256 << 10;
 /// The smallest packet that every path of a mesh must carry: the minimum MTU of IPv6 (1280) less its
@@ -63,6 +65,8 @@ pub(super) struct Core {
     pub(super) closing: CancellationToken,
     credentials: Credentials,
     transport: Arc<TransportConfig>,
+    /// Of the connections over which this node gets answers that stream.
+    cache_transport: Arc<TransportConfig>,
     peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
 }
 
@@ -71,10 +75,14 @@ impl Core {
     pub(super) fn client_config(
         &self,
         expected: Option<NodeId>,
+        link: LinkKind,
     ) -> Result<quinn::ClientConfig, rustls::Error> {
         let crypto = self.credentials.quic_client(expected)?;
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::clone(&self.transport));
+        config.transport_config(match link {
+            LinkKind::Control | LinkKind::Bulk => Arc::clone(&self.transport),
+            LinkKind::Cache => Arc::clone(&self.cache_transport),
+        });
         Ok(config)
     }
 
@@ -129,6 +137,7 @@ impl Mesh {
             options.node,
         )?;
         let transport = Arc::new(transport_config(&options)?);
+        let cache_transport = Arc::new(cache_transport_config(&options)?);
         let endpoint = open(&options, &credentials, &transport)?;
         let core = Arc::new(Core {
             cluster: ClusterId::from(&options.cluster),
@@ -144,6 +153,7 @@ impl Mesh {
             closing: CancellationToken::new(),
             credentials,
             transport,
+            cache_transport,
             peers: RwLock::default(),
             options,
         });
@@ -220,6 +230,43 @@ impl Mesh {
                 }
             })
             .boxed()
+    }
+
+    /// Sends `payload` to `to`, as a request of [`Class::Cache`] whose answer streams, and hands out its frames
+    /// once it is sent, which takes at most `deadline`. For their time the caller has to see.
+    ///
+    /// # Errors
+    /// [`MeshError`]: nothing was sent, or it is not certain that it was.
+    ///
+    /// # Cancel safety
+    /// As that of [`call`](Self::call).
+    pub fn ask(
+        &self,
+        to: NodeId,
+        payload: Bytes,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Frames, MeshError>> {
+        let core = Arc::clone(&self.core);
+        let bytes_max = core.options.bytes_max.cache;
+        let error = if payload.len() > bytes_max {
+            MeshError::TooLarge { class: Class::Cache, bytes: payload.len(), bytes_max }
+        } else {
+            match core.peer(to) {
+                Ok(peer) => {
+                    Counters::count(&core.counters.requests_sent, Class::Cache);
+                    return async move {
+                        let asked = peer.cache.ask(&core, payload, deadline).await;
+                        if asked.is_err() {
+                            Counters::count(&core.counters.requests_failed, Class::Cache);
+                        }
+                        asked
+                    }
+                    .boxed();
+                }
+                Err(error) => error,
+            }
+        };
+        futures::future::ready(Err(error)).boxed()
     }
 
     /// Sends a datagram to `to`. It may be lost, as datagrams are: also when the connection is
@@ -360,6 +407,19 @@ fn transport_config(options: &MeshOptions) -> Result<TransportConfig, BindError>
         // packet must not cost a second.
         .initial_rtt(Duration::from_millis(100))
         .enable_segmentation_offload(options.gso);
+    Ok(transport)
+}
+
+/// A stream that nobody reads holds no more than its own part of what its connection may hold, so that it
+/// is in nobody's way. The connection may hold twice what all streams together can: the sender hears of
+/// room only when an eighth of it has been read.
+fn cache_transport_config(options: &MeshOptions) -> Result<TransportConfig, BindError> {
+    let mut transport = transport_config(options)?;
+    let streams = u32::try_from(options.in_flight_max(Class::Cache)).unwrap_or(u32::MAX);
+    let window = VarInt::from_u64(2 * u64::from(CACHE_STREAM_WINDOW) * u64::from(streams));
+    transport
+        .stream_receive_window(VarInt::from_u32(CACHE_STREAM_WINDOW))
+        .receive_window(window.unwrap_or(VarInt::MAX));
     Ok(transport)
 }
 

@@ -5,6 +5,8 @@
 //! frame on the control stream              u32 length │ u8 kind │ u64 id │ u32 aux │ payload
 //! request on a bulk stream                 u32 length │ u8 class │ u32 deadline_ms │ payload
 //! answer on a bulk stream                  u32 length │ u8 kind │ payload
+//! request on a cache stream                as on a bulk stream
+//! answer on a cache stream                 as on a bulk stream, any number of them, then the end
 //! ```
 //!
 //! Numbers are big endian; a length counts what follows the length field. `aux` is the deadline in
@@ -62,12 +64,14 @@ pub enum FrameError {
 }
 
 /// What a connection is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum LinkKind {
     /// Raft and gossip.
     Control,
-    /// Everything else.
+    /// Everything else that is a request and an answer.
     Bulk,
+    /// Answers that stream: objects of the HTTP cache.
+    Cache,
 }
 
 /// How the side that connects introduces itself.

@@ -59,7 +59,7 @@ pub(super) async fn connect(
             LinkAction::Drop | LinkAction::Cut => return Err("the link is cut".to_owned()),
         }
     }
-    let config = core.client_config(expected).map_err(|error| error.to_string())?;
+    let config = core.client_config(expected, link).map_err(|error| error.to_string())?;
     let connection = core
         .endpoint
         .connect_with(config, address, "hexpop")

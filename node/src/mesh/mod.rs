@@ -6,14 +6,18 @@
 //!
 //! ```text
 //!   node A ── control ──► node B      Raft: one ordered stream; gossip: datagrams
-//!          ── bulk ─────►             query, cache, admin, snapshot: one stream per request
-//!          ◄── control ──             B's own requests run over B's own pair
+//!          ── bulk ─────►             query, admin, snapshot: one stream per request
+//!          ── cache ────►             objects of the HTTP cache: answers that stream
+//!          ◄── control ──             B's own requests run over B's own connections
 //!          ◄── bulk ─────
+//!          ◄── cache ────
 //! ```
 //!
-//! Each node opens the pair of connections that its own requests run over, so that two nodes that
-//! connect to each other at the same moment have nothing to agree about. They are separate because
-//! loss recovery and congestion are per connection: a snapshot must not delay a vote.
+//! Each node opens the connections that its own requests run over, each when it is needed first, so that
+//! two nodes that connect to each other at the same moment have nothing to agree about. They are
+//! separate because loss recovery, congestion and flow control are per connection: a snapshot must not
+//! delay a vote, and a body that a slow client takes must not delay a query. A peer of an earlier build
+//! does not know the third, and refuses it.
 //!
 //! **It is not** a router: it delivers to a named node or says why not, and never tries another.
 //!
@@ -36,12 +40,13 @@ mod peer;
 mod probe;
 mod refusals;
 mod server;
+mod stream;
 mod tls;
 
 use std::fmt;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::{future::BoxFuture, stream::BoxStream};
 use hexpop_edge_config::NodeId;
 
 pub use addresses::AddressBook;
@@ -52,6 +57,7 @@ pub use metrics::{MeshCounters, MeshMetrics};
 pub use options::{BytesMax, MeshOptions};
 pub use peer::PeerStatus;
 pub use probe::{NoHandshake, Probe};
+pub use stream::Frames;
 
 /// What a request is about: it decides the connection, the limits and the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -133,6 +139,13 @@ pub trait MeshHandler: Send + Sync + 'static {
         class: Class,
         payload: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Refused>>;
+
+    /// A request of `from` whose answer streams: its frames, the next of which is asked for when the one before
+    /// is on its way. It is dropped when the peer gives up.
+    fn stream(&self, _from: NodeId, _payload: Bytes) -> BoxStream<'static, Result<Bytes, Refused>> {
+        let refused = Refused::new("this node keeps nothing for other nodes");
+        Box::pin(futures::stream::once(std::future::ready(Err(refused))))
+    }
 
     /// A datagram of `from`. It must not block.
     fn datagram(&self, from: NodeId, payload: Bytes);

@@ -59,7 +59,7 @@ pub struct BytesMax {
     pub raft: usize,
     /// Queries, forwarded writes and their answers. Default 16 MiB.
     pub query: usize,
-    /// Objects of the HTTP cache. Default 32 MiB.
+    /// Frames of objects of the HTTP cache. Default 2 MiB.
     pub cache: usize,
     /// Operators' calls. Default 4 MiB.
     pub admin: usize,
@@ -70,7 +70,7 @@ pub struct BytesMax {
 impl Default for BytesMax {
     fn default() -> Self {
         const MIB: usize = 1 << 20;
-        Self { raft: 8 * MIB, query: 16 * MIB, cache: 32 * MIB, admin: 4 * MIB, snapshot: 8 * MIB }
+        Self { raft: 8 * MIB, query: 16 * MIB, cache: 2 * MIB, admin: 4 * MIB, snapshot: 8 * MIB }
     }
 }
 

@@ -1,4 +1,4 @@
-//! One peer as this node sees it: the two links that this node's requests run over.
+//! One peer as this node sees it: the links that this node's requests run over.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -18,8 +18,9 @@ use super::{
     control::ControlLink,
     endpoint::Core,
     frame::LinkKind,
-    hello::{self, Established},
+    hello::{self, Established, connection_problem},
     metrics::Counters,
+    stream::StreamLink,
 };
 
 /// A connection that broke sooner than this is not made again at once: whatever ended it may end the
@@ -51,6 +52,7 @@ pub(super) struct Peer {
     pub(super) node: NodeId,
     pub(super) control: Arc<ControlLink>,
     pub(super) bulk: Arc<BulkLink>,
+    pub(super) cache: Arc<StreamLink>,
     stop: CancellationToken,
 }
 
@@ -65,10 +67,13 @@ impl Peer {
         let run_bulk = Arc::clone(&bulk).run(Arc::clone(core), stop.clone());
         core.tasks.spawn_on(run_control, &core.runtime);
         core.tasks.spawn_on(run_bulk, &core.runtime);
-        Arc::new(Self { node, control, bulk, stop })
+        let cache = Arc::new(StreamLink::new(node, &core.options));
+        let run_cache = Arc::clone(&cache).run(Arc::clone(core), stop.clone());
+        core.tasks.spawn_on(run_cache, &core.runtime);
+        Arc::new(Self { node, control, bulk, cache, stop })
     }
 
-    /// Ends both links for good.
+    /// Ends all links for good.
     pub(super) fn stop(&self) {
         self.stop.cancel();
     }
@@ -77,6 +82,7 @@ impl Peer {
     pub(super) fn hasten(&self) {
         self.control.link.hasten.notify_one();
         self.bulk.link.hasten.notify_one();
+        self.cache.link.hasten.notify_one();
     }
 
     pub(super) fn rtt(&self) -> Option<Duration> {
@@ -92,7 +98,7 @@ impl Peer {
             control_connected: control.connection().is_some(),
             bulk_connected: bulk.connection().is_some(),
             rtt: self.rtt(),
-            in_flight: self.control.in_flight() + self.bulk.in_flight(),
+            in_flight: self.control.in_flight() + self.bulk.in_flight() + self.cache.in_flight(),
             last_error: control.last_error().or_else(|| bulk.last_error()),
         }
     }
@@ -245,6 +251,22 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// Keeps the connection until the link is stopped, where nothing has to be done about it meanwhile.
+    pub(super) async fn keep(&self, core: &Arc<Core>, stop: &CancellationToken) {
+        loop {
+            let Some(established) = self.establish(core, stop, |_problem| {}).await else {
+                break;
+            };
+            let problem = tokio::select! {
+                error = established.connection.closed() => connection_problem(&error),
+                () = stop.cancelled() => break,
+            };
+            tracing::info!(peer = %self.node, link = ?self.kind, problem, "connection lost");
+            self.set_down(&problem);
+        }
+        self.set_down("the mesh of this node is closed");
     }
 
     async fn attempt(&self, core: &Arc<Core>) -> Result<Established, String> {

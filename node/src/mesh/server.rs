@@ -8,7 +8,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{
+    StreamExt,
+    future::BoxFuture,
+    stream::{BoxStream, FuturesUnordered},
+};
 use hexpop_edge_config::NodeId;
 use parking_lot::Mutex;
 use quinn::{Connection, ConnectionError, Incoming, RecvStream, SendStream, VarInt};
@@ -33,20 +37,23 @@ use super::{
 /// Connections of one kind that one peer may have here. More than one only while an older one has
 /// not been found dead yet.
 const CONNECTIONS_PER_PEER: usize = 3;
+/// How long a peer may take nothing of a frame of an answer that streams. It has given up long before, as a
+/// rule: its own client may take nothing for half of that.
+const FRAME_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the bytes of one request may take to arrive.
 const REQUEST_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The connections that peers have made to this node.
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
-    connections: Mutex<BTreeMap<(NodeId, bool), VecDeque<Connection>>>,
+    connections: Mutex<BTreeMap<(NodeId, LinkKind), VecDeque<Connection>>>,
 }
 
 impl Inbound {
     /// Keeps a connection; the oldest goes when there are too many of one peer.
     fn admit(&self, node: NodeId, link: LinkKind, connection: &Connection) {
         let mut connections = self.connections.lock();
-        let kept = connections.entry((node, link == LinkKind::Bulk)).or_default();
+        let kept = connections.entry((node, link)).or_default();
         kept.retain(|known| known.close_reason().is_none());
         kept.push_back(connection.clone());
         if kept.len() > CONNECTIONS_PER_PEER
@@ -58,7 +65,7 @@ impl Inbound {
 
     fn release(&self, node: NodeId, link: LinkKind) {
         let mut connections = self.connections.lock();
-        let key = (node, link == LinkKind::Bulk);
+        let key = (node, link);
         if let Some(kept) = connections.get_mut(&key) {
             kept.retain(|known| known.close_reason().is_none());
             if kept.is_empty() {
@@ -125,7 +132,7 @@ async fn serve(core: &Arc<Core>, established: Established) {
     }
     match link {
         LinkKind::Control => serve_control(core, node, &connection, send, recv).await,
-        LinkKind::Bulk => serve_bulk(core, node, &connection).await,
+        LinkKind::Bulk | LinkKind::Cache => serve_streams(core, node, link, &connection).await,
     }
     connection.close(close::DONE, b"");
     core.inbound.release(node, link);
@@ -301,7 +308,7 @@ async fn serve_datagrams(core: &Arc<Core>, node: NodeId, connection: &Connection
     }
 }
 
-async fn serve_bulk(core: &Arc<Core>, node: NodeId, connection: &Connection) {
+async fn serve_streams(core: &Arc<Core>, node: NodeId, link: LinkKind, connection: &Connection) {
     let lanes: Arc<[Semaphore; 5]> = Arc::new(Class::ALL.map(|class| {
         Semaphore::new(core.options.in_flight_max(class).clamp(1, Semaphore::MAX_PERMITS))
     }));
@@ -316,7 +323,7 @@ async fn serve_bulk(core: &Arc<Core>, node: NodeId, connection: &Connection) {
                 | ConnectionError::Reset,
             ) => return,
             Err(error) => {
-                tracing::debug!(peer = %node, %error, "the bulk link of a peer ended");
+                tracing::debug!(peer = %node, ?link, %error, "the link of a peer ended");
                 return;
             }
         };
@@ -324,8 +331,14 @@ async fn serve_bulk(core: &Arc<Core>, node: NodeId, connection: &Connection) {
         core.tasks.spawn_on(
             async move {
                 let core = task_core;
+                let serving = async {
+                    match link {
+                        LinkKind::Cache => serve_stream(&core, node, &lanes, send, recv).await,
+                        _ => serve_request(&core, node, &lanes, send, recv).await,
+                    }
+                };
                 tokio::select! {
-                    () = serve_request(&core, node, &lanes, send, recv) => {}
+                    () = serving => {}
                     () = core.closing.cancelled() => {}
                 }
             },
@@ -374,6 +387,61 @@ async fn serve_request(
     if send.write_all_chunks(&mut encode_bulk_answer(answer)).await.is_ok() {
         send.finish().ok();
     }
+}
+
+/// One request whose answer streams. The next frame is made when the one before is on its way.
+async fn serve_stream(
+    core: &Arc<Core>,
+    node: NodeId,
+    lanes: &[Semaphore; 5],
+    mut send: SendStream,
+    mut recv: RecvStream,
+) {
+    let read = read_request(core, lanes, &mut recv);
+    let Ok(Some(request)) = tokio::time::timeout(REQUEST_READ_TIMEOUT, read).await else {
+        send.reset(VarInt::from_u32(1)).ok();
+        return;
+    };
+    let Request { class, deadline_ms: _, payload, _permit } = request;
+    match core.hooks.on_receive(node, Traffic::Request(class)) {
+        LinkAction::Pass => {}
+        LinkAction::Delay(delay) => tokio::time::sleep(delay).await,
+        LinkAction::Drop | LinkAction::Cut => return lose(send).await,
+    }
+    let mut frames = match payload {
+        Ok(payload) if class == Class::Cache => {
+            Counters::count(&core.counters.requests_received, class);
+            core.handler.stream(node, payload)
+        }
+        Ok(_other) => refusal(Refused::new(format!("{class} requests do not stream"))),
+        Err(refused) => refusal(refused),
+    };
+    loop {
+        let frame = tokio::select! {
+            frame = frames.next() => frame,
+            // The peer gave up.
+            _stopped = send.stopped() => return,
+        };
+        let Some(frame) = frame else {
+            send.finish().ok();
+            return;
+        };
+        match core.hooks.on_send(node, Traffic::Answer(class)) {
+            LinkAction::Pass => {}
+            LinkAction::Delay(delay) => tokio::time::sleep(delay).await,
+            LinkAction::Drop | LinkAction::Cut => return lose(send).await,
+        }
+        let mut frame = encode_bulk_answer(checked(core, class, frame));
+        let write = send.write_all_chunks(&mut frame);
+        if !matches!(tokio::time::timeout(FRAME_WRITE_TIMEOUT, write).await, Ok(Ok(()))) {
+            send.reset(VarInt::from_u32(1)).ok();
+            return;
+        }
+    }
+}
+
+fn refusal(refused: Refused) -> BoxStream<'static, Result<Bytes, Refused>> {
+    futures::stream::once(std::future::ready(Err(refused))).boxed()
 }
 
 /// Keeps silent until the peer gives up: a stream that ended would tell it that something is wrong.

@@ -101,6 +101,7 @@ impl Node {
 
         let origin = open_origin(config, &faults)?;
         let router = open_router(config, &storage, &host, &mesh, &members, origin, &registry)?;
+        dispatch.serve_cache(Arc::clone(&router));
         let purges = {
             let _entered = data.enter();
             Purges::follow(host.clone(), Arc::clone(&router), config.purge.max_silence)
@@ -298,6 +299,7 @@ fn open_router(
     let secret = host.clone();
     let ports = Ports {
         local: Arc::new(hexpop_chaos::HostShards(host.clone())),
+        cache_peers: Arc::clone(&peers) as _,
         peer: peers,
         peers: Arc::clone(members) as _,
         origin,

@@ -136,6 +136,7 @@ pub(super) fn apply_router_config(options: &mut RouterOptions, config: &Config) 
     options.cache.arriving_bytes_max = config.cache.bytes.bytes() / 4;
     options.cache.heuristic_max = config.cache.heuristic_max;
     options.cache.negative = config.cache.negative_ttl;
+    options.cache.tier = config.cache.tier;
     options.cache.query = QueryRules {
         drop: config.cache.query.drop.clone(),
         keep: config.cache.query.keep.clone(),

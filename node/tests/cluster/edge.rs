@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     client::{self, send_json},
     edge_rules::{CASES, Case, Fields, Step},
-    mesh::{Data, Mesh, PATIENCE},
+    mesh::{Data, Mesh, Node, PATIENCE},
     scripted::{Reply, Scripted},
     wait::until_true,
 };
@@ -27,10 +27,25 @@ impl Edge {
     }
 
     pub(crate) fn start(name: &str, nodes: u32) -> Self {
+        Self::start_in(name, nodes, None)
+    }
+
+    /// As [`start`](Self::start), in these PoPs.
+    pub(crate) fn start_in(name: &str, nodes: u32, pops: Option<&str>) -> Self {
         let origin = Scripted::start();
-        let mesh = Mesh::start(name, nodes, Data::Behind(origin.url()));
+        let mesh = Mesh::start_in(name, nodes, Data::Behind(origin.url()), pops, &[]);
         mesh.wait_until_purges_are_followed();
         Self { origin, mesh }
+    }
+
+    /// A counter, of all nodes together.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let of = |node: &Node| {
+            let text = node.admin("/metrics").expect(200).text();
+            let lines = text.lines().filter(|line| line.starts_with(name));
+            lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum::<u64>()
+        };
+        self.mesh.nodes.iter().map(of).sum()
     }
 
     pub(crate) fn stored(&self, node: u64, path: &str) -> bool {

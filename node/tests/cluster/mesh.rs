@@ -201,6 +201,17 @@ impl Mesh {
         data: Data,
         env: &'static [(&'static str, &'static str)],
     ) -> Self {
+        Self::start_in(name, nodes, data, None, env)
+    }
+
+    /// As [`start_with`](Self::start_with), in these PoPs, where the demo's own do not do.
+    pub(crate) fn start_in(
+        name: &str,
+        nodes: u32,
+        data: Data,
+        pops: Option<&str>,
+        env: &'static [(&'static str, &'static str)],
+    ) -> Self {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-{name}"));
         if dir.exists() {
             fs::remove_dir_all(&dir).unwrap();
@@ -214,6 +225,7 @@ impl Mesh {
             words.extend([flag.to_owned(), path.display().to_string()]);
         }
         words.extend(data.words());
+        words.extend(pops.into_iter().flat_map(|pops| ["--pops".to_owned(), pops.to_owned()]));
         let mut demo = spawn(&words, &dir.join("demo.log"), env);
         let ready: Value = until("the demo gets ready", PATIENCE * 4, || {
             assert!(

@@ -123,8 +123,9 @@ fn time_purges(edge: &Edge) {
             let receipt = purge(edge.mesh.node(1 + nth as u64 % 5), &tag).expect(200).json();
             let took = begin.elapsed();
             for node in receipt["nodes"].as_array().unwrap() {
-                let found = (&node["state"], &node["objects"]);
-                assert_eq!(found, (&json!("confirmed"), &json!(1)), "{receipt}");
+                assert_eq!(node["state"], json!("confirmed"), "{receipt}");
+                // It may keep that of another node of its PoP as well: each is asked by a name of its own.
+                assert!(node["objects"].as_u64().unwrap() >= 1, "{receipt}");
             }
             assert_eq!(receipt["worstStalenessMs"], 0, "{receipt}");
             took

@@ -30,6 +30,10 @@ pub(crate) struct Reply {
     pub(crate) gated: bool,
     /// The body stops after what it has, and never ends.
     pub(crate) stalls: bool,
+    /// So many zeros follow the body.
+    pub(crate) zeros: u64,
+    /// The length is not told.
+    pub(crate) chunked: bool,
 }
 
 impl Reply {
@@ -122,6 +126,8 @@ impl Scripted {
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
 async fn answer(
     script: Arc<Mutex<Script>>,
     mut gate: watch::Receiver<bool>,
@@ -144,6 +150,15 @@ async fn answer(
     let body = if reply.stalls {
         let first = stream::once(future::ready(Ok(Frame::data(text))));
         StreamBody::new(first.chain(stream::pending())).boxed_unsync()
+    } else if reply.zeros > 0 {
+        let mut left = reply.zeros;
+        let zeros = std::iter::from_fn(move || {
+            let bytes = left.min(ZEROS.len() as u64);
+            left -= bytes;
+            let piece = ZEROS.get(..usize::try_from(bytes).unwrap()).filter(|p| !p.is_empty())?;
+            Some(Ok(Frame::data(Bytes::from_static(piece))))
+        });
+        StreamBody::new(stream::iter(zeros)).boxed_unsync()
     } else {
         Full::new(text).boxed_unsync()
     };
@@ -152,6 +167,9 @@ async fn answer(
     let stated = reply.headers.iter().any(|(name, _value)| name == "content-length");
     if reply.stalls && !stated {
         response.headers_mut().insert("content-length", (length + 10).into());
+    }
+    if reply.zeros > 0 && !reply.chunked {
+        response.headers_mut().insert("content-length", reply.zeros.into());
     }
     for (name, value) in reply.headers {
         let name: http::HeaderName = name.parse().unwrap();

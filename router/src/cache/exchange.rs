@@ -46,6 +46,8 @@ pub(super) struct Exchange {
     pub(super) key: CacheKey,
     /// Whether its sender is shown what else stays between caches.
     pub(super) debugged: bool,
+    /// Whether another node of the PoP asks, which stores what it gets as this one does.
+    pub(super) for_peer: bool,
 }
 
 impl Exchange {
@@ -65,7 +67,8 @@ impl Exchange {
         } else {
             given.to_owned()
         };
-        Self { method, target, version, headers, client, authority, key, debugged }
+        let for_peer = false;
+        Self { method, target, version, headers, client, authority, key, debugged, for_peer }
     }
 
     /// The request that the origin gets.
@@ -85,8 +88,8 @@ impl Exchange {
         Some(request)
     }
 
-    /// The same for a response that is to be stored: without the client's own conditions, and with
-    /// those that confirm `validated`. `ranged`: the origin is asked for the client's ranges.
+    /// The same for a response that is to be stored: a GET, also where a HEAD found it stale, without the
+    /// client's own conditions, and with those that confirm `validated`. `ranged`: the origin is asked for the client's ranges.
     pub(super) fn upstream_for_store(
         &self,
         validated: Option<&Stored>,
@@ -94,6 +97,7 @@ impl Exchange {
         name: &str,
     ) -> Option<Request<Body>> {
         let mut request = self.upstream(empty(), name)?;
+        *request.method_mut() = Method::GET;
         let headers = request.headers_mut();
         for condition in CONDITIONS {
             headers.remove(condition);
@@ -121,6 +125,7 @@ impl Exchange {
         variants: &[std::sync::Arc<Stored>],
         ranged: bool,
         window: Option<u64>,
+        by_owner: bool,
     ) -> FlightKey {
         let selected_by = selecting(&varies_by(variants), &self.headers);
         let range = if ranged {
@@ -131,6 +136,6 @@ impl Exchange {
         } else {
             Vec::new()
         };
-        FlightKey { uri: self.key.clone(), selected_by, range, window }
+        FlightKey { uri: self.key.clone(), selected_by, range, window, by_owner }
     }
 }

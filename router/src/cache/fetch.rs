@@ -1,9 +1,10 @@
-//! One fetch from the origin on behalf of the cache: what of the answer is stored, and who learns of
-//! it.
+//! One fetch on behalf of the cache, from the node that keeps the URI or from the origin: what of the
+//! answer is stored, and who learns of it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use hexpop_edge_config::NodeId;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use openraft_rt::AsyncRuntime;
 
@@ -23,6 +24,7 @@ use super::{
     proxy::HttpCache,
     purge::Moment,
     stored::{Payload, Stored},
+    tier::{FromOwner, Hop},
     transfer::Transfer,
 };
 use crate::{
@@ -48,20 +50,29 @@ pub(super) enum Fetched {
         stored: Arc<Stored>,
         /// The fields for the one who asked.
         own: HeaderMap,
+        /// What the node says that confirmed it, if it was not the origin.
+        via: Option<String>,
     },
     /// A response that is not stored.
-    Passed(Response<Body>, Bypass),
+    Passed {
+        response: Response<Body>,
+        bypass: Bypass,
+        /// What the node says that it came through, if it did.
+        via: Option<String>,
+    },
     /// Nothing.
     Failed(RouteError),
 }
 
-/// An answer of the origin.
+/// An answer of the origin, or of the node that keeps the URI.
 struct Answered {
+    /// What that node says; `None` = the origin answered.
+    hop: Option<Hop>,
     status: StatusCode,
     head: HeaderMap,
     body: Body,
     times: FetchTimes,
-    arrived: std::time::Duration,
+    arrived: Duration,
 }
 
 /// What a fetch is about.
@@ -73,6 +84,10 @@ pub(super) struct Task {
     pub(super) ranged: bool,
     /// When it began.
     pub(super) began: Moment,
+    /// The node that is asked before the origin.
+    pub(super) owner: Option<NodeId>,
+    /// Whether it refreshes what may be used still, so that another stale one is of no use.
+    pub(super) refreshes: bool,
 }
 
 /// A response that may be stored, and its body.
@@ -118,13 +133,12 @@ impl<R: AsyncRuntime> HttpCache<R> {
         match fetched {
             Fetched::Arriving { arriving, .. } => Landing::Arriving(Arc::clone(arriving)),
             Fetched::Confirmed { stored, .. } => Landing::Confirmed(Arc::clone(stored)),
-            Fetched::Passed(response, _) if is_origin_error(response.status()) => {
+            Fetched::Passed { response, .. } if is_origin_error(response.status()) => {
                 let detail = format!("the origin answered {}", response.status().as_u16());
                 Landing::Failed(Box::new(RouteError::new(Problem::OriginUnavailable, detail)))
             }
-            Fetched::Passed(_, bypass) => {
-                // That a client has credentials says nothing about the URI.
-                if *bypass != Bypass::Authorization {
+            Fetched::Passed { bypass, .. } => {
+                if is_about_uri(*bypass) {
                     self.remember_uncacheable(&exchange.key);
                 }
                 Landing::Uncacheable
@@ -133,7 +147,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
         }
     }
 
-    /// Asks the origin and opens a transfer for what it answers, if that may be stored.
+    /// Asks, and opens a transfer for what is answered, if that may be stored.
     async fn open(&self, task: &Task) -> Result<Opened, Box<Fetched>> {
         let exchange = &task.exchange;
         let whole = |stored: &&Arc<Stored>| matches!(stored.payload, Payload::Whole(_));
@@ -146,18 +160,25 @@ impl<R: AsyncRuntime> HttpCache<R> {
             // It speaks of something else than what is stored (RFC 9111 §4.3.4).
             answered = self.ask(task, None).await?;
         }
-        let Answered { status, head, body, times, arrived } = answered;
+        let Answered { hop, status, head, body, times, arrived } = answered;
+        if task.before.is_some() && hop.as_ref().is_some_and(|hop| hop.stands_in) {
+            // What is stored here stands in as well, as far as it may.
+            let detail = "the origin failed when the node that keeps the URI asked it";
+            let error = RouteError::new(Problem::OriginUnavailable, detail);
+            return Err(Box::new(Fetched::Failed(error)));
+        }
         let length = content_length(&head).or_else(|| body.size_hint().exact());
         let how = match self.may_keep(task, status, &head, times, length) {
-            Ok(how) => how,
+            Ok(how) => how.no_longer_than(hop.as_ref().and_then(|hop| hop.lifetime)),
             Err(bypass) => {
-                // What was stored is no longer what the origin gives, unless it is just failing, or
-                // gave this to one who has credentials.
-                if !is_origin_error(status) && bypass != Bypass::Authorization {
+                // What was stored is no longer what the origin gives, unless it is just failing.
+                if !is_origin_error(status) && is_about_uri(bypass) {
                     self.drop_variant(task);
                 }
                 let body = not_stalling::<R>(body, self.options.origin_timeout);
-                return Err(Box::new(Fetched::Passed(rebuild(status, head, body), bypass)));
+                let response = rebuild(status, head, body);
+                let via = hop.map(|hop| hop.member);
+                return Err(Box::new(Fetched::Passed { response, bypass, via }));
             }
         };
         let part = (status == StatusCode::PARTIAL_CONTENT)
@@ -165,7 +186,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
             .flatten();
         let stored_status = if part.is_some() { StatusCode::OK } else { status };
         let stored = self.stored(exchange, stored_status, &head, how, times, arrived);
-        let arriving = Arriving { stored, part, length, transfer: Transfer::default() };
+        let arriving = Arriving { stored, part, length, hop, transfer: Transfer::default() };
         Ok(Opened { arriving: Arc::new(arriving), own: head, body })
     }
 
@@ -175,12 +196,27 @@ impl<R: AsyncRuntime> HttpCache<R> {
             .exchange
             .upstream_for_store(validated, task.ranged, &self.name)
             .ok_or_else(|| failed(bad_target()))?;
-        let began = self.uptime.now();
-        let deadline = Deadline::after(self.options.origin_timeout);
-        let response = self.origin.fetch(Class::Proxy, request, deadline).await;
-        let response = response.map_err(|failure| failed(failure.to_error(false)))?;
+        // A body cannot be lent to a task that moves between threads.
+        let (head, body) = request.into_parts();
+        let mut sent = self.uptime.now();
+        let asked = match task.owner {
+            Some(owner) => self.ask_owner(owner, &task.exchange, &head, task.refreshes).await,
+            None => FromOwner::Nothing,
+        };
+        let (response, hop) = match asked {
+            FromOwner::Answered(response, hop) => (response, Some(hop)),
+            FromOwner::Failed(error) => return Err(failed(error)),
+            FromOwner::Nothing => {
+                sent = self.uptime.now();
+                let deadline = Deadline::after(self.options.origin_timeout);
+                let request = Request::from_parts(head, body);
+                let response = self.origin.fetch(Class::Proxy, request, deadline).await;
+                (response.map_err(|failure| failed(failure.to_error(false)))?, None)
+            }
+        };
         let arrived = self.uptime.now();
-        let delay = arrived.saturating_sub(began);
+        let rest = hop.as_ref().map_or(Duration::ZERO, |hop| hop.age_rest);
+        let delay = arrived.saturating_sub(sent).saturating_add(rest);
         let times = FetchTimes { received_ms: self.clock.wall_ms(), delay };
         let (parts, body) = response.into_parts();
         let mut head = parts.headers;
@@ -192,7 +228,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
         {
             head.insert(header::DATE, now);
         }
-        Ok(Answered { status: parts.status, head, body, times, arrived })
+        Ok(Answered { hop, status: parts.status, head, body, times, arrived })
     }
 
     /// What was stored, with the fields of a 304.
@@ -203,6 +239,9 @@ impl<R: AsyncRuntime> HttpCache<R> {
         let how = may_store(request, before.status, &own, answered.times, self.guesses());
         match how {
             Ok(how) => {
+                let lifetime = answered.hop.as_ref().and_then(|hop| hop.lifetime);
+                let how = how.no_longer_than(lifetime);
+                let via = answered.hop.map(|hop| hop.member);
                 let new = self.stored(
                     &task.exchange,
                     before.status,
@@ -214,7 +253,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
                 let (payload, number) = (before.payload.clone(), before.number);
                 let stored = Arc::new(Stored { payload, number, ..Stored::clone(&new) });
                 self.store.put(task.exchange.key.clone(), Arc::clone(&stored), task.began);
-                Fetched::Confirmed { stored, own }
+                Fetched::Confirmed { stored, own, via }
             }
             Err(bypass) => {
                 self.drop_variant(task);
@@ -222,7 +261,8 @@ impl<R: AsyncRuntime> HttpCache<R> {
                     Payload::Whole(bytes) => full(bytes.clone()),
                     Payload::Pieces(_) => return Fetched::Failed(gone()),
                 };
-                Fetched::Passed(rebuild(before.status, own, body), bypass)
+                let via = answered.hop.map(|hop| hop.member);
+                Fetched::Passed { response: rebuild(before.status, own, body), bypass, via }
             }
         }
     }
@@ -265,7 +305,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
         head: &HeaderMap,
         how: Storable,
         times: FetchTimes,
-        arrived: std::time::Duration,
+        arrived: Duration,
     ) -> Arc<Stored> {
         let mut headers = head.clone();
         // Its age is counted from here on, and its length from its body.
@@ -300,6 +340,12 @@ impl<R: AsyncRuntime> HttpCache<R> {
                 .change(&task.exchange.key, |stored| keep(stored).then(|| Arc::clone(stored)));
         }
     }
+}
+
+/// Whether a response that is not stored says something about its URI: not what one gets who has credentials,
+/// or asks for several parts at once.
+fn is_about_uri(bypass: Bypass) -> bool {
+    !matches!(bypass, Bypass::Authorization | Bypass::Rule("partial"))
 }
 
 pub(super) fn content_length(head: &HeaderMap) -> Option<u64> {

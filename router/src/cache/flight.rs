@@ -6,7 +6,7 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{key::CacheKey, purge::Purge, stored::Stored, transfer::Transfer};
+use super::{key::CacheKey, purge::Purge, stored::Stored, tier::Hop, transfer::Transfer};
 use crate::error::RouteError;
 
 /// What a flight is for: a URI, the values of the headers that it is known to vary by, and the ranges
@@ -19,6 +19,9 @@ pub(crate) struct FlightKey {
     pub(crate) range: Vec<Vec<u8>>,
     /// While this node may have missed a purge: when the fetch begins, about.
     pub(crate) window: Option<u64>,
+    /// Whether another node is asked before the origin. Nobody there waits for such a fetch, or two nodes
+    /// could wait for each other.
+    pub(crate) by_owner: bool,
 }
 
 /// A response that is arriving: its head is there, its body comes.
@@ -30,6 +33,8 @@ pub(crate) struct Arriving {
     pub(crate) part: Option<HeaderValue>,
     /// How long the body is, where that is known.
     pub(crate) length: Option<u64>,
+    /// What the node says that it came through, if it did.
+    pub(crate) hop: Option<Hop>,
     pub(crate) transfer: Transfer,
 }
 
@@ -186,7 +191,7 @@ mod tests {
 
     fn key(path: &str) -> FlightKey {
         let uri = CacheKey::new("http", "a", path);
-        FlightKey { uri, selected_by: Vec::new(), range: Vec::new(), window: None }
+        FlightKey { uri, selected_by: Vec::new(), range: Vec::new(), window: None, by_owner: false }
     }
 
     fn flights(waiters_max: usize) -> Flights {

@@ -17,6 +17,7 @@ use super::{
     proxy::HttpCache,
     purge::{Moment, Purge},
     stored::Stored,
+    tier::Forgotten,
 };
 
 impl<R: AsyncRuntime> HttpCache<R> {
@@ -34,22 +35,39 @@ impl<R: AsyncRuntime> HttpCache<R> {
         self.purge(&Purge::Uri(CacheKey::new(scheme, authority, &target)), false);
     }
 
-    /// RFC 9111 §4.4, RFC 9875 §3.
-    pub(super) fn invalidate_after_write(&self, exchange: &Exchange, response: &HeaderMap) {
-        self.purge(&Purge::Uri(exchange.key.clone()), false);
+    /// RFC 9111 §4.4, RFC 9875 §3: at this node, and at the others of its PoP, which are waited for so that
+    /// whoever wrote reads it everywhere.
+    pub(super) async fn invalidate_after_write(&self, exchange: &Exchange, response: &HeaderMap) {
+        let changed = self.changed_by(exchange, response);
+        // Before it is forgotten here, or it could be fetched again from who has not heard yet.
+        let told = self.to_be_told(&changed);
+        for one in &changed {
+            self.purge(&one.purge(), false);
+        }
+        self.tell(told, &changed).await;
+    }
+
+    /// What the answer to a write says that it changed.
+    fn changed_by(&self, exchange: &Exchange, response: &HeaderMap) -> Vec<Forgotten> {
+        let uri = |key: &CacheKey| Forgotten::Uri {
+            origin: key.origin().to_owned(),
+            target: key.target().to_owned(),
+        };
+        let mut changed = vec![uri(&exchange.key)];
+        let (scheme, authority) = (exchange.client.scheme, &exchange.authority);
         for field in [header::LOCATION, header::CONTENT_LOCATION] {
             let reference = response.get(field).and_then(|value| value.to_str().ok());
             let target = reference.and_then(|reference| {
-                let (scheme, authority) = (exchange.client.scheme, &exchange.authority);
                 same_origin_target(scheme, authority, &exchange.target, reference)
             });
             if let Some(target) = target {
-                self.invalidate(exchange.client.scheme, &exchange.authority, &target);
+                let target = self.options.query.apply(&target);
+                changed.push(uri(&CacheKey::new(scheme, authority, &target)));
             }
         }
-        for tag in tags::invalidated_by(exchange.key.origin(), response) {
-            self.purge(&Purge::Tag(tag), false);
-        }
+        let tags = tags::invalidated_by(exchange.key.origin(), response);
+        changed.extend(tags.iter().map(|tag| Forgotten::Tag(tag.to_string())));
+        changed
     }
 
     /// RFC 9111 §4.3.5. The request was sent at `sent`, after the purges up to `began`.

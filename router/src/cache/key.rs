@@ -41,6 +41,11 @@ impl CacheKey {
         self.0.starts_with(&*other.0)
     }
 
+    /// All of it.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Bytes it takes.
     pub(crate) fn len(&self) -> usize {
         self.0.len()

@@ -1,10 +1,10 @@
 //! A shared cache for proxied requests (RFC 9111, RFC 5861, RFC 9211, RFC 9213): in memory, one fetch
-//! per key however many wait.
+//! per key however many wait, at this node and, by [`tier`], in its PoP.
 //!
 //! ```text
 //! request ─> exchange ─> store ─> policy ─┬─ answer it ─────────────────────────> respond
 //!                                         ├─ answer it, refresh behind ─────────> respond
-//!                                         └─ ask the origin ─> flight ─┬─ leader: fetch ─┐
+//!                                         └─ ask elsewhere ──> flight ─┬─ leader: fetch ─┐   owner, origin
 //!                                                                      └─ waiters <──────┤
 //!                                       store <─ fill <─ transfer (all read as it comes) ┘
 //! ```
@@ -12,6 +12,7 @@
 //! What may be stored and used is decided by the pure functions of [`policy`].
 
 mod body;
+mod conclude;
 mod exchange;
 mod fetch;
 mod fill;
@@ -31,6 +32,7 @@ mod purge;
 mod respond;
 mod store;
 mod stored;
+mod tier;
 mod transfer;
 
 pub use body::{empty, full};
@@ -42,3 +44,4 @@ pub use options::{CacheOptions, OriginHost};
 pub(crate) use policy::text::has_token;
 pub use proxy::CacheStats;
 pub(crate) use proxy::HttpCache;
+pub(crate) use tier::Tier;

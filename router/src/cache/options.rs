@@ -46,6 +46,8 @@ pub struct CacheOptions {
     pub origin_timeout: Duration,
     /// For a whole answer, where a client does not say. Default 30 s.
     pub body_timeout: Duration,
+    /// Whether the node that keeps a URI for its PoP is asked before the origin. Default true.
+    pub tier: bool,
     /// What the origin sees as `Host`.
     pub host: OriginHost,
     /// What of a query counts.
@@ -70,6 +72,7 @@ impl Default for CacheOptions {
             uncacheable_memory: Duration::from_secs(10),
             origin_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            tier: true,
             host: OriginHost::Pass,
             query: QueryRules::default(),
             cookies: None,

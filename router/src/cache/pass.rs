@@ -39,7 +39,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
             .await
             .map_err(|failure| self.with_status(failure.to_error(false)))?;
         let source = Source::OriginFallback { status: response.status().as_u16() };
-        Ok(self.passed(&exchange, response, source))
+        Ok(self.passed(&exchange, response, source, None))
     }
 
     /// Passes a HEAD on that nothing stored answers, and lets it update what is stored.
@@ -57,7 +57,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
             self.update_by_head(exchange, response.headers(), began, sent);
         }
         let source = why.source(response.status().as_u16(), false);
-        Ok(self.passed(exchange, response, source))
+        Ok(self.passed(exchange, response, source, None))
     }
 
     /// Passes a request on as it is; the response is not stored.
@@ -71,9 +71,9 @@ impl<R: AsyncRuntime> HttpCache<R> {
         let response = self.send(exchange, body, deadline).await?;
         let is_error = response.status().is_client_error() || response.status().is_server_error();
         if !is_safe(&exchange.method) && !is_error {
-            self.invalidate_after_write(exchange, response.headers());
+            self.invalidate_after_write(exchange, response.headers()).await;
         }
-        Ok(self.passed(exchange, response, source))
+        Ok(self.passed(exchange, response, source, None))
     }
 
     async fn send(

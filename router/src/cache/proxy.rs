@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use hexpop_edge_config::NodeId;
 use http::{Method, Request, Response};
 use moka::sync::Cache;
 use openraft_rt::AsyncRuntime;
@@ -24,14 +25,12 @@ use super::{
     headers::is_loop,
     key::CacheKey,
     options::CacheOptions,
-    policy::{
-        reuse::{Asked, Decision, Use, Why, decide, usable_if_error},
-        storing::is_origin_error,
-    },
+    policy::reuse::{Asked, Decision, Use, Why, decide, usable_if_error},
     purge::Moment,
-    respond::{self, Respondent},
+    respond,
     store::{Store, Variants},
     stored::Stored,
+    tier::{Declined, Tier, declined},
 };
 use crate::{
     coding::Coder,
@@ -77,21 +76,24 @@ pub(crate) struct HttpCache<R: AsyncRuntime> {
     pub(super) flights: Flights,
     uncacheable: Cache<CacheKey, Duration>,
     pub(super) followed: Followed,
+    pub(super) tier: Tier,
     pub(super) metrics: Metrics,
 }
 
 /// A request on its way through the cache.
-struct Passage<R: AsyncRuntime> {
-    exchange: Arc<Exchange>,
-    asked: Asked,
-    why: Why,
+pub(super) struct Passage<R: AsyncRuntime> {
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) asked: Asked,
+    pub(super) why: Why,
     /// The response that is stored for it.
-    before: Option<Arc<Stored>>,
+    pub(super) before: Option<Arc<Stored>>,
     /// Whether the client's ranges go to the origin.
-    ranged: bool,
+    pub(super) ranged: bool,
     /// The purges that `before` outlived.
-    began: Moment,
-    deadline: Deadline<R>,
+    pub(super) began: Moment,
+    /// The node that is asked before the origin.
+    pub(super) owner: Option<NodeId>,
+    pub(super) deadline: Deadline<R>,
 }
 
 impl Why {
@@ -113,7 +115,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
         origin: OriginClient<R>,
         coder: Coder,
         clock: Arc<dyn Clock>,
-        uptime: Uptime<R>,
+        tier: Tier,
         metrics: Metrics,
     ) -> Self {
         let limits =
@@ -128,10 +130,11 @@ impl<R: AsyncRuntime> HttpCache<R> {
             followed: Followed::new(options.purge_max_silence),
             options,
             name,
+            uptime: origin.uptime(),
             origin,
             coder,
             clock,
-            uptime,
+            tier,
             metrics,
         }
     }
@@ -147,6 +150,11 @@ impl<R: AsyncRuntime> HttpCache<R> {
         self.metrics.cache_size(entries, bytes);
         self.metrics.purge_silence(self.followed.silence(self.uptime.now()));
         CacheStats { entries, bytes, bytes_max: self.options.bytes_max }
+    }
+
+    /// How long stale responses may be used when the origin fails.
+    pub(super) fn stale_max(&self) -> Duration {
+        Duration::from_millis(self.stale_max_ms.load(Ordering::Relaxed))
     }
 
     pub(super) fn now_ms(&self) -> i64 {
@@ -189,7 +197,8 @@ impl<R: AsyncRuntime> HttpCache<R> {
         }
     }
 
-    async fn cached(
+    /// Answers a GET or HEAD; of another node's too, where the answer may be that there is none for it.
+    pub(super) async fn cached(
         self: &Arc<Self>,
         exchange: Exchange,
         mut asked: Asked,
@@ -203,11 +212,11 @@ impl<R: AsyncRuntime> HttpCache<R> {
         let (method, headers) = (&exchange.method, &exchange.headers);
         let (why, before) = match decide(method, headers, &asked, &variants, now, now_ms) {
             Decision::Answer(stored, Use::Hit(ttl)) => {
-                return Ok(self.answer(&exchange, &asked, &stored, Source::Hit { ttl }));
+                return Ok(self.answer(&exchange, &asked, &stored, Source::Hit { ttl }, None));
             }
             Decision::Answer(stored, Use::WhileRevalidate(ttl)) => {
                 let source = Source::StaleWhileRevalidate { ttl };
-                let response = self.answer(&exchange, &asked, &stored, source);
+                let response = self.answer(&exchange, &asked, &stored, source, None);
                 self.refresh(exchange, stored, &variants);
                 return Ok(response);
             }
@@ -217,6 +226,10 @@ impl<R: AsyncRuntime> HttpCache<R> {
                 return Err(RouteError::new(Problem::OriginTimeout, detail));
             }
         };
+        let is_uncacheable = self.is_uncacheable(&exchange.key);
+        if exchange.for_peer && (is_uncacheable || why == Why::Condition) {
+            return Ok(declined(Declined::Uncacheable));
+        }
         if exchange.method == Method::HEAD {
             return self.head(&exchange, &variants, why, deadline).await;
         }
@@ -225,12 +238,19 @@ impl<R: AsyncRuntime> HttpCache<R> {
             return self.pass(&exchange, empty(), source, deadline).await;
         }
         let ranged = Exchange::forwards_ranges(asked.ranges.as_deref(), before.as_deref());
+        // What is for one client only gains nothing by a detour.
+        let owner = if is_uncacheable { None } else { self.owner(&exchange, now) };
         let exchange = Arc::new(exchange);
-        let passage = Passage { exchange, asked, why, before, ranged, began, deadline };
-        if why == Why::Request || self.is_uncacheable(&passage.exchange.key) {
+        let passage = Passage { exchange, asked, why, before, ranged, began, owner, deadline };
+        if why == Why::Request || is_uncacheable {
             return self.alone(&passage).await;
         }
         self.together(passage, &variants).await
+    }
+
+    /// The node that is to be asked before the origin. Nobody on behalf of another node.
+    fn owner(&self, exchange: &Exchange, now: Duration) -> Option<NodeId> {
+        if exchange.for_peer { None } else { self.tier.owner(&exchange.key, now) }
     }
 
     /// Fetches for all who ask for the same, or waits for who does.
@@ -241,12 +261,14 @@ impl<R: AsyncRuntime> HttpCache<R> {
     ) -> Result<Response<Body>, RouteError> {
         let task = self.task(&passage);
         let window = self.followed.window(self.uptime.now());
-        let key = passage.exchange.flight_key(variants, passage.ranged, window);
+        let by_owner = passage.owner.is_some();
+        let key = passage.exchange.flight_key(variants, passage.ranged, window, by_owner);
         match self.flights.join(key) {
             Joined::Leader(ticket) => {
                 // Another flight may have landed between the look into the store and this one.
                 if let Some((stored, source)) = self.stored_meanwhile(&passage) {
-                    let response = self.answer(&passage.exchange, &passage.asked, &stored, source);
+                    let Passage { exchange, asked, .. } = &passage;
+                    let response = self.answer(exchange, asked, &stored, source, None);
                     ticket.land(Landing::Confirmed(stored));
                     return Ok(response);
                 }
@@ -291,6 +313,8 @@ impl<R: AsyncRuntime> HttpCache<R> {
             before: passage.before.clone(),
             ranged: passage.ranged,
             began: self.store.moment(),
+            owner: passage.owner,
+            refreshes: false,
         }
     }
 
@@ -306,40 +330,71 @@ impl<R: AsyncRuntime> HttpCache<R> {
         match landed {
             Ok(Some(Landing::Arriving(arriving))) => {
                 let reader = arriving.transfer.reader(arriving.length);
-                match reader.filter(|_| self.is_for(passage, &arriving.stored)) {
+                let stands_in = arriving.hop.as_ref().is_some_and(|hop| hop.stands_in);
+                match reader.filter(|_| self.is_for(passage, &arriving.stored, stands_in)) {
                     Some(body) => {
-                        let respondent = self.respondent(&passage.exchange, &passage.asked, source);
-                        self.metrics.answered_from(source);
-                        Ok(respond::of_arriving(&respondent, &arriving, None, body))
+                        let Passage { exchange, asked, .. } = passage;
+                        Ok(self.arriving(exchange, asked, &arriving, source, None, body))
                     }
                     None => self.alone(passage).await,
                 }
             }
-            Ok(Some(Landing::Confirmed(stored))) if self.is_for(passage, &stored) => {
-                Ok(self.answer(&passage.exchange, &passage.asked, &stored, source))
+            Ok(Some(Landing::Confirmed(stored))) if self.is_for(passage, &stored, false) => {
+                Ok(self.answer(&passage.exchange, &passage.asked, &stored, source, None))
             }
-            Ok(Some(Landing::Confirmed(_) | Landing::Uncacheable)) => self.alone(passage).await,
+            Ok(Some(Landing::Uncacheable)) if passage.exchange.for_peer => {
+                Ok(declined(Declined::Uncacheable))
+            }
+            Ok(Some(Landing::Uncacheable)) => self.past_owner(passage).await,
+            Ok(Some(Landing::Confirmed(_))) => self.alone(passage).await,
             Ok(Some(Landing::Failed(error))) => self.conclude(passage, Fetched::Failed(*error)),
             Ok(None) => self.conclude(passage, Fetched::Failed(gone())),
             Err(_elapsed) => self.conclude(passage, Fetched::Failed(too_late())),
         }
     }
 
-    /// Whether a response that another fetched may answer a request.
-    fn is_for(&self, passage: &Passage<R>, stored: &Arc<Stored>) -> bool {
+    /// Whether a response that another fetched may answer a request. `stands_in`: it is a stale one, since the
+    /// origin failed.
+    fn is_for(&self, passage: &Passage<R>, stored: &Arc<Stored>, stands_in: bool) -> bool {
         let (method, headers) = (&passage.exchange.method, &passage.exchange.headers);
         // Whoever waits asked for the same ranges, so that a part is what it wants. The origin was asked.
         let asked = Asked { ranges: None, trusts_store: true, ..passage.asked.clone() };
         let variants = [Arc::clone(stored)];
-        let decision = decide(method, headers, &asked, &variants, self.uptime.now(), self.now_ms());
-        matches!(decision, Decision::Answer(_, Use::Hit(_)))
+        let now = self.uptime.now();
+        match decide(method, headers, &asked, &variants, now, self.now_ms()) {
+            Decision::Answer(_, Use::Hit(_)) => true,
+            // The owner refreshes it.
+            Decision::Answer(_, Use::WhileRevalidate(_)) => passage.owner.is_some(),
+            Decision::Forward(Why::Stale, Some(_its)) if stands_in => {
+                let resident = stored.resident(now);
+                usable_if_error(&stored.freshness, &asked.control, resident, self.stale_max())
+            }
+            Decision::Forward(..) | Decision::Nothing => false,
+        }
     }
 
     /// Fetches without letting others wait for it.
     async fn alone(self: &Arc<Self>, passage: &Passage<R>) -> Result<Response<Body>, RouteError> {
+        self.fetch_alone(passage, self.task(passage)).await
+    }
+
+    /// As [`alone`](Self::alone), from the origin itself: whatever comes is for this client only.
+    async fn past_owner(
+        self: &Arc<Self>,
+        passage: &Passage<R>,
+    ) -> Result<Response<Body>, RouteError> {
+        let task = Task { owner: None, ..self.task(passage) };
+        self.fetch_alone(passage, task).await
+    }
+
+    async fn fetch_alone(
+        self: &Arc<Self>,
+        passage: &Passage<R>,
+        task: Task,
+    ) -> Result<Response<Body>, RouteError> {
         let fetched = passage
             .deadline
-            .bound(self.fetch(self.task(passage), None))
+            .bound(self.fetch(task, None))
             .await
             .unwrap_or_else(|_elapsed| Fetched::Failed(too_late()));
         self.conclude(passage, fetched)
@@ -347,68 +402,17 @@ impl<R: AsyncRuntime> HttpCache<R> {
 
     /// Refreshes what was just used, behind the answer.
     fn refresh(self: &Arc<Self>, exchange: Exchange, before: Arc<Stored>, variants: &Variants) {
-        if let Joined::Leader(ticket) =
-            self.flights.join(exchange.flight_key(variants, false, None))
-        {
+        let owner = self.owner(&exchange, self.uptime.now());
+        let key = exchange.flight_key(variants, false, None, owner.is_some());
+        if let Joined::Leader(ticket) = self.flights.join(key) {
             let this = Arc::clone(self);
             let began = self.store.moment();
             let (exchange, before) = (Arc::new(exchange), Some(before));
-            let task = Task { exchange, before, ranged: false, began };
+            let task = Task { exchange, before, ranged: false, began, owner, refreshes: true };
             drop(R::spawn(async move {
                 drop(this.fetch(task, Some(ticket)).await);
             }));
         }
-    }
-
-    /// The answer out of what a fetch brought, or out of a stale response if that may stand in.
-    fn conclude(
-        &self,
-        passage: &Passage<R>,
-        fetched: Fetched,
-    ) -> Result<Response<Body>, RouteError> {
-        let Passage { exchange, asked, why, before, .. } = passage;
-        let stand_in = |status: Option<u16>| {
-            let stale = before.as_ref().filter(|stale| {
-                let resident = stale.resident(self.uptime.now());
-                let stale_max = Duration::from_millis(self.stale_max_ms.load(Ordering::Relaxed));
-                *why != Why::Partial
-                    && self.may_stand_in(passage, stale)
-                    && usable_if_error(&stale.freshness, &asked.control, resident, stale_max)
-            })?;
-            Some(self.answer(exchange, asked, stale, Source::StaleIfError { status }))
-        };
-        match fetched {
-            Fetched::Arriving { arriving, own, body } => {
-                let status =
-                    if arriving.part.is_some() { 206 } else { arriving.stored.status.as_u16() };
-                let source = why.source(status, true);
-                self.metrics.answered_from(source);
-                let respondent = self.respondent(exchange, asked, source);
-                Ok(respond::of_arriving(&respondent, &arriving, Some(own), body))
-            }
-            Fetched::Confirmed { stored, own } => {
-                let own = Stored { headers: own, ..Stored::clone(&stored) };
-                Ok(self.answer(exchange, asked, &own, Source::Revalidated))
-            }
-            Fetched::Passed(response, bypass) => {
-                let status = response.status();
-                let stale = is_origin_error(status).then(|| stand_in(Some(status.as_u16())));
-                Ok(stale.flatten().unwrap_or_else(|| {
-                    let source = match why {
-                        Why::Request => Source::Request { status: status.as_u16(), stored: false },
-                        _ => Source::Bypass(bypass),
-                    };
-                    self.passed(exchange, response, source)
-                }))
-            }
-            Fetched::Failed(error) => stand_in(None).ok_or(error),
-        }
-    }
-
-    /// Whether no purge since a request came, known or not, may be about what was stored for it then.
-    fn may_stand_in(&self, passage: &Passage<R>, stored: &Stored) -> bool {
-        self.followed.trusts_store(self.uptime.now())
-            && !self.store.is_purged(passage.began, &passage.exchange.key, &stored.tags)
     }
 
     pub(super) fn remember_uncacheable(&self, key: &CacheKey) {
@@ -418,61 +422,6 @@ impl<R: AsyncRuntime> HttpCache<R> {
 
     fn is_uncacheable(&self, key: &CacheKey) -> bool {
         self.uncacheable.get(key).is_some_and(|until| self.uptime.now() < until)
-    }
-
-    fn respondent<'a>(
-        &'a self,
-        exchange: &'a Exchange,
-        asked: &'a Asked,
-        source: Source,
-    ) -> Respondent<'a> {
-        Respondent {
-            method: &exchange.method,
-            request: &exchange.headers,
-            ranges: asked.ranges.as_deref(),
-            now: self.uptime.now(),
-            now_ms: self.now_ms(),
-            source,
-            name: &self.name,
-            coder: &self.coder,
-            debugged: exchange.debugged.then_some(&exchange.key),
-        }
-    }
-
-    fn answer(
-        &self,
-        exchange: &Exchange,
-        asked: &Asked,
-        stored: &Stored,
-        source: Source,
-    ) -> Response<Body> {
-        self.metrics.answered_from(source);
-        respond::of_stored(&self.respondent(exchange, asked, source), stored)
-    }
-
-    pub(super) fn passed(
-        &self,
-        exchange: &Exchange,
-        response: Response<Body>,
-        source: Source,
-    ) -> Response<Body> {
-        self.metrics.answered_from(source);
-        let source = match source {
-            Source::Request { stored, .. } => {
-                Source::Request { status: response.status().as_u16(), stored }
-            }
-            source => source,
-        };
-        let debugged = exchange.debugged.then_some(&exchange.key);
-        respond::of_passed(response, source, &self.name, debugged)
-    }
-
-    pub(super) fn with_status(&self, error: RouteError) -> RouteError {
-        self.metrics.answered_from(Source::Failed);
-        if error.cache_status.is_some() {
-            return error;
-        }
-        error.with_cache_status(Source::Failed.member(&self.name))
     }
 }
 

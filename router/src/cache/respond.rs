@@ -38,6 +38,31 @@ const IN_NOT_MODIFIED: [HeaderName; 8] = [
     CACHE_STATUS,
 ];
 
+/// What says that this node was on the way.
+#[derive(Clone, Copy)]
+pub(super) struct Signature<'a> {
+    pub(super) source: Source,
+    pub(super) name: &'a str,
+    /// What the node says that it came through, if it did.
+    pub(super) via: Option<&'a str>,
+    /// What the response is stored under, if the client is told.
+    pub(super) debugged: Option<&'a CacheKey>,
+    /// Whether another node gets it.
+    pub(super) for_peer: bool,
+}
+
+/// What another node learns of a response beside its fields; in its extensions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ForPeer {
+    /// This node's member of `Cache-Status`.
+    pub(super) member: String,
+    /// How old it is and how long it is fresh, where that is known here.
+    pub(super) age: Option<Duration>,
+    pub(super) lifetime: Option<Duration>,
+    /// Whether it is stale and stands in for an origin that failed.
+    pub(super) stands_in: bool,
+}
+
 /// To whom an answer goes, and what is said about it.
 pub(super) struct Respondent<'a> {
     pub(super) method: &'a Method,
@@ -45,11 +70,8 @@ pub(super) struct Respondent<'a> {
     pub(super) ranges: Option<&'a [RangeSpec]>,
     pub(super) now: Duration,
     pub(super) now_ms: i64,
-    pub(super) source: Source,
-    pub(super) name: &'a str,
     pub(super) coder: &'a Coder,
-    /// What the response is stored under, if the client is told.
-    pub(super) debugged: Option<&'a CacheKey>,
+    pub(super) signature: Signature<'a>,
 }
 
 /// What clients take of a response that differs by that; `None` = it does not.
@@ -66,7 +88,8 @@ struct Uncoded {
 impl Respondent<'_> {
     /// What the client takes of a response that may be coded.
     fn taken(&self, status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> Taken {
-        let may_code = self.coder.may_code(status, headers, length);
+        // Another node codes for its clients itself.
+        let may_code = !self.signature.for_peer && self.coder.may_code(status, headers, length);
         may_code.then(|| self.coder.acceptable(self.request))
     }
 
@@ -92,7 +115,7 @@ impl Respondent<'_> {
             return None;
         }
         if has(headers) {
-            return Some(not_modified(headers));
+            return Some(self.without_body(headers));
         }
         let coding = taken?.coding.filter(|_| self.request.contains_key(header::IF_NONE_MATCH))?;
         let mut coded = headers.clone();
@@ -100,20 +123,34 @@ impl Respondent<'_> {
         has(&coded).then(|| not_modified(&coded))
     }
 
-    fn finish(&self, mut response: Response<Body>, age: Duration, taken: Taken) -> Response<Body> {
+    /// The answer to who has it: another node stores all that may have changed of the fields.
+    fn without_body(&self, headers: &HeaderMap) -> Response<Body> {
+        if !self.signature.for_peer {
+            return not_modified(headers);
+        }
+        let mut response = Response::new(empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response.headers_mut().clone_from(headers);
+        response
+    }
+
+    fn finish(
+        &self,
+        mut response: Response<Body>,
+        stored: &Stored,
+        taken: Taken,
+    ) -> Response<Body> {
+        let age = stored.freshness.age(stored.resident(self.now));
         if taken.is_some() {
             vary_by_coding(response.headers_mut());
         }
-        if self.debugged.is_none() {
-            strip_for_caches(response.headers_mut());
-        }
         // RFC 9111 §5.1: an age says that it was not asked for at the origin just now.
         response.headers_mut().remove(header::AGE);
-        if age.as_secs() > 0 || self.source.is_reuse() {
+        if age.as_secs() > 0 || self.signature.source.is_reuse() {
             response.headers_mut().insert(header::AGE, age.as_secs().into());
         }
-        let (source, name) = (self.source, self.name);
-        sign(response.headers_mut(), Version::HTTP_11, source, name, self.debugged);
+        let freshness = Some((age, stored.freshness.lifetime));
+        sign(&mut response, Version::HTTP_11, self.signature, freshness);
         response
     }
 }
@@ -135,7 +172,7 @@ pub(super) fn of_stored(respondent: &Respondent<'_>, stored: &Stored) -> Respons
             _ => several_parts(stored, &parts),
         },
     });
-    respondent.finish(response, stored.freshness.age(stored.resident(respondent.now)), taken)
+    respondent.finish(response, stored, taken)
 }
 
 /// An answer with its body in the coding that the client likes; as it is where that cannot be made now.
@@ -185,7 +222,7 @@ pub(super) fn of_arriving(
         }
         response
     });
-    respondent.finish(response, stored.freshness.age(stored.resident(respondent.now)), taken)
+    respondent.finish(response, stored, taken)
 }
 
 /// What of a stored response the client wants (RFC 9110 §14.2).
@@ -314,22 +351,14 @@ fn cut(stored: &Stored, part: &Range<u64>) -> Vec<Bytes> {
 }
 
 /// A response of the origin on its way through.
-pub(super) fn of_passed(
-    response: Response<Body>,
-    source: Source,
-    name: &str,
-    debugged: Option<&CacheKey>,
-) -> Response<Body> {
+pub(super) fn of_passed(response: Response<Body>, signature: Signature<'_>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     strip_hop_by_hop(&mut parts.headers);
-    if debugged.is_none() {
-        strip_for_caches(&mut parts.headers);
-    }
-    sign(&mut parts.headers, parts.version, source, name, debugged);
     // The version is that of the origin's connection.
     let mut response = Response::new(body);
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
+    sign(&mut response, parts.version, signature, None);
     response
 }
 
@@ -342,23 +371,41 @@ fn strip_for_caches(headers: &mut HeaderMap) {
     }
 }
 
-/// Adds what says that this node was on the way.
+/// Adds what says that this node was on the way, and removes what is not for a client. `freshness`: age
+/// and lifetime of a response that is stored here.
 fn sign(
-    headers: &mut HeaderMap,
+    response: &mut Response<Body>,
     version: Version,
-    source: Source,
-    name: &str,
-    debugged: Option<&CacheKey>,
+    signature: Signature<'_>,
+    freshness: Option<(Duration, Duration)>,
 ) {
-    let upstream: Vec<&str> =
-        headers.get_all(&CACHE_STATUS).iter().filter_map(|line| line.to_str().ok()).collect();
+    let Signature { source, name, via, debugged, for_peer } = signature;
+    add_via(response.headers_mut(), version, name);
     let mut own = source.member(name);
+    if for_peer {
+        let (age, lifetime) = freshness.unzip();
+        let stands_in = matches!(source, Source::StaleIfError { .. });
+        response.extensions_mut().insert(ForPeer { member: own, age, lifetime, stands_in });
+        return;
+    }
+    let headers = response.headers_mut();
+    if debugged.is_none() {
+        strip_for_caches(headers);
+    }
     if let Some(key) = debugged {
         own.push_str(&format!("; key={}", quoted(&format!("{}{}", key.origin(), key.target()))));
     }
+    if via.is_some() && !own.contains("; detail=") {
+        own.push_str("; detail=peer");
+    }
+    let upstream: Vec<&str> = headers
+        .get_all(&CACHE_STATUS)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .chain(via)
+        .collect();
     let value = append(Some(&upstream.join(", ")), &own);
     if let Ok(value) = HeaderValue::from_str(&value) {
         headers.insert(CACHE_STATUS, value);
     }
-    add_via(headers, version, name);
 }

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,6 +18,9 @@ use crate::{cache::has_token, metrics::Metrics, port::Compress};
 
 /// What an entry costs besides its bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
+
+/// For how long a coded body is kept that nobody asks for: what it was made of may be long gone.
+const IDLE_MAX: Duration = Duration::from_secs(600);
 
 /// What an operator can set about content codings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +76,11 @@ impl Coder {
             let name = if let Source::Named(name) = source { name.len() } else { 0 };
             u32::try_from(body.len() + name + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX)
         };
-        let kept = Cache::builder().max_capacity(options.kept_bytes_max).weigher(weigh).build();
+        let kept = Cache::builder()
+            .max_capacity(options.kept_bytes_max)
+            .weigher(weigh)
+            .time_to_idle(IDLE_MAX)
+            .build();
         Self { options, compress, kept, numbers: Arc::default(), metrics }
     }
 
@@ -144,7 +152,7 @@ pub(crate) fn vary_by_coding(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::atomic::AtomicUsize, time::Duration};
+    use std::sync::atomic::AtomicUsize;
 
     use futures::future::BoxFuture;
     use openraft_rt::AsyncRuntime as _;
@@ -189,6 +197,7 @@ mod tests {
         coder.code(Source::Stored(1), &body, Coding::Zstd).await.unwrap();
         coder.code(Source::Stored(2), &body, Coding::Gzip).await.unwrap();
         assert_eq!(slow.done.load(Ordering::Relaxed), 3);
+        assert_eq!(coder.kept.policy().time_to_idle(), Some(IDLE_MAX));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! Content codings of stored responses.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use hexpop_router::Debugged;
 use http::{HeaderMap, Response};
@@ -8,8 +8,8 @@ use http_body_util::BodyExt as _;
 
 use crate::{
     cache::router,
-    mesh::TestRouter,
-    origin::{TestOrigin, client, request, respond},
+    mesh::{Mesh, TestRouter},
+    origin::{TestOrigin, client, port, request, respond},
 };
 
 const PAGE: &[(&str, &str)] = &[
@@ -180,4 +180,47 @@ async fn who_debugs_sees_the_key_and_the_tags() {
     assert_eq!(seen.field("surrogate-key"), "page");
     let status = seen.field("cache-status");
     assert!(status.ends_with("; key=\"http://www.example.com/p\""), "{status}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_without_a_validator_stays_as_it_is() {
+    let head: &[(&str, &str)] = &[("cache-control", "max-age=60"), ("content-type", "text/html")];
+    let all = long();
+    let origin = TestOrigin::new(move |got| {
+        if !got.headers.contains_key("range") {
+            return respond(200, head, &all);
+        }
+        let part = [head[0], head[1], ("content-range", "bytes 0-1299/2600")];
+        respond(206, &part, &all[..1300])
+    });
+    let router = router(&origin);
+    let asked = [("accept-encoding", "br"), ("range", "bytes=0-1299")];
+    // As it arrives, and out of what is stored of it.
+    for _ in 0..2 {
+        let part = get(&router, &asked).await;
+        assert_eq!((part.coding(), part.body.as_str()), ((206, "", ""), &long()[..1300]));
+        assert_eq!(part.field("content-range"), "bytes 0-1299/2600");
+        assert_eq!(part.field("vary"), "Accept-Encoding");
+    }
+    assert_eq!(origin.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_the_origin_confirmed_is_not_coded_again() {
+    let origin = TestOrigin::new(|_| respond(200, PAGE, &long()));
+    let mesh = Mesh::new(1, &[]);
+    let router = mesh.router(1, port(&origin));
+    get(&router, &[]).await;
+    let br = [("accept-encoding", "br")];
+    assert_eq!(get(&router, &br).await.coding(), (200, "br", "\"a;br\""));
+    assert_eq!(mesh.coded.load(Ordering::Relaxed), 1);
+    tokio::time::sleep(std::time::Duration::from_secs(61)).await;
+    origin.set(|got| {
+        assert_eq!(got.headers["if-none-match"], "\"a\"");
+        respond(304, PAGE, "")
+    });
+    for _ in 0..2 {
+        assert_eq!(get(&router, &br).await.coding(), (200, "br", "\"a;br\""));
+    }
+    assert_eq!((origin.count(), mesh.coded.load(Ordering::Relaxed)), (2, 1));
 }

@@ -382,3 +382,18 @@ async fn a_304_about_something_else_is_asked_again() {
     assert_eq!(get(&router, "/p", &[]).await.2, "two");
     assert_eq!(origin.count(), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_finds_it_stale_refreshes_the_body_too() {
+    let origin = TestOrigin::new(|got| {
+        let body = if got.method == "HEAD" { "" } else { "body" };
+        respond(200, &[("cache-control", "max-age=5, stale-while-revalidate=60")], body)
+    });
+    let router = router(&origin);
+    get(&router, "/p", &[]).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(ask(&router, "HEAD", "/p", &[]).await.1.contains("detail=swr"));
+    settle().await;
+    assert_eq!(get(&router, "/p", &[]).await, (200, status("hit; ttl=4"), "body".to_owned()));
+    assert_eq!(origin.count(), 2);
+}

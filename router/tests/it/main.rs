@@ -19,3 +19,5 @@ mod real;
 mod results;
 mod searches;
 mod sessions;
+mod tier;
+mod tier_rules;

@@ -9,11 +9,13 @@ use std::{
     time::Duration,
 };
 
-use futures::future::BoxFuture;
+use bytes::Bytes;
+use futures::{StreamExt as _, future::BoxFuture};
 use hexpop_edge_config::{Epoch, NodeId, RaftId, ShardId};
 use hexpop_router::{
-    AnswerBody, Clear, Clock, Level, LocalReplica, LocalShard, Metrics, Origin, Peer, PeerClient,
-    PeerError, Peers, Ports, Router, RouterOptions, ShardAnswer, ShardError, ShardOp, ShardRequest,
+    AnswerBody, CachePeers, Clear, Clock, Level, LocalReplica, LocalShard, Metrics, Origin, Peer,
+    PeerClient, PeerError, PeerFrames, Peers, Ports, Router, RouterOptions, ShardAnswer,
+    ShardError, ShardOp, ShardRequest,
 };
 use hexpop_shard::{
     Command, KeyRange, LogPosition, MemoryDocuments, Op, PurgeId, PurgeTail, Replica, ReplicaRole,
@@ -63,6 +65,12 @@ struct Inner {
     watch_doubles: bool,
     /// Decides how often a call gives way to others before it is executed.
     jitter: Option<u64>,
+    /// Whose HTTP caches answer each other.
+    caches: BTreeMap<NodeId, Arc<TestRouter>>,
+    /// Who asked whom for an object.
+    questions: Vec<(NodeId, NodeId)>,
+    /// Whom a node believes to serve, where that is not everybody.
+    serving: BTreeMap<NodeId, BTreeSet<NodeId>>,
 }
 
 /// The mesh.
@@ -70,6 +78,8 @@ pub(crate) struct Mesh {
     inner: Mutex<Inner>,
     map: Mutex<Arc<ShardMap>>,
     pub(crate) wall_ms: AtomicU64,
+    /// Bodies that were coded.
+    pub(crate) coded: AtomicU64,
     /// Counts the nodes that fell silent.
     losses: watch::Sender<u64>,
 }
@@ -129,6 +139,7 @@ impl Mesh {
             inner: Mutex::new(Inner { groups, ..Inner::default() }),
             map: Mutex::new(Arc::new(ShardMap::create(descriptors).unwrap())),
             wall_ms: AtomicU64::new(START_MS),
+            coded: AtomicU64::new(0),
             losses: watch::channel(0).0,
         })
     }
@@ -151,11 +162,12 @@ impl Mesh {
         let ports = Ports {
             local: Arc::new(Local { mesh: Arc::clone(self), node }),
             peer: Arc::new(Others { mesh: Arc::clone(self) }),
-            peers: Arc::new(Members { mesh: Arc::clone(self) }),
+            cache_peers: Arc::new(Caches { mesh: Arc::clone(self), node }),
+            peers: Arc::new(Members { mesh: Arc::clone(self), node }),
             origin,
             clock: Arc::new(Wall { mesh: Arc::clone(self) }),
             sealer: Arc::new(Clear),
-            compress: Arc::new(Marking),
+            compress: Arc::new(Marking { mesh: Arc::clone(self) }),
             mac: Arc::new(|bytes| {
                 let mut digest = [0; 32];
                 for (at, byte) in digest.iter_mut().zip(0_u8..).map(|(slot, n)| (n, slot)) {
@@ -169,6 +181,23 @@ impl Mesh {
         // The first position: that before the first purge.
         router.follow_purges(&PurgeTail::Lost { head: PurgeId(0) }, router.uptime());
         router
+    }
+
+    /// From now on the HTTP cache of this node answers others.
+    pub(crate) fn join_caches(&self, node: u32, router: &Arc<TestRouter>) {
+        self.inner.lock().caches.insert(NodeId(node), Arc::clone(router));
+    }
+
+    /// Who asked whom for an object so far, and forgets it.
+    pub(crate) fn take_questions(&self) -> Vec<(u32, u32)> {
+        let questions = std::mem::take(&mut self.inner.lock().questions);
+        questions.into_iter().map(|(from, to)| (from.0, to.0)).collect()
+    }
+
+    /// From now on a node believes that only these serve.
+    pub(crate) fn believes(&self, node: u32, serving: &[u32]) {
+        let serving = serving.iter().copied().map(NodeId).collect();
+        self.inner.lock().serving.insert(NodeId(node), serving);
     }
 
     pub(crate) fn map(&self) -> Arc<ShardMap> {
@@ -190,6 +219,10 @@ impl Mesh {
 
     pub(crate) fn hang(&self, node: u32) {
         self.inner.lock().hung.insert(NodeId(node));
+    }
+
+    pub(crate) fn is_asked(&self, node: u32) -> bool {
+        self.inner.lock().questions.iter().any(|(_from, to)| *to == NodeId(node))
     }
 
     pub(crate) fn lead(&self, shard: ShardId, node: u32) {
@@ -419,8 +452,36 @@ impl PeerClient for Others {
     }
 }
 
+/// The HTTP caches of the others, as a node asks them.
+struct Caches {
+    mesh: Arc<Mesh>,
+    node: NodeId,
+}
+
+impl CachePeers for Caches {
+    fn ask(&self, to: NodeId, frame: Bytes, _within: Duration) -> PeerFrames {
+        let mut inner = self.mesh.inner.lock();
+        inner.questions.push((self.node, to));
+        if inner.hung.contains(&to) {
+            return Box::pin(futures::stream::pending());
+        }
+        match inner.caches.get(&to).filter(|_| !inner.down.contains(&to)) {
+            Some(router) => {
+                let router = Arc::clone(router);
+                drop(inner);
+                router.serve_cache(&frame).map(Ok).boxed()
+            }
+            None => {
+                let error = PeerError::NotSent { node: to, detail: "it is down".to_owned() };
+                Box::pin(futures::stream::once(std::future::ready(Err(error))))
+            }
+        }
+    }
+}
+
 struct Members {
     mesh: Arc<Mesh>,
+    node: NodeId,
 }
 
 impl Peers for Members {
@@ -431,7 +492,15 @@ impl Peers for Members {
             .shards()
             .flat_map(|shard| shard.replicas.iter().map(|replica| replica.node))
             .collect();
-        nodes.into_iter().map(|node| Peer { node, pop: pop_of(node), alive: true }).collect()
+        let inner = self.mesh.inner.lock();
+        let serving = inner.serving.get(&self.node);
+        let peer = |node: NodeId| Peer {
+            node,
+            pop: pop_of(node),
+            alive: true,
+            serves: serving.is_none_or(|serving| serving.contains(&node)),
+        };
+        nodes.into_iter().map(peer).collect()
     }
 }
 
@@ -456,15 +525,18 @@ pub(crate) fn listing(id: &str, territory: &str, version: u64, price: u64) -> St
     )
 }
 
-/// Puts the name of the coding in front.
-struct Marking;
+/// Puts the name of the coding in front, and counts.
+struct Marking {
+    mesh: Arc<Mesh>,
+}
 
 impl hexpop_router::Compress for Marking {
     fn compress(
         &self,
         coding: hexpop_router::Coding,
-        body: bytes::Bytes,
-    ) -> BoxFuture<'static, Option<bytes::Bytes>> {
+        body: Bytes,
+    ) -> BoxFuture<'static, Option<Bytes>> {
+        self.mesh.coded.fetch_add(1, Ordering::Relaxed);
         let coded = [coding.as_str().as_bytes(), b":", &body].concat();
         Box::pin(std::future::ready(Some(coded.into())))
     }

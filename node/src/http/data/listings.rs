@@ -15,7 +15,7 @@ use super::{
     Answer, DataPort, Exchange, client_of,
     fields::{Shape, ask_for_plain, hits_without, origin_without, without},
     headers::{ask, set},
-    respond::{Said, To, VARIES_BY, gathered_tag, lifetime_of, respond},
+    respond::{Said, To, VARIES_BY, gathered_tag, lifetime_of, listing_tag, respond},
 };
 use crate::{
     http::{
@@ -62,7 +62,7 @@ impl DataPort {
         let lifetime = question.live.data.answers.listing;
         let said = Said {
             body: document.json,
-            tag: Some(document.etag),
+            tag: self.context.tag_salt().map(|salt| listing_tag(&document.etag, salt)),
             lifetime: lifetime_of(&question.context, lifetime, false),
             given: &answered.given,
             cache_status: &answered.cache_status,
@@ -163,9 +163,10 @@ impl DataPort {
         let Telling { lifetime, languages, canonical } = telling;
         // Another node may know more.
         let partial = answered.validator.is_none();
+        let salt = self.context.tag_salt();
         let said = Said {
             body: body.into(),
-            tag: gathered_tag(answered, question.shown_by()),
+            tag: salt.and_then(|salt| gathered_tag(answered, question.shown_by(), salt)),
             lifetime: lifetime_of(&question.context, lifetime, partial),
             given: &answered.given,
             cache_status: &answered.cache_status,

@@ -50,8 +50,13 @@ pub(super) struct To<'a> {
 /// The tag of a gathered answer. It is a weak one: `shards` in the body says how old the replicas that
 /// answered are, which differs from one answer to the next although nothing else does, and a strong tag
 /// may not stay the same then (RFC 9110 §8.8.1).
-pub(super) fn gathered_tag<T>(answered: &Answered<T>, shown: u64) -> Option<String> {
-    answered.validator.map(|number| format!("W/\"{:016x}\"", number ^ shown))
+pub(super) fn gathered_tag<T>(answered: &Answered<T>, shown: u64, salt: u32) -> Option<String> {
+    answered.validator.map(|number| format!("W/\"{:016x}.{salt:08x}\"", number ^ shown))
+}
+
+/// The tag of one listing as the mesh says it: with what tells the mesh from one that was founded before it.
+pub(super) fn listing_tag(tag: &str, salt: u32) -> String {
+    format!("{}.{salt:08x}\"", tag.trim_end_matches('"'))
 }
 
 /// For how long an answer may be kept, if it is not a partial one: not at all if it was asked for at a
@@ -170,6 +175,12 @@ mod tests {
         assert_eq!(cache_control(None), "no-store");
         assert_eq!(cache_control(Some(Duration::ZERO)), "public, no-cache");
         assert_eq!(cache_control(Some(minute)), "public, max-age=60");
+    }
+
+    #[test]
+    fn a_mesh_that_was_founded_anew_repeats_no_tag() {
+        assert_eq!(listing_tag("\"17-2.44\"", 0xab), "\"17-2.44.000000ab\"");
+        assert_ne!(listing_tag("\"17-2.44\"", 1), listing_tag("\"17-2.44\"", 2));
     }
 
     #[test]

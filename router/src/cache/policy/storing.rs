@@ -1,5 +1,7 @@
 //! Whether a response may be stored (RFC 9111 §3). Pure.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::{
@@ -18,6 +20,17 @@ pub(crate) struct Storable {
     pub(crate) selected_by: Vec<Option<Vec<u8>>>,
     /// Fields that are for who asked only.
     pub(crate) withheld: Vec<HeaderName>,
+}
+
+impl Storable {
+    /// The same, fresh for so long at most since it was made: a cache on the way knows that it is stale, which
+    /// the fields do not say.
+    pub(crate) fn no_longer_than(mut self, lifetime: Option<Duration>) -> Self {
+        if let Some(lifetime) = lifetime {
+            self.freshness.lifetime = self.freshness.lifetime.min(lifetime);
+        }
+        self
+    }
 }
 
 /// Whether a response to a GET may be stored, and how it may be used then.
@@ -88,8 +101,6 @@ pub(crate) const fn is_origin_error(status: StatusCode) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use http::HeaderValue;
 
     use super::*;

@@ -1,0 +1,303 @@
+//! Asking the node that keeps a URI, before the origin is.
+
+use std::time::Duration;
+
+use futures::{
+    StreamExt as _,
+    future::{BoxFuture, Either, select},
+    stream,
+};
+use hexpop_edge_config::NodeId;
+use http::{Response, StatusCode, request};
+use http_body_util::{BodyExt as _, StreamBody};
+use openraft_rt::AsyncRuntime;
+
+use super::{
+    ACCEPT_WITHIN, TRANSIT,
+    wire::{self, Declined, Failed, Fetch, Frame, Head, Question, fields_of, headers_of},
+};
+use crate::{
+    cache::{body::empty, exchange::Exchange, proxy::HttpCache},
+    deadline::Deadline,
+    error::{Problem, RouteError},
+    metrics::TierOutcome,
+    port::{Body, BodyError, PeerFrames},
+};
+
+/// What became of asking the owner.
+pub(in crate::cache) enum FromOwner {
+    /// It answered.
+    Answered(Response<Body>, Hop),
+    /// The origin failed when the owner asked it.
+    Failed(RouteError),
+    /// Nothing: the origin is to be asked.
+    Nothing,
+}
+
+/// What an owner says about its answer, beside the fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hop {
+    /// Its member of `Cache-Status`.
+    pub(crate) member: String,
+    /// By how much the response is older than `Age` says: less than a second.
+    pub(crate) age_rest: Duration,
+    /// How long the response is fresh at most, since it was made.
+    pub(crate) lifetime: Option<Duration>,
+    /// Whether it is stale and stands in for an origin that failed.
+    pub(crate) stands_in: bool,
+}
+
+/// Why an owner gave nothing.
+enum Unserved {
+    Declined(Declined),
+    /// By the origin.
+    Failed(Failed),
+    /// It broke off, fell silent, or said something odd.
+    Broken(String),
+    /// It works on it for longer than the origin may take.
+    TooLong,
+}
+
+impl<R: AsyncRuntime> HttpCache<R> {
+    /// Asks a node for what the origin would be asked for with this request. `fresh`: it is stale here, so
+    /// that a stale one is of no use.
+    ///
+    /// Whatever is fetched must have begun before this is called: the answer is as of the purges that this
+    /// node has applied by now, or of later ones.
+    pub(in crate::cache) async fn ask_owner(
+        &self,
+        owner: NodeId,
+        exchange: &Exchange,
+        request: &request::Parts,
+        fresh: bool,
+    ) -> FromOwner {
+        let Some(admitted) = self.tier.admit(owner, self.uptime.now()) else {
+            return FromOwner::Nothing;
+        };
+        let count = |outcome| self.tier.metrics.tier_asked(outcome);
+        count(TierOutcome::Asked);
+        let asked = self.exchange_frames(owner, exchange, request, fresh).await;
+        let healthy = !matches!(asked, Err(Unserved::Broken(_)));
+        admitted.report(healthy, self.uptime.now());
+        match asked {
+            Ok((response, hop)) => {
+                count(TierOutcome::Served);
+                FromOwner::Answered(response, hop)
+            }
+            Err(Unserved::Declined(why)) => {
+                tracing::debug!(%owner, ?why, "the owner of a URI declined");
+                count(TierOutcome::Declined);
+                FromOwner::Nothing
+            }
+            Err(Unserved::Broken(why)) => {
+                tracing::debug!(%owner, why, "the owner of a URI did not answer");
+                count(TierOutcome::Failed);
+                FromOwner::Nothing
+            }
+            Err(Unserved::Failed(failed)) => {
+                count(TierOutcome::Failed);
+                if failed.missed {
+                    return FromOwner::Nothing;
+                }
+                let problem = if failed.timed_out {
+                    Problem::OriginTimeout
+                } else {
+                    Problem::OriginUnavailable
+                };
+                FromOwner::Failed(RouteError::new(problem, failed.detail))
+            }
+            Err(Unserved::TooLong) => {
+                count(TierOutcome::Failed);
+                let detail = "the origin did not answer in time";
+                FromOwner::Failed(RouteError::new(Problem::OriginTimeout, detail))
+            }
+        }
+    }
+
+    async fn exchange_frames(
+        &self,
+        owner: NodeId,
+        exchange: &Exchange,
+        request: &request::Parts,
+        fresh: bool,
+    ) -> Result<(Response<Body>, Hop), Unserved> {
+        let pending = self.tier.unconfirmed.of(owner);
+        let fetch = Fetch {
+            position: self.purge_position(),
+            forget: pending.all.clone(),
+            fresh,
+            client: (&exchange.client).into(),
+            target: request.uri.to_string(),
+            fields: fields_of(&request.headers),
+        };
+        let too_long = || Unserved::Declined(Declined::Malformed);
+        let question = wire::encode(&Question::Fetch(Box::new(fetch))).ok_or_else(too_long)?;
+        let mut frames = self.tier.port.ask(owner, question, ACCEPT_WITHIN);
+        let mut lost = self.tier.local.lost(owner);
+        let accept = Deadline::<R>::after(ACCEPT_WITHIN);
+        match next(&mut frames, &mut lost, accept).await {
+            Ok(Some(Frame::Accepted)) => self.tier.unconfirmed.confirm(owner, &pending),
+            Ok(Some(Frame::Declined(why))) => {
+                if why != Declined::Malformed {
+                    self.tier.unconfirmed.confirm(owner, &pending);
+                }
+                return Err(Unserved::Declined(why));
+            }
+            Ok(Some(_other)) => return Err(Unserved::Broken(OUT_OF_PLACE.to_owned())),
+            Ok(None) => return Err(Unserved::Broken("it did not answer in time".to_owned())),
+            Err(why) => return Err(Unserved::Broken(why)),
+        }
+        // Whatever it does now, it does it within what the origin may take.
+        let answer = Deadline::<R>::after(self.options.origin_timeout.saturating_add(TRANSIT));
+        match next(&mut frames, &mut lost, answer).await {
+            Ok(Some(Frame::Head(head))) => {
+                answered(*head, frames).ok_or_else(|| Unserved::Broken(OUT_OF_PLACE.to_owned()))
+            }
+            Ok(Some(Frame::Declined(why))) => Err(Unserved::Declined(why)),
+            Ok(Some(Frame::Failed(failed))) => Err(Unserved::Failed(failed)),
+            Ok(Some(_other)) => Err(Unserved::Broken(OUT_OF_PLACE.to_owned())),
+            Ok(None) => Err(Unserved::TooLong),
+            Err(why) => Err(Unserved::Broken(why)),
+        }
+    }
+
+    /// Has a node forget all that it is to forget. Answers whether it did.
+    pub(super) async fn have_forgotten(&self, node: NodeId, deadline: Deadline<R>) -> bool {
+        let pending = self.tier.unconfirmed.of(node);
+        if pending.all.is_empty() {
+            return true;
+        }
+        let question = Question::Forget(pending.all.clone());
+        let Some(question) = wire::encode(&question) else { return false };
+        let mut frames = self.tier.port.ask(node, question, deadline.left());
+        let mut lost = self.tier.local.lost(node);
+        match next(&mut frames, &mut lost, deadline).await {
+            Ok(Some(Frame::Accepted)) => {
+                self.tier.unconfirmed.confirm(node, &pending);
+                true
+            }
+            outcome => {
+                tracing::debug!(%node, ?outcome, "a node did not confirm what it is to forget");
+                false
+            }
+        }
+    }
+}
+
+const OUT_OF_PLACE: &str = "it answered something that does not belong here";
+
+/// The next frame; `None` if it does not come in time.
+///
+/// # Errors
+/// Why there is none, in words.
+async fn next<R: AsyncRuntime>(
+    frames: &mut PeerFrames,
+    lost: &mut BoxFuture<'static, ()>,
+    deadline: Deadline<R>,
+) -> Result<Option<Frame>, String> {
+    let frame = match deadline.bound(select(frames.next(), lost)).await {
+        Ok(Either::Left((frame, _lost))) => frame,
+        Ok(Either::Right(((), _frame))) => return Err("it fell silent".to_owned()),
+        Err(_elapsed) => return Ok(None),
+    };
+    match frame {
+        Some(Ok(frame)) => {
+            wire::decode(&frame).map(Some).ok_or_else(|| "a frame does not decode".to_owned())
+        }
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err("it ended too early".to_owned()),
+    }
+}
+
+/// The response that begins with a head; `None` if it is none.
+fn answered(head: Head, frames: PeerFrames) -> Option<(Response<Body>, Hop)> {
+    let status = StatusCode::from_u16(head.status).ok().filter(|s| !s.is_informational())?;
+    let age = head.age_us.map_or(Duration::ZERO, Duration::from_micros);
+    let hop = Hop {
+        member: head.member,
+        age_rest: Duration::from_nanos(u64::from(age.subsec_nanos())),
+        lifetime: head.lifetime_us.map(Duration::from_micros),
+        stands_in: head.stands_in,
+    };
+    let body = if head.length == Some(0) { empty() } else { body_of(frames) };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers_of(head.fields)?;
+    Some((response, hop))
+}
+
+/// The body whose pieces these are.
+fn body_of(frames: PeerFrames) -> Body {
+    let pieces = stream::unfold(Some(frames), |frames| async move {
+        let mut frames = frames?;
+        let frame = match frames.next().await {
+            Some(Ok(frame)) => wire::decode::<Frame>(&frame),
+            Some(Err(error)) => return Some((Err(BodyError::from(error)), None)),
+            None => None,
+        };
+        Some(match frame {
+            Some(Frame::Data(piece)) => (Ok(http_body::Frame::data(piece)), Some(frames)),
+            Some(Frame::Trailers(fields)) => match headers_of(fields) {
+                Some(trailers) => (Ok(http_body::Frame::trailers(trailers)), Some(frames)),
+                None => (Err(BodyError::from(OUT_OF_PLACE)), None),
+            },
+            Some(Frame::End) => return None,
+            Some(Frame::BrokenOff(why)) => (Err(BodyError::from(why)), None),
+            Some(_other) => (Err(BodyError::from(OUT_OF_PLACE)), None),
+            None => (Err(BodyError::from("the owner's answer ended too early")), None),
+        })
+    });
+    StreamBody::new(pieces).boxed_unsync()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn frames(of: &[Frame]) -> PeerFrames {
+        let frames: Vec<Bytes> = of.iter().map(|frame| wire::encode(frame).unwrap()).collect();
+        Box::pin(stream::iter(frames.into_iter().map(Ok)))
+    }
+
+    fn head(status: u16, fields: &[(&str, &'static str)]) -> Head {
+        let field = |(name, value): &(&str, &'static str)| ((*name).to_owned(), (*value).into());
+        Head {
+            status,
+            fields: fields.iter().map(field).collect(),
+            length: None,
+            member: "a; hit".to_owned(),
+            age_us: Some(2_400_000),
+            lifetime_us: Some(60_000_000),
+            stands_in: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_whole_only_with_its_end() {
+        let pieces = [Frame::Data("ab".into()), Frame::Data("c".into())];
+        let whole = [&pieces[..], &[Frame::End]].concat();
+        let body = body_of(frames(&whole)).collect().await.unwrap();
+        assert_eq!(body.to_bytes(), "abc");
+        for end in [None, Some(Frame::BrokenOff("reset".into())), Some(Frame::Accepted)] {
+            let all: Vec<Frame> = pieces.iter().cloned().chain(end).collect();
+            assert!(body_of(frames(&all)).collect().await.is_err());
+        }
+        let sum = Frame::Trailers(vec![("x-sum".to_owned(), "1".into())]);
+        let body = body_of(frames(&[pieces[0].clone(), sum, Frame::End])).collect().await.unwrap();
+        assert_eq!(body.trailers().unwrap()["x-sum"], "1");
+    }
+
+    #[test]
+    fn a_head_says_more_of_age_than_the_field_can() {
+        let fields = [("age", "2"), ("etag", "\"a\"")];
+        let (response, hop) = answered(head(200, &fields), frames(&[])).unwrap();
+        assert_eq!(response.headers()["age"], "2");
+        assert_eq!(hop.age_rest, Duration::from_millis(400));
+        assert_eq!(hop.lifetime, Some(Duration::from_secs(60)));
+        assert!(answered(head(101, &[]), frames(&[])).is_none());
+        assert!(answered(head(99, &[]), frames(&[])).is_none());
+        assert!(answered(head(200, &[("a b", "")]), frames(&[])).is_none());
+    }
+}

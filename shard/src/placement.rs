@@ -6,7 +6,8 @@
 //! What cannot be met is reported.
 //!
 //! What the leader of a shard can do for itself is in [`plan`]; what moves replicas between nodes, and so
-//! has to be rationed over the whole mesh, in [`plan_moves`].
+//! has to be rationed over the whole mesh, in [`plan_moves`]. The groups that are in no map have a plan of their
+//! own, [`plan_system_group`].
 
 mod balance;
 mod explain;
@@ -21,6 +22,7 @@ mod policy;
 mod split_point;
 mod spread;
 mod step;
+mod system;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -34,4 +36,5 @@ pub use plan::{plan, plan_meta_group};
 pub use policy::{PlacementPolicy, Policy};
 pub use split_point::{Places, bound_of, split_point};
 pub use step::{Cause, Finding, Move, Moves, Plan, Relocation, Step, StepKind};
+pub use system::{SystemGroup, plan_system_group};
 pub use world::{Losses, World};

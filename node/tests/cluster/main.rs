@@ -28,4 +28,5 @@ mod repair;
 mod scripted;
 mod searches;
 mod sessions;
+mod system_groups;
 mod wait;

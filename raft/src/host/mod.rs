@@ -6,6 +6,7 @@ mod holdings;
 mod inner;
 mod leave;
 mod receive;
+mod seats;
 mod start;
 mod status;
 #[cfg(test)]
@@ -40,6 +41,7 @@ use crate::{
 
 pub(crate) use births::Births;
 pub(crate) use inner::Inner;
+pub(crate) use seats::{KnownSeats, Seats};
 pub(crate) use start::{Birth, first_voters};
 pub(crate) use status::replicas_of;
 

@@ -61,10 +61,12 @@ impl UnderWay {
     }
 }
 
-/// Notes which data directories the map lists and no live member has, and since when.
+/// Notes which data directories have replicas and no live member, and since when.
 pub(super) fn note_away<R: AsyncRuntime>(inner: &Inner<R>) {
     let (map, members) = (inner.map(), inner.membership.members());
-    decide::note_away(&mut inner.away.lock(), &map, &members, R::Instant::now());
+    let seats = inner.all_seats();
+    let seated = seats.iter().flat_map(|seats| &seats.replicas).map(|replica| replica.raft);
+    decide::note_away(&mut inner.away.lock(), &map, seated, &members, R::Instant::now());
 }
 
 /// Which data directories are away, and for how long.
@@ -118,6 +120,7 @@ fn with_world<R: AsyncRuntime, T>(
     look: impl FnOnce(&World<'_>, &Traffic<'_>) -> T,
 ) -> T {
     let under_way = {
+        let now_ms = inner.clock.wall_ms();
         let state = meta.replica.state();
         let operations = state.as_meta().into_iter().flat_map(|meta| meta.operations());
         UnderWay::of(operations, inner.clock.wall_ms())

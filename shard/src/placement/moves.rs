@@ -281,7 +281,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Where a replica goes: a PoP that has as few of the others as may be, in there a learner that is
-    /// there already, else the node with the least.
+    /// there already, else the node with the least among those that may get more now.
     fn target(
         &self,
         shard: &ShardDescriptor,

@@ -10,3 +10,4 @@ mod purges;
 mod replacement;
 mod snapshots;
 mod splitting;
+mod system_groups;

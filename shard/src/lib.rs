@@ -66,7 +66,7 @@ pub use listings::{
 pub use map::{MapError, Replica, ReplicaRole, ShardDescriptor, ShardMap};
 pub use meta::{
     ClusterSecret, Errand, MetaOp, MetaOutcome, MetaState, Next, OPERATIONS_MAX, Operation,
-    OperationId, OperationKind, OperationState, OperationStep, OperationUpdate,
+    OperationId, OperationKind, OperationState, OperationStep, OperationUpdate, Setbacks,
 };
 pub use placement::{
     Candidate, Cause, Explanation, Finding, Growth, Losses, Member, Move, Moves, PlacementError,

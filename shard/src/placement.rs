@@ -13,6 +13,7 @@ mod balance;
 mod explain;
 mod first_map;
 mod growth;
+mod lanes;
 mod leaders;
 mod members;
 mod moves;

@@ -53,6 +53,12 @@ pub struct Placement {
     /// Too low: a lost PoP takes long to make up for. Too high: copies take disks and links from requests.
     /// Default 2, at most 128. Since 0.1. Watch `hexpop_shards_under_replicated`.
     pub moves_at_once: u32,
+    /// How many of these may be on their way to one node at a time, and as many sent by one.
+    ///
+    /// Too low: a node that joins waits long for its share. Too high: one node's disk and links are taken
+    /// from requests by all the copies at once. Default 4, 1 to 128. Since 0.1. Watch
+    /// `hexpop_shards_under_replicated`.
+    pub moves_per_node: u32,
 }
 
 impl Default for Placement {
@@ -66,6 +72,7 @@ impl Default for Placement {
             split_writes_per_second: 0,
             repair_after: Duration::from_secs(300),
             moves_at_once: 2,
+            moves_per_node: 4,
         }
     }
 }
@@ -120,6 +127,13 @@ impl Placement {
                 )
                 .between(0, 128)
                 .or(default.moves_at_once),
+            moves_per_node: section
+                .key(
+                    "moves_per_node",
+                    "How many of these may be on their way to one node, and sent by one, at a time.",
+                )
+                .between(1, 128)
+                .or(default.moves_per_node),
         }
     }
 }

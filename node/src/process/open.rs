@@ -227,6 +227,7 @@ async fn open_host(
         },
         repair_after: config.placement.repair_after,
         moves_at_once: usize::try_from(config.placement.moves_at_once).unwrap_or(usize::MAX),
+        moves_per_node: usize::try_from(config.placement.moves_per_node).unwrap_or(usize::MAX),
         ..RaftOptions::new(cluster, config.node.id, config.mesh.bootstrap.clone(), policy)
     };
     let metrics = hexpop_raft::Metrics::register(registry)

@@ -16,7 +16,8 @@ use hexpop_edge_config::{
     planted::{self, Bug},
 };
 use hexpop_shard::{
-    ClusterSecret, Command, LogPosition, Member, Op, ReadOp, ShardDescriptor, ShardLoad, ShardMap,
+    ClusterSecret, Command, LogPosition, Member, Op, ReadOp, Setbacks, ShardDescriptor, ShardLoad,
+    ShardMap,
 };
 use openraft::{AsyncRuntime, Instant as _};
 use parking_lot::{Mutex, RwLock};
@@ -114,6 +115,8 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) measured: Mutex<BTreeMap<GroupId, Measured<R::Instant>>>,
     /// Which data directories that the map lists have no live node, and since when.
     pub(crate) away: Mutex<BTreeMap<RaftId, R::Instant>>,
+    /// Which nodes failed to take replicas lately.
+    pub(crate) setbacks: Mutex<Setbacks>,
     /// What the shards hold that others lead; gathered by the leader of the meta group.
     pub(crate) loads: Mutex<BTreeMap<ShardId, ShardLoad>>,
     /// Groups without a range that had a replica here once, and whose leader speaks to this directory.
@@ -187,6 +190,7 @@ impl<R: AsyncRuntime> Inner<R> {
             wake_grow: Notify::new(),
             measured: Mutex::new(BTreeMap::new()),
             away: Mutex::new(BTreeMap::new()),
+            setbacks: Mutex::default(),
             loads: Mutex::default(),
             invited: Mutex::default(),
             left: Mutex::default(),

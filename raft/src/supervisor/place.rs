@@ -26,8 +26,9 @@ use crate::{
     rpc::{Request, Response},
 };
 
-/// How long a shard is left alone after a move of it failed, in milliseconds.
-const REST_MS: u64 = 30_000;
+/// How long a shard is left alone after a move of it failed, in milliseconds. The node that it failed for
+/// is avoided for longer.
+const REST_MS: u64 = 10_000;
 
 /// How many members are asked for loads at a time.
 const ASKED_AT_ONCE: usize = 16;
@@ -37,6 +38,7 @@ const ASKED_AT_ONCE: usize = 16;
 struct UnderWay {
     running: BTreeMap<ShardId, Option<(NodeId, NodeId)>>,
     resting: BTreeSet<ShardId>,
+    avoid: BTreeSet<(ShardId, NodeId)>,
 }
 
 impl UnderWay {
@@ -122,8 +124,10 @@ fn with_world<R: AsyncRuntime, T>(
     let under_way = {
         let now_ms = inner.clock.wall_ms();
         let state = meta.replica.state();
-        let operations = state.as_meta().into_iter().flat_map(|meta| meta.operations());
-        UnderWay::of(operations, inner.clock.wall_ms())
+        let operations = || state.as_meta().into_iter().flat_map(|meta| meta.operations());
+        let mut setbacks = inner.setbacks.lock();
+        setbacks.note(operations(), now_ms);
+        UnderWay { avoid: setbacks.avoided(now_ms), ..UnderWay::of(operations(), now_ms) }
     };
     see(inner, &under_way, look)
 }
@@ -150,7 +154,9 @@ fn see<R: AsyncRuntime, T>(
         running: &under_way.running,
         resting: &under_way.resting,
         loads: asks.then_some(&loads),
+        avoid: &under_way.avoid,
         at_once: inner.options.moves_at_once,
+        per_node: inner.options.moves_per_node,
     };
     look(&world, &traffic)
 }
@@ -222,9 +228,9 @@ mod tests {
         let failed = || OperationState::Failed { error: String::new() };
         let operations = [
             operation(1, OperationState::Running, None),
-            operation(2, failed(), Some(50_000)),
+            operation(2, failed(), Some(59_000)),
             operation(3, failed(), Some(10_000)),
-            operation(4, OperationState::Cancelled, Some(50_000)),
+            operation(4, OperationState::Cancelled, Some(59_000)),
         ];
         let found = UnderWay::of(operations.iter(), 60_000);
         assert_eq!(found.running, BTreeMap::from([(ShardId(1), Some((from, to)))]));

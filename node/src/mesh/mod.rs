@@ -35,6 +35,7 @@ mod options;
 mod peer;
 mod probe;
 mod refusals;
+pub mod remembered;
 mod server;
 mod tls;
 

@@ -13,6 +13,7 @@ mod client;
 mod demo;
 mod divide;
 mod doctor;
+mod drain;
 mod edge;
 mod edge_load;
 mod edge_rules;

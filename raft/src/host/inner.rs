@@ -283,6 +283,13 @@ impl<R: AsyncRuntime> Inner<R> {
         }
         let log = self.wal.group(GroupId::META);
         log.is_some_and(|log| log.view().is_ok_and(|view| view.last.is_some()))
+            || self.wal.remembered().into_iter().any(|id| id != GroupId::META)
+    }
+
+    /// Whether a group had a replica here that was destroyed: one that comes into being here again knows
+    /// nothing of what that had promised.
+    pub(crate) fn was_here(&self, id: GroupId) -> bool {
+        self.wal.group(id).is_none() && self.wal.vote(id).is_some()
     }
 
     /// Counts up, for choices that go round.

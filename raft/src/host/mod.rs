@@ -95,6 +95,7 @@ impl<R: AsyncRuntime> Host<R> {
     /// [`OpenError`]. A single group that cannot be opened is no error: it is reported as halted.
     pub async fn open(parts: Parts) -> Result<Self, OpenError> {
         let inner = Arc::new(Inner::new(parts)?);
+        supervisor::remember_left_groups(&inner);
         inner.start_known_groups().await;
         supervisor::spawn(&inner);
         pairs::spawn(&inner);

@@ -74,7 +74,32 @@ async fn founders<R: AsyncRuntime>(inner: &Arc<Inner<R>>) -> Option<BTreeMap<u64
         }
         voters.insert(raft_node_id(found.raft), (*node).into());
     }
-    Some(voters)
+    nobody_remembers(inner).await.then_some(voters)
+}
+
+/// Whether no other member knows of a meta group: one may have moved away from the whole bootstrap list
+/// before all of its nodes lost their directories.
+async fn nobody_remembers<R: AsyncRuntime>(inner: &Arc<Inner<R>>) -> bool {
+    let members = inner.membership.members();
+    let others: Vec<NodeId> = members
+        .iter()
+        .filter(|member| member.alive && !inner.options.bootstrap.contains(&member.node))
+        .map(|member| member.node)
+        .collect();
+    let someone = AtomicBool::new(false);
+    futures::stream::iter(others)
+        .for_each_concurrent(ASKED_AT_ONCE, |node| {
+            let (inner, someone) = (Arc::clone(inner), &someone);
+            async move {
+                // One that does not answer is asked again.
+                if hello(&inner, node).await.is_none_or(|found| found.meta) {
+                    tracing::info!(%node, "not founded before that node says it knows of no cluster");
+                    someone.store(true, Ordering::Relaxed);
+                }
+            }
+        })
+        .await;
+    !someone.into_inner()
 }
 
 /// Makes the first map, as the leader of the meta group, once enough members are up.

@@ -76,6 +76,12 @@ impl Files {
 /// The groups that somebody asked for and that are not here.
 pub(crate) type LeftGroups = BTreeMap<GroupId, Files>;
 
+/// Takes account of what was left before a restart and may still be in the files of the log.
+pub(crate) fn remember<R: AsyncRuntime>(inner: &Inner<R>) {
+    let remains = inner.wal.remains().into_iter().take(GROUPS_MAX);
+    inner.left.lock().extend(remains.map(|group| (group, Files::Asked)));
+}
+
 pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     let map = inner.map();
     let unlisted: Vec<ShardDescriptor> =

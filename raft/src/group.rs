@@ -2,6 +2,7 @@
 
 mod closed;
 mod sleep;
+mod writers;
 
 use std::{
     sync::{
@@ -42,6 +43,7 @@ use crate::{
 
 use closed::Closed;
 pub(crate) use sleep::ParkedOf;
+use writers::Counted;
 
 /// How many appends of a group may wait for its Raft instance.
 const APPENDS_WAITING: usize = 1024;

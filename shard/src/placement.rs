@@ -10,6 +10,7 @@
 //! own, [`plan_system_group`].
 
 mod balance;
+mod demand;
 mod explain;
 mod first_map;
 mod growth;
@@ -28,12 +29,13 @@ mod system;
 mod tests;
 mod world;
 
+pub use demand::{Demand, Writers};
 pub use explain::{Candidate, Explanation, Verdict, explain};
 pub use first_map::{PlacementError, Unplaceable, plan_first_map};
 pub use growth::{Growth, ShardLoad, SplitLimits};
 pub use members::Member;
 pub use moves::{Traffic, plan_moves};
-pub use plan::{plan, plan_meta_group};
+pub use plan::{plan, plan_led};
 pub use policy::{PlacementPolicy, Policy};
 pub use split_point::{Places, bound_of, split_point};
 pub use step::{Cause, Finding, Move, Moves, Plan, Relocation, Step, StepKind};

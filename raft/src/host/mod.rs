@@ -146,6 +146,20 @@ impl<R: AsyncRuntime> Host<R> {
         proposed
     }
 
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.inner.options.node
+    }
+
+    /// A write of a shard that is led here, and that came in at a node, is done: leaders go where the writes
+    /// of their shards come in.
+    pub fn note_write(&self, shard: ShardId, from: NodeId) {
+        if let Some(group) = self.inner.group(shard) {
+            group.note_write(from);
+        }
+    }
+
     /// Reads from the replica that is here.
     ///
     /// # Errors

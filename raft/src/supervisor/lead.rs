@@ -1,5 +1,5 @@
 //! What a leader owes its group: a membership that the map knows, the replicas that placement wants,
-//! and the time.
+//! a place near its writers, and the time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,8 +9,8 @@ use std::{
 
 use hexpop_edge_config::{NodeId, RaftId, ShardId};
 use hexpop_shard::{
-    MetaOp, Op, Policy, Replica, ReplicaRole, ShardDescriptor, Space, StepKind, World, plan,
-    plan_meta_group,
+    MetaOp, Op, Replica, ReplicaRole, ShardDescriptor, Space, StepKind, SystemGroup, World,
+    Writers, plan_led, plan_system_group,
 };
 use openraft::{AsyncRuntime, ChangeMembers, Instant as _};
 
@@ -69,7 +69,12 @@ fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     let (map, leaders, losses) = (inner.map(), place::leaders(inner), place::losses(inner));
     let policy = &inner.options.policy;
     let (map, members, leaders) = (&map, &members, &leaders);
-    let planned = plan(&World { map, members, policy, leaders, losses: &losses });
+    let follow_after = inner.options.follow_writers_after;
+    let writers: BTreeMap<ShardId, Writers> = led
+        .iter()
+        .filter_map(|group| Some((group.id, group.writers(members, follow_after)?)))
+        .collect();
+    let planned = plan_led(&World { map, members, policy, leaders, losses: &losses }, &writers);
     let mut steps: BTreeMap<ShardId, StepKind> =
         planned.steps.into_iter().map(|step| (step.shard, step.kind)).collect();
     for group in led {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use hexpop_edge_config::{NodeId, ShardId};
 
 use super::{
-    Finding, Losses, Member, PlacementPolicy, Plan, Policy, Step, StepKind, World,
-    leaders::plan_leaders,
+    Finding, Losses, Member, PlacementPolicy, Plan, Policy, Step, StepKind, World, Writers,
+    leaders::{Leading, plan_leaders},
     nodes::{Holders, Nodes},
     spread::{Counts, PopCounts, next},
 };
@@ -21,6 +21,13 @@ use crate::{Replica, ReplicaRole, ShardDescriptor};
 /// step. Doing the steps and planning again comes to a plan without steps.
 #[must_use]
 pub fn plan(world: &World<'_>) -> Plan {
+    plan_led(world, &BTreeMap::new())
+}
+
+/// As [`plan`], for a node that leads shards and has counted where their writes come in: what it leads goes
+/// there, if that lasts.
+#[must_use]
+pub fn plan_led(world: &World<'_>, writers: &BTreeMap<ShardId, Writers>) -> Plan {
     let nodes = Nodes::new(world.members, world.policy);
     let mut load = Counts::default();
     for replica in world.map.shards().flat_map(|shard| &shard.replicas) {
@@ -43,7 +50,8 @@ pub fn plan(world: &World<'_>) -> Plan {
         }
     }
     plan.steps.sort_by_key(|step| urgency(&step.kind));
-    plan.steps.extend(plan_leaders(&settled, &nodes, world.leaders));
+    let leading = Leading { leaders: world.leaders, writers };
+    plan.steps.extend(plan_leaders(&settled, &nodes, leading));
     plan
 }
 

@@ -1,3 +1,4 @@
+mod leaders;
 mod moves;
 mod system;
 

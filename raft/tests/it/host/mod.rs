@@ -4,6 +4,7 @@ mod cluster;
 mod documents;
 mod failures;
 mod founding;
+mod leading;
 mod leaving;
 mod parking;
 mod purges;

@@ -96,6 +96,7 @@ impl Options {
                 keys: 0,
                 bytes: 0,
                 writes_per_s: 0,
+                reads_per_s: 0,
                 persist_ms: 10_000,
                 rest_ms: 120_000,
             },

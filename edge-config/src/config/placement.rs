@@ -41,6 +41,12 @@ pub struct Placement {
     /// Too low: short surges divide shards for good. Too high: one leader's log is the limit of what is
     /// written. Default 0. Since 0.1. Watch `hexpop_raft_proposals_total`.
     pub split_writes_per_second: u64,
+    /// How many reads a second any one replica of a shard may answer before it is divided; 0 = any number.
+    ///
+    /// Too low: short surges divide shards for good, and a search has to ask more of them. Too high: one
+    /// node's cores are the limit of what is read near it. Default 0. Since 0.1. Watch
+    /// `hexpop_raft_reads_total`.
+    pub split_reads_per_second: u64,
     /// How long a node must be down before the replicas on it are given up and made anew on other nodes.
     ///
     /// Too low: a restart has data copied that would have come back by itself. Too high: shards that lost
@@ -70,6 +76,7 @@ impl Default for Placement {
             split_keys: 2_000_000,
             split_bytes: ByteSize::gib(4),
             split_writes_per_second: 0,
+            split_reads_per_second: 0,
             repair_after: Duration::from_secs(300),
             moves_at_once: 2,
             moves_per_node: 4,
@@ -113,6 +120,13 @@ impl Placement {
                 )
                 .between(0, 1 << 40)
                 .or(default.split_writes_per_second),
+            split_reads_per_second: section
+                .key(
+                    "split_reads_per_second",
+                    "How many reads a second a replica may answer before its shard is divided; 0 = any.",
+                )
+                .between(0, 1 << 40)
+                .or(default.split_reads_per_second),
             repair_after: section
                 .key(
                     "repair_after",

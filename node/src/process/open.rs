@@ -229,6 +229,7 @@ async fn open_host(
             keys: config.placement.split_keys,
             bytes: config.placement.split_bytes.bytes(),
             writes_per_s: config.placement.split_writes_per_second,
+            reads_per_s: config.placement.split_reads_per_second,
             persist_ms: SPLIT_PERSIST_MS,
             rest_ms: SPLIT_REST_MS,
         },

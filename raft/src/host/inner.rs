@@ -510,6 +510,7 @@ impl<R: AsyncRuntime> Inner<R> {
         }
         let read = Read { inner: self, group: &group, until };
         let result = read.run(level, min, op).await?;
+        group.reads.fetch_add(1, Ordering::Relaxed);
         // The epoch of the state that answered, not of a moment before.
         if epoch_matches(shard, epoch, result.epoch) {
             Ok(result)

@@ -167,7 +167,7 @@ pub(crate) fn own_loads<R: AsyncRuntime>(inner: &Inner<R>) -> Vec<(ShardId, Shar
     led.map(|group| {
         let stats = group.replica.state().stats();
         // How busy it is says nothing of what a replica costs to move.
-        (group.id, ShardLoad { keys: stats.keys, bytes: stats.bytes, writes_per_s: 0 })
+        (group.id, ShardLoad { keys: stats.keys, bytes: stats.bytes, ..ShardLoad::default() })
     })
     .collect()
 }

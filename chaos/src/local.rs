@@ -22,9 +22,12 @@ impl<R: AsyncRuntime> Clone for HostShards<R> {
     }
 }
 
-impl<R: AsyncRuntime> LocalShard for HostShards<R> {
-    fn execute(
+impl<R: AsyncRuntime> HostShards<R> {
+    /// Executes a request that came in at another node.
+    #[must_use]
+    pub fn execute_for(
         &self,
+        from: NodeId,
         request: ShardRequest,
     ) -> BoxFuture<'static, Result<ShardAnswer, ShardError>> {
         let host = self.0.clone();
@@ -61,6 +64,7 @@ impl<R: AsyncRuntime> LocalShard for HostShards<R> {
                         .propose(request.shard, request.epoch, id, op, deadline)
                         .await
                         .map_err(propose_error)?;
+                    host.note_write(request.shard, from);
                     Ok(ShardAnswer {
                         position: proposed.position,
                         epoch: proposed.epoch,
@@ -72,6 +76,15 @@ impl<R: AsyncRuntime> LocalShard for HostShards<R> {
             }
         }
         .boxed()
+    }
+}
+
+impl<R: AsyncRuntime> LocalShard for HostShards<R> {
+    fn execute(
+        &self,
+        request: ShardRequest,
+    ) -> BoxFuture<'static, Result<ShardAnswer, ShardError>> {
+        self.execute_for(self.0.node(), request)
     }
 
     fn replica(&self, shard: ShardId) -> Option<LocalReplica> {

@@ -73,6 +73,32 @@ pub struct ShardsReport {
     pub version: u64,
     /// Every shard, by id.
     pub shards: Vec<ShardRow>,
+    /// The groups that are no shards: `meta` and `purges`.
+    #[serde(default)]
+    pub groups: Vec<GroupRow>,
+}
+
+/// A group that is in no shard map: that of the map itself, or of purges. What is null, nobody who answered
+/// knows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupRow {
+    /// `meta` or `purges`.
+    pub name: String,
+    /// How often its members have changed, as in the epoch of a shard.
+    pub epoch: String,
+    /// Its replicas.
+    pub replicas: Vec<ReplicaRow>,
+    /// The node that leads it, if known.
+    pub leader: Option<u32>,
+    /// The leader's term.
+    pub term: Option<u64>,
+    /// The last applied log index.
+    pub applied: Option<u64>,
+    /// The last committed log index.
+    pub commit: Option<u64>,
+    /// `ok`, `under-replicated` or `unavailable`.
+    pub state: String,
 }
 
 /// One shard. What only a replica knows (`term`, `applied`, …) comes from the leader if it answered,

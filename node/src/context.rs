@@ -29,6 +29,7 @@ use crate::{
     },
     admin_api::{CacheSummary, ConfigState, OriginHealth},
     control::{AdminAnswer, AdminCalls, AdminRequest, NodeReport},
+    drain_mark::DrainMark,
     http::admin::change_faults,
     live::Live,
     members::Members,
@@ -73,6 +74,8 @@ pub struct Context {
     pub started: Instant,
     /// Whether the node is being taken out.
     pub draining: AtomicBool,
+    /// Whether it is to be emptied, also after a restart.
+    pub drain_mark: DrainMark,
     /// What this node tells the others of itself.
     pub gossip: GossipHandle,
     /// Whether it has been ready once: from then on only its own state counts.
@@ -311,6 +314,15 @@ impl AdminCalls for Calls {
                     }
                 }
                 AdminRequest::Drain { on } => {
+                    let mark = context.drain_mark.clone();
+                    match tokio::task::spawn_blocking(move || mark.set(on)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => {
+                            let why = format!("it cannot be kept in the data directory: {error}");
+                            return AdminAnswer::Failed(why);
+                        }
+                        Err(error) => return AdminAnswer::Failed(error.to_string()),
+                    }
                     context.draining.store(on, Ordering::Relaxed);
                     let state = if on { NodeState::Draining } else { NodeState::Up };
                     context.gossip.set_state(state).await;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::BoxStream};
 use hexpop_edge_config::{NodeId, ShardId, codec};
 use hexpop_raft::{Holding, ReplicaStatus};
-use hexpop_router::{LocalShard, ShardRequest};
+use hexpop_router::ShardRequest;
 use hexpop_shard::{Explanation, Operation, PurgeEntry, PurgeId, ShardKey};
 use serde::{Deserialize, Serialize};
 
@@ -175,7 +175,7 @@ impl MeshHandler for Dispatch {
                 None => starting(),
             },
             Class::Query => match self.host.get() {
-                Some(host) => query(hexpop_chaos::HostShards(host.clone()), payload),
+                Some(host) => query(hexpop_chaos::HostShards(host.clone()), from, payload),
                 None => starting(),
             },
             Class::Admin => match self.admin.get() {
@@ -214,7 +214,11 @@ impl MeshHandler for Dispatch {
     }
 }
 
-fn query(shards: HostShards, payload: Bytes) -> BoxFuture<'static, Result<Bytes, Refused>> {
+fn query(
+    shards: HostShards,
+    from: NodeId,
+    payload: Bytes,
+) -> BoxFuture<'static, Result<Bytes, Refused>> {
     match codec::decode::<ShardRequest>(&payload) {
         Ok(request) => async move {
             let span = tracing::debug_span!(
@@ -222,7 +226,8 @@ fn query(shards: HostShards, payload: Bytes) -> BoxFuture<'static, Result<Bytes,
                 shard = %request.shard,
                 traceparent = request.traceparent.as_deref().unwrap_or_default(),
             );
-            let answer = tracing::Instrument::instrument(shards.execute(request), span).await;
+            let answer =
+                tracing::Instrument::instrument(shards.execute_for(from, request), span).await;
             encoded(&answer)
         }
         .boxed(),

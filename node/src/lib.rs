@@ -17,6 +17,7 @@ pub mod cli;
 pub mod context;
 pub mod control;
 pub mod doctor;
+pub mod drain_mark;
 pub mod http;
 pub mod live;
 pub mod members;

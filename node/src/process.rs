@@ -133,7 +133,9 @@ async fn serve(loaded: &Loaded, log: LogFilter, data: &Runtime) -> Result<(), No
     serve_data(config, &node.context, data_port, &stop, data, &mut servers)?;
     let admin = Listener::clear(listen(config.listen.admin, data)?);
     servers.spawn_on(server::serve(admin, Arc::new(admin_port), stop.clone()), data.handle());
-    node.set_state(NodeState::Up).await;
+    if !node.context.draining.load(Ordering::Relaxed) {
+        node.set_state(NodeState::Up).await;
+    }
     tracing::info!(
         node = %config.node.id,
         pop = %config.node.pop,

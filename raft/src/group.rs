@@ -2,6 +2,7 @@
 
 mod closed;
 mod sleep;
+mod writers;
 
 use std::{
     sync::{
@@ -42,6 +43,7 @@ use crate::{
 
 use closed::Closed;
 pub(crate) use sleep::ParkedOf;
+use writers::Counted;
 
 /// How many appends of a group may wait for its Raft instance.
 const APPENDS_WAITING: usize = 1024;
@@ -103,6 +105,9 @@ pub(crate) struct Group<R: AsyncRuntime> {
     began_to_lead: Mutex<(u64, R::Instant)>,
     wakes: IntCounter,
     pub(crate) observed: Observed,
+    counted: Counted<R::Instant>,
+    /// Reads that were answered from here.
+    pub(crate) reads: AtomicU64,
     proposals_max: usize,
     /// For how long voters vote for nobody else after they heard the leader.
     pub(crate) lease: Duration,
@@ -183,6 +188,8 @@ impl<R: AsyncRuntime> Group<R> {
             began_to_lead: Mutex::new((0, now)),
             wakes,
             observed,
+            counted: Counted::new(now),
+            reads: AtomicU64::new(0),
             proposals_max,
             lease,
             read_lease,

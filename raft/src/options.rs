@@ -58,6 +58,10 @@ pub struct Options {
     pub repair_after: Duration,
     /// How many replicas may be on the move from node to node at a time, in the whole mesh. Default none.
     pub moves_at_once: usize,
+    /// How many of them may be on their way to one node, and sent by one, at a time. Default 4.
+    pub moves_per_node: usize,
+    /// How long most writes of a shard must have come in at one PoP before its leader goes there. Default 30 s.
+    pub follow_writers_after: Duration,
 }
 
 impl Options {
@@ -92,11 +96,14 @@ impl Options {
                 keys: 0,
                 bytes: 0,
                 writes_per_s: 0,
+                reads_per_s: 0,
                 persist_ms: 10_000,
                 rest_ms: 120_000,
             },
             repair_after: Duration::from_secs(300),
             moves_at_once: 0,
+            moves_per_node: 4,
+            follow_writers_after: Duration::from_secs(30),
         }
     }
 

@@ -23,6 +23,7 @@ use openraft::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    host::Seats,
     snapshot::{Manifest, SnapshotId},
     types::{LogId, TypeConfig, Vote},
 };
@@ -275,8 +276,8 @@ pub(crate) struct PulledMap {
     pub(crate) map: Option<ShardMap>,
     /// The cluster's secret, once there is one.
     pub(crate) secret: Option<ClusterSecret>,
-    /// The voters of the meta group, as far as known.
-    pub(crate) meta_voters: Vec<NodeId>,
+    /// The replicas of the meta group and of that of purges, as far as known.
+    pub(crate) seats: Vec<Seats>,
 }
 
 impl<R: AsyncRuntime> Frame<R> {

@@ -66,13 +66,13 @@ pub use listings::{
 pub use map::{MapError, Replica, ReplicaRole, ShardDescriptor, ShardMap};
 pub use meta::{
     ClusterSecret, Errand, MetaOp, MetaOutcome, MetaState, Next, OPERATIONS_MAX, Operation,
-    OperationId, OperationKind, OperationState, OperationStep, OperationUpdate,
+    OperationId, OperationKind, OperationState, OperationStep, OperationUpdate, Setbacks,
 };
 pub use placement::{
-    Candidate, Cause, Explanation, Finding, Growth, Losses, Member, Move, Moves, PlacementError,
-    PlacementPolicy, Places, Plan, Policy, Relocation, ShardLoad, SplitLimits, Step, StepKind,
-    Traffic, Unplaceable, Verdict, World, bound_of, explain, plan, plan_first_map, plan_meta_group,
-    plan_moves, split_point,
+    Candidate, Cause, Demand, Explanation, Finding, Growth, Losses, Member, Move, Moves,
+    PlacementError, PlacementPolicy, Places, Plan, Policy, Relocation, ShardLoad, SplitLimits,
+    Step, StepKind, SystemGroup, Traffic, Unplaceable, Verdict, World, Writers, bound_of, explain,
+    plan, plan_first_map, plan_led, plan_moves, plan_system_group, split_point,
 };
 pub use position::LogPosition;
 pub use purge::{

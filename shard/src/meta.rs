@@ -4,6 +4,7 @@
 mod drive;
 mod op;
 mod operation;
+mod setbacks;
 mod state;
 
 pub use drive::{Errand, Next};
@@ -11,5 +12,6 @@ pub use op::{ClusterSecret, MetaOp, MetaOutcome};
 pub use operation::{
     Operation, OperationId, OperationKind, OperationState, OperationStep, OperationUpdate,
 };
+pub use setbacks::Setbacks;
 pub(crate) use state::MetaItem;
 pub use state::{MetaState, OPERATIONS_MAX};

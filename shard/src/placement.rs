@@ -6,12 +6,15 @@
 //! What cannot be met is reported.
 //!
 //! What the leader of a shard can do for itself is in [`plan`]; what moves replicas between nodes, and so
-//! has to be rationed over the whole mesh, in [`plan_moves`].
+//! has to be rationed over the whole mesh, in [`plan_moves`]. The groups that are in no map have a plan of their
+//! own, [`plan_system_group`].
 
 mod balance;
+mod demand;
 mod explain;
 mod first_map;
 mod growth;
+mod lanes;
 mod leaders;
 mod members;
 mod moves;
@@ -21,17 +24,20 @@ mod policy;
 mod split_point;
 mod spread;
 mod step;
+mod system;
 #[cfg(test)]
 mod tests;
 mod world;
 
+pub use demand::{Demand, Writers};
 pub use explain::{Candidate, Explanation, Verdict, explain};
 pub use first_map::{PlacementError, Unplaceable, plan_first_map};
 pub use growth::{Growth, ShardLoad, SplitLimits};
 pub use members::Member;
 pub use moves::{Traffic, plan_moves};
-pub use plan::{plan, plan_meta_group};
+pub use plan::{plan, plan_led};
 pub use policy::{PlacementPolicy, Policy};
 pub use split_point::{Places, bound_of, split_point};
 pub use step::{Cause, Finding, Move, Moves, Plan, Relocation, Step, StepKind};
+pub use system::{SystemGroup, plan_system_group};
 pub use world::{Losses, World};

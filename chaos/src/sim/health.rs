@@ -9,6 +9,7 @@ use std::{
 use hexpop_edge_config::{NodeId, RaftId, ShardId};
 use hexpop_raft::ReplicaState;
 use hexpop_router::Context;
+use hexpop_shard::Replica;
 use openraft_rt::AsyncRuntime;
 
 use super::{node::Process, runtime::SimRuntime, trace::Trace, world::World};
@@ -58,13 +59,19 @@ impl World {
 
     fn has_living_replicas(&self) -> bool {
         let living: BTreeSet<RaftId> = self.processes().map(|(_, process)| process.raft).collect();
-        self.processes().all(|(_, process)| {
-            let map = process.host.shard_map();
-            map.shards().all(|shard| {
-                shard.voters().count() == 3
-                    && shard.replicas.iter().all(|replica| living.contains(&replica.raft))
+        let led = self.processes().flat_map(|(_, process)| process.host.replicas());
+        let mut without_range = led.filter(|replica| {
+            !replica.shard.is_of_shard() && replica.state == ReplicaState::Leader
+        });
+        let lives = |replica: &Replica| living.contains(&replica.raft);
+        without_range.all(|group| group.replicas.iter().all(lives))
+            && self.processes().all(|(_, process)| {
+                let map = process.host.shard_map();
+                map.shards().all(|shard| {
+                    shard.voters().count() == 3
+                        && shard.replicas.iter().all(|replica| living.contains(&replica.raft))
+                })
             })
-        })
     }
 
     /// All replicas of each group have applied the same.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use hexpop_edge_config::{NodeId, codec};
 use hexpop_raft::{Host, Lane, PeerTransport, TransportError};
-use hexpop_router::{LocalShard, PeerClient, PeerError, ShardAnswer, ShardError, ShardRequest};
+use hexpop_router::{PeerClient, PeerError, ShardAnswer, ShardError, ShardRequest};
 use openraft_rt::AsyncRuntime;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -341,7 +341,8 @@ impl Net {
         let envelope = Envelope { from, to, kind: kind::QUERY, hash };
         let (net, filled) = (Arc::clone(self), slot.clone());
         let arrival: Arrival = Arc::new(move |endpoint| {
-            let executed = HostShards(endpoint.host.clone()).execute(request.clone());
+            let shards = HostShards(endpoint.host.clone());
+            let executed = shards.execute_for(from, request.clone());
             let (net, slot) = (Arc::clone(&net), filled.clone());
             drop(SimRuntime::spawn(async move {
                 let answer = executed.await;

@@ -41,6 +41,12 @@ pub struct Placement {
     /// Too low: short surges divide shards for good. Too high: one leader's log is the limit of what is
     /// written. Default 0. Since 0.1. Watch `hexpop_raft_proposals_total`.
     pub split_writes_per_second: u64,
+    /// How many reads a second any one replica of a shard may answer before it is divided; 0 = any number.
+    ///
+    /// Too low: short surges divide shards for good, and a search has to ask more of them. Too high: one
+    /// node's cores are the limit of what is read near it. Default 0. Since 0.1. Watch
+    /// `hexpop_raft_reads_total`.
+    pub split_reads_per_second: u64,
     /// How long a node must be down before the replicas on it are given up and made anew on other nodes.
     ///
     /// Too low: a restart has data copied that would have come back by itself. Too high: shards that lost
@@ -53,6 +59,12 @@ pub struct Placement {
     /// Too low: a lost PoP takes long to make up for. Too high: copies take disks and links from requests.
     /// Default 2, at most 128. Since 0.1. Watch `hexpop_shards_under_replicated`.
     pub moves_at_once: u32,
+    /// How many of these may be on their way to one node at a time, and as many sent by one.
+    ///
+    /// Too low: a node that joins waits long for its share. Too high: one node's disk and links are taken
+    /// from requests by all the copies at once. Default 4, 1 to 128. Since 0.1. Watch
+    /// `hexpop_shards_under_replicated`.
+    pub moves_per_node: u32,
 }
 
 impl Default for Placement {
@@ -64,8 +76,10 @@ impl Default for Placement {
             split_keys: 2_000_000,
             split_bytes: ByteSize::gib(4),
             split_writes_per_second: 0,
+            split_reads_per_second: 0,
             repair_after: Duration::from_secs(300),
             moves_at_once: 2,
+            moves_per_node: 4,
         }
     }
 }
@@ -106,6 +120,13 @@ impl Placement {
                 )
                 .between(0, 1 << 40)
                 .or(default.split_writes_per_second),
+            split_reads_per_second: section
+                .key(
+                    "split_reads_per_second",
+                    "How many reads a second a replica may answer before its shard is divided; 0 = any.",
+                )
+                .between(0, 1 << 40)
+                .or(default.split_reads_per_second),
             repair_after: section
                 .key(
                     "repair_after",
@@ -120,6 +141,13 @@ impl Placement {
                 )
                 .between(0, 128)
                 .or(default.moves_at_once),
+            moves_per_node: section
+                .key(
+                    "moves_per_node",
+                    "How many of these may be on their way to one node, and sent by one, at a time.",
+                )
+                .between(1, 128)
+                .or(default.moves_per_node),
         }
     }
 }

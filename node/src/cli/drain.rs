@@ -12,7 +12,7 @@ use super::{
     mesh::parse_duration,
     output::println,
 };
-use crate::admin_api::{ShardRow, ShardsReport};
+use crate::admin_api::{ReplicaRow, ShardsReport};
 
 /// How often it is looked how far it is.
 const POLL: Duration = Duration::from_millis(500);
@@ -55,8 +55,8 @@ pub(super) async fn drain(args: DrainArgs) -> CliResult {
         loop {
             // A node that is asked may be the one that is emptied, and changes leaders meanwhile.
             if let Ok(report) = client.get::<ShardsReport>("/admin/v1/shards").await {
-                let held: Vec<ShardRow> = report.shards.into_iter().filter(holds(node)).collect();
-                let leads = held.iter().filter(|shard| shard.leader == Some(node)).count();
+                let held = held_by(node, report);
+                let leads = held.iter().filter(|held| held.leads).count();
                 let now = (leads, held.len());
                 if last.as_ref().is_none_or(|(before, _)| *before != now) {
                     println(&format!(
@@ -81,12 +81,27 @@ pub(super) async fn drain(args: DrainArgs) -> CliResult {
     let mut error = CliError::missed(text).help(
         "a replica stays where no other node may take it: another node with the labels of its shard has to join",
     );
-    for shard in held.iter().take(NAMED_MAX) {
-        error = error.cause(format!("shard {} ({} {})", shard.id, shard.space, shard.range.text));
+    for held in held.into_iter().take(NAMED_MAX) {
+        error = error.cause(held.what);
     }
     Err(error)
 }
 
-fn holds(node: u32) -> impl Fn(&ShardRow) -> bool {
-    move |shard| shard.replicas.iter().any(|replica| replica.node == node)
+/// A replica that a node still has.
+struct Held {
+    what: String,
+    leads: bool,
+}
+
+/// What a node holds of shards, and of the groups that are none.
+fn held_by(node: u32, report: ShardsReport) -> Vec<Held> {
+    let holds = |replicas: &[ReplicaRow]| replicas.iter().any(|replica| replica.node == node);
+    let shards = report.shards.into_iter().filter(|shard| holds(&shard.replicas)).map(|shard| {
+        let what = format!("shard {} ({} {})", shard.id, shard.space, shard.range.text);
+        Held { what, leads: shard.leader == Some(node) }
+    });
+    let groups = report.groups.into_iter().filter(|group| holds(&group.replicas)).map(|group| {
+        Held { what: format!("the {} group", group.name), leads: group.leader == Some(node) }
+    });
+    shards.chain(groups).collect()
 }

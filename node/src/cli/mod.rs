@@ -24,6 +24,7 @@ mod output;
 mod placement;
 mod purge;
 mod sessions;
+mod shards;
 
 use std::process::ExitCode;
 
@@ -56,7 +57,7 @@ enum Command {
     /// The members as one node sees them.
     Nodes(mesh::ReadArgs),
     /// Shards: where the data is.
-    Shards(mesh::ShardsArgs),
+    Shards(shards::ShardsArgs),
     /// Empty a node, so that it can be stopped.
     Drain(drain::DrainArgs),
     /// Changes of shards that take their time.
@@ -132,7 +133,7 @@ fn run(command: Command) -> CliResult {
         Command::Nodes(args) => block_on(mesh::nodes(args)),
         Command::Drain(args) => block_on(drain::drain(args)),
         Command::Operations(args) => block_on(operations::operations(args)),
-        Command::Shards(args) => block_on(mesh::shards(args)),
+        Command::Shards(args) => block_on(shards::shards(args)),
         Command::Breakers(args) => block_on(mesh::breakers(args)),
         Command::Listings(args) => block_on(listings::run(args)),
         Command::Sessions(args) => block_on(sessions::run(args)),

@@ -54,6 +54,10 @@ pub struct GossipLoop {
     events: broadcast::Sender<Event>,
     metrics: Option<Metrics>,
     seeds: Vec<SocketAddr>,
+    /// Where members were before a restart; asked while this node knows nobody.
+    remembered: Vec<SocketAddr>,
+    /// Counts up, so that all seeds have their turn.
+    turn: usize,
 }
 
 impl GossipHandle {
@@ -113,7 +117,15 @@ impl GossipLoop {
         let events = broadcast::Sender::new(EVENTS_MAX);
         let handle =
             GossipHandle { inbox: sender, view: Arc::clone(&view), events: events.clone() };
-        (handle, Self { gossip, inbox, view, events, metrics, seeds })
+        let (remembered, turn) = (Vec::new(), 0);
+        (handle, Self { gossip, inbox, view, events, metrics, seeds, remembered, turn })
+    }
+
+    /// Has these addresses asked too, as long as no member is known.
+    #[must_use]
+    pub fn remembering(mut self, peers: Vec<SocketAddr>) -> Self {
+        self.remembered = peers;
+        self
     }
 
     /// Runs until this node has left, or every handle is gone.
@@ -246,7 +258,7 @@ impl GossipLoop {
     }
 
     fn ask_seeds(
-        &self,
+        &mut self,
         mesh: &Mesh,
         alone: bool,
         found: &mut JoinSet<(SocketAddr, Result<NodeId, String>)>,
@@ -255,12 +267,21 @@ impl GossipLoop {
         let own = self.gossip.identity().address;
         let is_member =
             |seed: &SocketAddr| view.up().any(|member| member.identity.address == *seed);
-        let wanted = self
-            .seeds
-            .iter()
-            .filter(|seed| **seed != own && (alone || !is_member(seed)))
-            .take(SEEDS_AT_ONCE.saturating_sub(found.len()));
-        for seed in wanted.copied() {
+        let remembered = self.remembered.iter().filter(|_| alone);
+        let mut wanted: Vec<SocketAddr> = Vec::new();
+        for seed in self.seeds.iter().chain(remembered) {
+            if *seed != own && !wanted.contains(seed) && (alone || !is_member(seed)) {
+                wanted.push(*seed);
+            }
+        }
+        // Those that do not answer keep nobody else from being asked.
+        let room = SEEDS_AT_ONCE.saturating_sub(found.len());
+        let first = self.turn.checked_rem(wanted.len()).unwrap_or_default();
+        wanted.rotate_left(first);
+        if wanted.len() > room {
+            self.turn = first.wrapping_add(room);
+        }
+        for seed in wanted.into_iter().take(room) {
             let mesh = mesh.clone();
             found.spawn(async move {
                 let asked = mesh.discover(seed).await;

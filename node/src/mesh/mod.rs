@@ -39,6 +39,7 @@ mod options;
 mod peer;
 mod probe;
 mod refusals;
+pub mod remembered;
 mod server;
 mod stream;
 mod tls;

@@ -29,6 +29,7 @@ use crate::{
     },
     context::{Calls, Context},
     control::Dispatch,
+    drain_mark::DrainMark,
     http::{admin::AdminPort, data::DataPort, metrics::HttpMetrics, shard_metrics},
     live::Live,
     members::Members,
@@ -90,7 +91,12 @@ impl Node {
             .map_err(|error| NodeError::open("the mesh")(&error))?;
 
         let identity = (storage.raft, storage.incarnation);
-        let gossip = parts::start_gossip(config, &mesh, &dispatch, identity, &registry)?;
+        let drain_mark = DrainMark::new(&config.node.data_dir);
+        let drains = drain_mark
+            .is_set()
+            .map_err(|error| NodeError::open("whether the node is being emptied")(&error))?;
+        let state = if drains { NodeState::Draining } else { NodeState::Joining };
+        let gossip = parts::start_gossip(config, &mesh, &dispatch, (identity, state), &registry)?;
         let members = Members::new(gossip.clone());
         let host = open_host(config, &storage, &mesh, &members, &registry).await?;
         dispatch.serve_host(host.clone());
@@ -123,7 +129,8 @@ impl Node {
             registry,
             origin_url: config.origin.url.clone(),
             started,
-            draining: AtomicBool::new(false),
+            draining: AtomicBool::new(drains),
+            drain_mark,
             gossip: gossip.clone(),
             was_ready: AtomicBool::new(false),
             heartbeat_ms: std::sync::atomic::AtomicU64::new(0),
@@ -223,11 +230,13 @@ async fn open_host(
             keys: config.placement.split_keys,
             bytes: config.placement.split_bytes.bytes(),
             writes_per_s: config.placement.split_writes_per_second,
+            reads_per_s: config.placement.split_reads_per_second,
             persist_ms: SPLIT_PERSIST_MS,
             rest_ms: SPLIT_REST_MS,
         },
         repair_after: config.placement.repair_after,
         moves_at_once: usize::try_from(config.placement.moves_at_once).unwrap_or(usize::MAX),
+        moves_per_node: usize::try_from(config.placement.moves_per_node).unwrap_or(usize::MAX),
         ..RaftOptions::new(cluster, config.node.id, config.mesh.bootstrap.clone(), policy)
     };
     let metrics = hexpop_raft::Metrics::register(registry)

@@ -17,6 +17,7 @@ use crate::{
     mesh::{
         Mesh,
         gossip_loop::{GossipHandle, GossipLoop},
+        remembered,
     },
 };
 
@@ -57,7 +58,7 @@ pub(super) fn start_gossip(
     config: &Config,
     mesh: &Mesh,
     dispatch: &Dispatch,
-    (raft, incarnation): (RaftId, u64),
+    ((raft, incarnation), state): ((RaftId, u64), NodeState),
     registry: &prometheus::Registry,
 ) -> Result<GossipHandle, NodeError> {
     let failed = |error: hexpop_gossip::Error| NodeError::open("gossip")(&error);
@@ -70,7 +71,7 @@ pub(super) fn start_gossip(
         admin: config.listen.admin,
         mesh: address,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        state: NodeState::Joining,
+        state,
         started_at_ms: wall_ms(),
     };
     let gossip = Gossip::new(
@@ -85,7 +86,10 @@ pub(super) fn start_gossip(
     let metrics = Metrics::register(registry).map_err(failed)?;
     let (handle, driver) = GossipLoop::new(gossip, config.mesh.seeds.clone(), Some(metrics));
     dispatch.serve_gossip(handle.clone());
-    tokio::spawn(driver.run(mesh.clone()));
+    let file = config.node.data_dir.join("peers");
+    let peers = remembered::load(&file);
+    tokio::spawn(remembered::follow(handle.clone(), file, peers.clone()));
+    tokio::spawn(driver.remembering(peers).run(mesh.clone()));
     Ok(handle)
 }
 

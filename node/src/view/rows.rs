@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hexpop_edge_config::{NodeId, ShardId};
+use hexpop_edge_config::{Epoch, NodeId, ShardId};
 use hexpop_raft::{ReplicaState, ReplicaStatus};
-use hexpop_shard::{KeyRange, ReplicaRole, ShardDescriptor, ShardKey, ShardMap};
+use hexpop_shard::{KeyRange, Replica, ReplicaRole, ShardDescriptor, ShardKey, ShardMap};
 
 use super::{Clocks, MemberView, Reports};
 use crate::admin_api::{
-    CacheSummary, ConfigState, ListingCounts, MeshSummary, NodeRow, NodesReport, OriginHealth,
-    RangeRow, ReplicaRow, ShardRow, ShardSummary, ShardsReport, StatusReport,
+    CacheSummary, ConfigState, GroupRow, ListingCounts, MeshSummary, NodeRow, NodesReport,
+    OriginHealth, RangeRow, ReplicaRow, ShardRow, ShardSummary, ShardsReport, StatusReport,
 };
 
 /// `GET /admin/v1/nodes`.
@@ -80,14 +80,86 @@ pub fn shards_report(
     }
     let up: BTreeSet<NodeId> =
         members.iter().filter(|member| member.is_up()).map(|member| member.node).collect();
-    let shards = map
-        .shards()
-        .map(|shard| {
-            let known = replicas.get(&shard.id).map_or(&[][..], Vec::as_slice);
-            shard_row(own, shard, known, &up)
-        })
+    let known = |id| replicas.get(&id).map_or(&[][..], Vec::as_slice);
+    let shards = map.shards().map(|shard| shard_row(own, shard, known(shard.id), &up)).collect();
+    let groups = [(ShardId::META, "meta"), (ShardId::PURGES, "purges")]
+        .into_iter()
+        .filter(|(id, _)| replicas.contains_key(id))
+        .map(|(id, name)| group_row(name, known(id), &up))
         .collect();
-    ShardsReport { schema: "hexpop.shards/1".to_owned(), version: map.version(), shards }
+    let (schema, version) = ("hexpop.shards/1".to_owned(), map.version());
+    ShardsReport { schema, version, shards, groups }
+}
+
+/// A group that is in no map: its leader says who its replicas are, else whoever knows most.
+fn group_row(name: &str, known: &[(NodeId, &ReplicaStatus)], up: &BTreeSet<NodeId>) -> GroupRow {
+    let leader = leader_of(known);
+    let best = leader.or_else(|| known.iter().max_by_key(|(_node, status)| status.applied));
+    let listed = best.map_or(&[][..], |(_node, status)| status.replicas.as_slice());
+    let rows = replica_rows(listed, known, leader, up);
+    GroupRow {
+        name: name.to_owned(),
+        epoch: best.map_or(Epoch::FIRST, |(_, status)| status.epoch).to_string(),
+        state: state_of(leader.is_some(), &rows).to_owned(),
+        replicas: rows,
+        leader: leader.map(|(node, _)| node.0),
+        term: best.map(|(_, status)| status.term),
+        applied: best.map(|(_, status)| status.applied.index),
+        commit: best.map(|(_, status)| status.commit_index),
+    }
+}
+
+/// Of two that believe to lead, the one with the newer term does.
+fn leader_of<'k, 's>(
+    known: &'k [(NodeId, &'s ReplicaStatus)],
+) -> Option<&'k (NodeId, &'s ReplicaStatus)> {
+    known
+        .iter()
+        .filter(|(_node, status)| status.state == ReplicaState::Leader)
+        .max_by_key(|(_node, status)| status.term)
+}
+
+fn state_of(is_led: bool, replicas: &[ReplicaRow]) -> &'static str {
+    let is_lost = |row: &ReplicaRow| {
+        row.role == "voter" && matches!(row.state.as_str(), "unreachable" | "halted")
+    };
+    if !is_led {
+        "unavailable"
+    } else if replicas.iter().any(is_lost) {
+        "under-replicated"
+    } else {
+        "ok"
+    }
+}
+
+fn replica_rows(
+    listed: &[Replica],
+    known: &[(NodeId, &ReplicaStatus)],
+    leader: Option<&(NodeId, &ReplicaStatus)>,
+    up: &BTreeSet<NodeId>,
+) -> Vec<ReplicaRow> {
+    let row = |replica: &Replica| {
+        let status = known.iter().find(|(node, _)| *node == replica.node).map(|(_, one)| *one);
+        let reachable = status.is_some() && up.contains(&replica.node);
+        ReplicaRow {
+            node: replica.node.0,
+            role: role_name(replica.role).to_owned(),
+            raft_id: replica.raft.to_string(),
+            state: match status {
+                Some(status) if reachable => status.state.as_str().to_owned(),
+                _ => "unreachable".to_owned(),
+            },
+            applied: status.map(|status| status.applied.index),
+            lag: match (status, leader) {
+                (Some(status), Some((_, leader))) => {
+                    Some(leader.commit_index.saturating_sub(status.applied.index))
+                }
+                _ => None,
+            },
+            error: status.and_then(|status| status.fault.clone()),
+        }
+    };
+    listed.iter().map(row).collect()
 }
 
 fn shard_row(
@@ -96,50 +168,15 @@ fn shard_row(
     known: &[(NodeId, &ReplicaStatus)],
     up: &BTreeSet<NodeId>,
 ) -> ShardRow {
-    // Of two that believe to lead, the one with the newer term does.
-    let leader = known
-        .iter()
-        .filter(|(_node, status)| status.state == ReplicaState::Leader)
-        .max_by_key(|(_node, status)| status.term);
+    let leader = leader_of(known);
     let best = leader.or_else(|| known.iter().max_by_key(|(_node, status)| status.applied));
     // The log of a shard is the truth of its replicas; the map may lag behind it.
     let listed = match leader {
         Some((_node, status)) if !status.replicas.is_empty() => &status.replicas,
         _ => &shard.replicas,
     };
-    let rows: Vec<ReplicaRow> = listed
-        .iter()
-        .map(|replica| {
-            let status = known.iter().find(|(node, _)| *node == replica.node).map(|(_, one)| *one);
-            let reachable = status.is_some() && up.contains(&replica.node);
-            ReplicaRow {
-                node: replica.node.0,
-                role: role_name(replica.role).to_owned(),
-                raft_id: replica.raft.to_string(),
-                state: match status {
-                    Some(status) if reachable => status.state.as_str().to_owned(),
-                    _ => "unreachable".to_owned(),
-                },
-                applied: status.map(|status| status.applied.index),
-                lag: match (status, leader) {
-                    (Some(status), Some((_, leader))) => {
-                        Some(leader.commit_index.saturating_sub(status.applied.index))
-                    }
-                    _ => None,
-                },
-                error: status.and_then(|status| status.fault.clone()),
-            }
-        })
-        .collect();
-    let lost = rows
-        .iter()
-        .filter(|row| row.role == "voter" && matches!(row.state.as_str(), "unreachable" | "halted"))
-        .count();
-    let state = match (leader, lost) {
-        (None, _) => "unavailable",
-        (Some(_), 0) => "ok",
-        (Some(_), _) => "under-replicated",
-    };
+    let rows = replica_rows(listed, known, leader, up);
+    let state = state_of(leader.is_some(), &rows);
     let own_status = known.iter().find(|(node, _)| *node == own).map(|(_, status)| *status);
     ShardRow {
         id: shard.id.0,

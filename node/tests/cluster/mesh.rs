@@ -305,6 +305,26 @@ impl Mesh {
         report["shards"].as_array().unwrap().clone()
     }
 
+    /// The nodes that vote in the `meta` or `purges` group, by number, as `asked` sees it.
+    ///
+    /// # Errors
+    /// What it sees, when the group has no leader, others learn, or not all are up.
+    pub(crate) fn group_voters(&self, asked: u64, name: &str) -> Result<Vec<u64>, String> {
+        let report = self.node(asked).try_admin("/admin/v1/shards")?.json();
+        let groups = report["groups"].as_array().cloned().unwrap_or_default();
+        let group = groups.into_iter().find(|group| group["name"] == name);
+        let group = group.ok_or_else(|| format!("no {name} group"))?;
+        let replicas = group["replicas"].as_array().unwrap();
+        let settled = replicas.iter().all(|replica| replica["role"] == "voter");
+        if group["state"] != "ok" || !settled {
+            return Err(group.to_string());
+        }
+        let mut nodes: Vec<u64> =
+            replicas.iter().map(|replica| replica["node"].as_u64().unwrap()).collect();
+        nodes.sort_unstable();
+        Ok(nodes)
+    }
+
     /// The node that leads most shards, as `asked` sees it.
     pub(crate) fn busiest_leader(&self, asked: u64) -> u64 {
         let shards = self.shards(asked);

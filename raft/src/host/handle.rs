@@ -316,7 +316,8 @@ fn proposed<R: AsyncRuntime>(outcome: Result<Response<R>, ProposeError>) -> Resp
 }
 
 /// A replica that runs here. That of the meta group, or of purges, is created by the first append that is
-/// addressed to this data directory: its leader added it, and no map says so.
+/// addressed to this data directory: its leader added it, and no map says so. Where there was one before,
+/// its leader is asked first: the append may be from before that one left.
 fn find<R: AsyncRuntime>(
     inner: &Arc<Inner<R>>,
     group: GroupId,
@@ -330,8 +331,13 @@ fn find<R: AsyncRuntime>(
     }
     if !group.is_of_shard() {
         if addressed && !inner.has_slot(group) {
-            let inner = Arc::clone(inner);
-            drop(R::spawn(async move { inner.start(group, Birth::without_range()).await }));
+            if inner.was_here(group) {
+                inner.invited.lock().insert(group);
+                inner.wake_replicas.notify_one();
+            } else {
+                let inner = Arc::clone(inner);
+                drop(R::spawn(async move { inner.start(group, Birth::default()).await }));
+            }
         }
     } else {
         // The map that gives this replica to the node is on its way, or must be fetched.
@@ -429,12 +435,10 @@ fn hello<R: AsyncRuntime>(inner: &Inner<R>) -> Hello {
 
 fn pulled_map<R: AsyncRuntime>(inner: &Inner<R>, known: u64) -> PulledMap {
     let map = inner.map();
-    let meta_voters =
-        if inner.has_meta() || !map.is_empty() { inner.meta_voters() } else { Vec::new() };
     PulledMap {
         map: (map.version() > known).then(|| map.as_ref().clone()),
         secret: inner.secret(),
-        meta_voters,
+        seats: inner.all_seats(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What all parts of a host share: the groups that are here, and what is known of the cluster.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     marker::PhantomData,
     sync::{
         Arc,
@@ -16,14 +16,15 @@ use hexpop_edge_config::{
     planted::{self, Bug},
 };
 use hexpop_shard::{
-    ClusterSecret, Command, LogPosition, Member, Op, ReadOp, ShardDescriptor, ShardLoad, ShardMap,
+    ClusterSecret, Command, LogPosition, Member, Op, ReadOp, Setbacks, ShardDescriptor, ShardLoad,
+    ShardMap,
 };
 use openraft::{AsyncRuntime, Instant as _};
 use parking_lot::{Mutex, RwLock};
 use rand::Rng as _;
 use tokio::sync::{Notify, watch};
 
-use super::{Births, Parts, replicas_of};
+use super::{Births, KnownSeats, Parts, Seats, replicas_of};
 use crate::{
     api::{Proposed, ReadLevel, ReadResult, ReplicaState, ReplicaStatus},
     documents::Documents,
@@ -114,8 +115,12 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) measured: Mutex<BTreeMap<GroupId, Measured<R::Instant>>>,
     /// Which data directories that the map lists have no live node, and since when.
     pub(crate) away: Mutex<BTreeMap<RaftId, R::Instant>>,
+    /// Which nodes failed to take replicas lately.
+    pub(crate) setbacks: Mutex<Setbacks>,
     /// What the shards hold that others lead; gathered by the leader of the meta group.
     pub(crate) loads: Mutex<BTreeMap<ShardId, ShardLoad>>,
+    /// Groups without a range that had a replica here once, and whose leader speaks to this directory.
+    pub(crate) invited: Mutex<BTreeSet<GroupId>>,
     /// The groups that were left, as far as somebody asked for them.
     pub(crate) left: Mutex<LeftGroups>,
     /// The groups with something erased that the disk may still hold.
@@ -137,7 +142,7 @@ pub(crate) struct Inner<R: AsyncRuntime> {
 pub(super) struct Known {
     map: Arc<ShardMap>,
     pub(super) secret: Option<ClusterSecret>,
-    meta_voters: Vec<NodeId>,
+    pub(super) seats: KnownSeats,
 }
 
 impl<R: AsyncRuntime> Inner<R> {
@@ -185,7 +190,9 @@ impl<R: AsyncRuntime> Inner<R> {
             wake_grow: Notify::new(),
             measured: Mutex::new(BTreeMap::new()),
             away: Mutex::new(BTreeMap::new()),
+            setbacks: Mutex::default(),
             loads: Mutex::default(),
+            invited: Mutex::default(),
             left: Mutex::default(),
             erased: Mutex::new(BTreeMap::new()),
             ridding: Mutex::new(None),
@@ -208,40 +215,16 @@ impl<R: AsyncRuntime> Inner<R> {
         self.known.read().secret
     }
 
-    /// The nodes that vote in the meta group, as far as known.
-    pub(crate) fn meta_voters(&self) -> Vec<NodeId> {
-        self.voters_without_range(GroupId::META)
-    }
-
-    /// The nodes that vote in the meta group or in that of purges, as far as known: they are the same but
-    /// while they change.
-    pub(crate) fn voters_without_range(&self, group: GroupId) -> Vec<NodeId> {
-        for group in [group, GroupId::META].into_iter().filter_map(|id| self.group(id)) {
-            let voters = group.with_metrics(|metrics| {
-                let membership = metrics.membership_config.membership();
-                let nodes = membership.voter_ids().filter_map(|id| membership.get_node(&id));
-                nodes.map(|node| node.id()).collect::<Vec<_>>()
-            });
-            if !voters.is_empty() {
-                return voters;
-            }
-        }
-        let known = self.known.read().meta_voters.clone();
-        if known.is_empty() { self.options.bootstrap.clone() } else { known }
-    }
-
     /// Takes over a map if it is newer than what is known.
     pub(crate) fn learn_map(
         &self,
         map: Arc<ShardMap>,
         secret: Option<ClusterSecret>,
-        meta_voters: Vec<NodeId>,
+        seats: Vec<Seats>,
     ) {
         let newer = {
             let mut known = self.known.write();
-            if !meta_voters.is_empty() {
-                known.meta_voters = meta_voters;
-            }
+            known.seats.learn(seats);
             if secret.is_some() {
                 known.secret = secret;
             }
@@ -291,13 +274,22 @@ impl<R: AsyncRuntime> Inner<R> {
     }
 
     /// Whether there is, or has been heard of, an initialised meta group. One whose log is empty is
-    /// not: it may have voted, but nothing was ever acknowledged in it.
+    /// not: it may have voted, but nothing was ever acknowledged in it. Whoever was a replica of anything
+    /// else, or left the meta group, knows of one too: it may have moved to other nodes since.
     pub(crate) fn has_meta(&self) -> bool {
-        if !self.map().is_empty() || self.has_failed(GroupId::META) {
+        if !self.map().is_empty() || self.has_failed(GroupId::META) || self.was_here(GroupId::META)
+        {
             return true;
         }
         let log = self.wal.group(GroupId::META);
         log.is_some_and(|log| log.view().is_ok_and(|view| view.last.is_some()))
+            || self.wal.remembered().into_iter().any(|id| id != GroupId::META)
+    }
+
+    /// Whether a group had a replica here that was destroyed: one that comes into being here again knows
+    /// nothing of what that had promised.
+    pub(crate) fn was_here(&self, id: GroupId) -> bool {
+        self.wal.group(id).is_none() && self.wal.vote(id).is_some()
     }
 
     /// Counts up, for choices that go round.
@@ -518,6 +510,7 @@ impl<R: AsyncRuntime> Inner<R> {
         }
         let read = Read { inner: self, group: &group, until };
         let result = read.run(level, min, op).await?;
+        group.reads.fetch_add(1, Ordering::Relaxed);
         // The epoch of the state that answered, not of a moment before.
         if epoch_matches(shard, epoch, result.epoch) {
             Ok(result)

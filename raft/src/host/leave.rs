@@ -31,12 +31,11 @@ pub(crate) struct Stopped {
 }
 
 impl<R: AsyncRuntime> Inner<R> {
-    /// The groups with a place here that may be left: neither the meta group nor any that is starting.
+    /// The groups with a place here that may be left: none that is starting.
     pub(crate) fn leavable(&self) -> Vec<GroupId> {
         let groups = self.groups.read();
-        let leavable = groups.iter().filter(|(id, slot)| {
-            id.is_of_shard() && matches!(slot, Slot::Running(_) | Slot::Failed(_))
-        });
+        let leavable =
+            groups.iter().filter(|(_, slot)| matches!(slot, Slot::Running(_) | Slot::Failed(_)));
         leavable.map(|(id, _)| *id).collect()
     }
 

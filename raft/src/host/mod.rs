@@ -6,6 +6,7 @@ mod holdings;
 mod inner;
 mod leave;
 mod receive;
+mod seats;
 mod start;
 mod status;
 #[cfg(test)]
@@ -40,6 +41,7 @@ use crate::{
 
 pub(crate) use births::Births;
 pub(crate) use inner::Inner;
+pub(crate) use seats::{KnownSeats, Seats};
 pub(crate) use start::{Birth, first_voters};
 pub(crate) use status::replicas_of;
 
@@ -93,6 +95,7 @@ impl<R: AsyncRuntime> Host<R> {
     /// [`OpenError`]. A single group that cannot be opened is no error: it is reported as halted.
     pub async fn open(parts: Parts) -> Result<Self, OpenError> {
         let inner = Arc::new(Inner::new(parts)?);
+        supervisor::remember_left_groups(&inner);
         inner.start_known_groups().await;
         supervisor::spawn(&inner);
         pairs::spawn(&inner);
@@ -141,6 +144,20 @@ impl<R: AsyncRuntime> Host<R> {
         };
         inner.metrics.proposals.with_label_values(&[outcome]).inc();
         proposed
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.inner.options.node
+    }
+
+    /// A write of a shard that is led here, and that came in at a node, is done: leaders go where the writes
+    /// of their shards come in.
+    pub fn note_write(&self, shard: ShardId, from: NodeId) {
+        if let Some(group) = self.inner.group(shard) {
+            group.note_write(from);
+        }
     }
 
     /// Reads from the replica that is here.

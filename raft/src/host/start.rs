@@ -26,7 +26,8 @@ use crate::{
 };
 
 /// What a replica was created with: kept with its log, since its state begins with it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// By default that of a group without a range that never had a replica here.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Birth {
     /// The shard's descriptor; `None` for the meta group and that of purges, which have no range.
     pub(crate) shard: Option<ShardDescriptor>,
@@ -37,11 +38,6 @@ pub(crate) struct Birth {
 }
 
 impl Birth {
-    /// Of the meta group or that of purges.
-    pub(crate) const fn without_range() -> Self {
-        Self { shard: None, votes_from_conf: 0 }
-    }
-
     /// The state before the first entry. Whoever is born later knows a later epoch by then; its
     /// changes of members are in the log, and counted there.
     pub(crate) fn state(&self, id: GroupId) -> ShardState {
@@ -223,13 +219,15 @@ impl<R: AsyncRuntime> Inner<R> {
             }
         }));
         if group.id == GroupId::META {
-            let (inner, meta) = (Arc::clone(self), Arc::clone(group));
+            let (inner, meta) = (Arc::clone(self), Arc::downgrade(group));
+            let mut applied = group.replica.watch_applied();
             drop(R::spawn(async move {
-                let mut applied = meta.replica.watch_applied();
                 loop {
-                    inner.learn_from_meta(&meta);
+                    // It is over once the replica has left the group.
+                    let Some(known) = meta.upgrade() else { return };
+                    inner.learn_from_meta(&known);
+                    drop(known);
                     inner.wake_operate.notify_one();
-                    // The sender lives in what this task holds on to, so that it never ends it.
                     let changed = R::select2(inner.closed(), applied.changed()).await;
                     if !matches!(changed, Select2::Second(Ok(()))) {
                         return;

@@ -72,16 +72,19 @@ pub(super) fn caught_up(last: Option<u64>, matching: Option<u64>) -> bool {
     }
 }
 
-/// Keeps since when each data directory that the map lists has had no live member.
+/// Keeps since when each data directory that has a replica, by the map or as one of `others`, has had no
+/// live member.
 pub(super) fn note_away<I: Copy>(
     since: &mut BTreeMap<RaftId, I>,
     map: &ShardMap,
+    others: impl IntoIterator<Item = RaftId>,
     members: &[Member],
     now: I,
 ) {
     let live: BTreeSet<RaftId> =
         members.iter().filter(|member| member.alive).map(|member| member.raft).collect();
     let listed = map.shards().flat_map(|shard| &shard.replicas).map(|replica| replica.raft);
+    let listed = listed.chain(others);
     let away: BTreeSet<RaftId> = listed.filter(|raft| !live.contains(raft)).collect();
     since.retain(|raft, _| away.contains(raft));
     for raft in away {
@@ -151,16 +154,16 @@ mod tests {
         let map = ShardMap::create(shards.collect()).unwrap();
         let mut members = vec![member(1, 11, true), member(2, 22, false), member(4, 44, false)];
         let mut since = BTreeMap::new();
-        note_away(&mut since, &map, &members, 5);
+        note_away(&mut since, &map, [], &members, 5);
         // Node 3 is unknown, which is no better; node 4 holds nothing.
         assert_eq!(since, BTreeMap::from([(RaftId(22), 5), (RaftId(33), 5)]));
         members.push(member(3, 33, true));
-        note_away(&mut since, &map, &members, 9);
+        note_away(&mut since, &map, [RaftId(11)], &members, 9);
         assert_eq!(since, BTreeMap::from([(RaftId(22), 5)]));
         // Back with another data directory: the former is gone still.
         members[1] = member(2, 23, true);
-        note_away(&mut since, &map, &members, 12);
-        assert_eq!(since, BTreeMap::from([(RaftId(22), 5)]));
+        note_away(&mut since, &map, [RaftId(44)], &members, 12);
+        assert_eq!(since, BTreeMap::from([(RaftId(22), 5), (RaftId(44), 12)]));
     }
 
     #[test]

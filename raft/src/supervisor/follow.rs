@@ -28,7 +28,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     let known = inner.map().version();
     let hint = inner.hint.lock().take().filter(|(version, _)| *version > known);
     let members = inner.membership.members();
-    let voters = inner.meta_voters();
+    let voters = inner.voters_without_range(GroupId::META);
     let turn = inner.next_turn();
     let asked = decide::whom_to_ask(inner.options.node, hint, &voters, &members, turn);
     for node in asked {
@@ -53,7 +53,7 @@ async fn pull<R: AsyncRuntime>(inner: &Inner<R>, node: NodeId, known: u64) -> bo
                 tracing::error!(%node, %error, "a pulled shard map is not one");
                 return false;
             }
-            inner.learn_map(map, pulled.secret, pulled.meta_voters);
+            inner.learn_map(map, pulled.secret, pulled.seats);
             had_any
         }
         Ok(_) => false,

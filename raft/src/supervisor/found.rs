@@ -5,10 +5,21 @@
 //! the meta group is empty. So a founder that lost its directory does not found a second cluster: as
 //! long as one of the others remembers the first, it is refused. Nobody else initialises; the others
 //! hold an empty replica, so that they can vote for the first leader, and wait.
+//!
+//! From then on the list means nothing: the group has its voters where there is room for them, and who was
+//! a replica of anything is not on an empty directory any more.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use hexpop_edge_config::GroupId;
+use futures::StreamExt;
+use hexpop_edge_config::{GroupId, NodeId};
 use hexpop_shard::{ClusterSecret, MetaOp, plan_first_map};
 use openraft::AsyncRuntime;
 use rand::Rng as _;
@@ -25,16 +36,16 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// How often a founded cluster is looked at.
 const PAUSE_FOUNDED: Duration = Duration::from_secs(5);
 
+/// How many members are asked at a time.
+const ASKED_AT_ONCE: usize = 16;
+
 pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     let options = &inner.options;
-    if !options.bootstrap.contains(&options.node) {
+    if !options.bootstrap.contains(&options.node) || inner.has_meta() {
         return first_map(&inner).await;
     }
     if !inner.has_slot(GroupId::META) {
-        inner.start(GroupId::META, Birth::without_range()).await;
-    }
-    if inner.has_meta() {
-        return first_map(&inner).await;
+        inner.start(GroupId::META, Birth::default()).await;
     }
     if options.initialiser() == Some(options.node)
         && let Some(voters) = founders(&inner).await
@@ -47,7 +58,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
 
 /// The first voters of the meta group, once all of the bootstrap list are there and none of them
 /// remembers one.
-async fn founders<R: AsyncRuntime>(inner: &Inner<R>) -> Option<BTreeMap<u64, ReplicaNode>> {
+async fn founders<R: AsyncRuntime>(inner: &Arc<Inner<R>>) -> Option<BTreeMap<u64, ReplicaNode>> {
     let own = inner.options.node;
     let mut voters = BTreeMap::from([(raft_node_id(inner.raft), own.into())]);
     for node in inner.options.bootstrap.iter().filter(|node| **node != own) {
@@ -63,7 +74,32 @@ async fn founders<R: AsyncRuntime>(inner: &Inner<R>) -> Option<BTreeMap<u64, Rep
         }
         voters.insert(raft_node_id(found.raft), (*node).into());
     }
-    Some(voters)
+    nobody_remembers(inner).await.then_some(voters)
+}
+
+/// Whether no other member knows of a meta group: one may have moved away from the whole bootstrap list
+/// before all of its nodes lost their directories.
+async fn nobody_remembers<R: AsyncRuntime>(inner: &Arc<Inner<R>>) -> bool {
+    let members = inner.membership.members();
+    let others: Vec<NodeId> = members
+        .iter()
+        .filter(|member| member.alive && !inner.options.bootstrap.contains(&member.node))
+        .map(|member| member.node)
+        .collect();
+    let someone = AtomicBool::new(false);
+    futures::stream::iter(others)
+        .for_each_concurrent(ASKED_AT_ONCE, |node| {
+            let (inner, someone) = (Arc::clone(inner), &someone);
+            async move {
+                // One that does not answer is asked again.
+                if hello(&inner, node).await.is_none_or(|found| found.meta) {
+                    tracing::info!(%node, "not founded before that node says it knows of no cluster");
+                    someone.store(true, Ordering::Relaxed);
+                }
+            }
+        })
+        .await;
+    !someone.into_inner()
 }
 
 /// Makes the first map, as the leader of the meta group, once enough members are up.

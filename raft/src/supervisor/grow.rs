@@ -1,10 +1,14 @@
-//! Dividing shards that have grown too large or too busy: their leaders measure, and ask the meta group for
-//! an operation.
+//! Dividing shards that have grown too large or too busy: their leaders measure, of reads every replica, and
+//! ask the meta group for an operation.
 //!
 //! Nothing is asked for while a voter of the shard is not up, a change of it is under way or the map does
 //! not have its last one: what is unhealthy is repaired first.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use hexpop_edge_config::GroupId;
 use hexpop_shard::{
@@ -15,52 +19,60 @@ use openraft::{AsyncRuntime, Instant as _};
 use super::{lead::is_reported, meta::propose_meta};
 use crate::{group::Group, host::Inner};
 
-/// How often leaders measure.
+/// How often it is measured.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// How long the meta group may take to begin an operation.
 const BEGIN: Duration = Duration::from_secs(5);
 
-/// What is kept of a shard that is led here.
+/// What is kept of a shard with a replica here.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Measured<I> {
     growth: Growth,
-    /// The last entry applied, and when that was looked at.
+    /// The last entry applied, how many reads were answered, and when that was looked at.
     index: u64,
+    reads: u64,
     at: I,
 }
 
 pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     let limits = inner.options.split_limits;
-    if limits.keys == 0 && limits.bytes == 0 && limits.writes_per_s == 0 {
+    let limited = [limits.keys, limits.bytes, limits.writes_per_s, limits.reads_per_s];
+    if limited.iter().all(|limit| *limit == 0) {
         return PAUSE;
     }
     let (now, now_ms) = (R::Instant::now(), inner.clock.wall_ms());
-    let led: BTreeMap<GroupId, Arc<Group<R>>> = inner
+    let shards: BTreeMap<GroupId, Arc<Group<R>>> = inner
         .running()
         .into_iter()
-        .filter(|group| group.id.is_of_shard() && group.leads())
+        .filter(|group| group.id.is_of_shard() && (group.leads() || limits.reads_per_s > 0))
         .map(|group| (group.id, group))
         .collect();
     let mut grown = Vec::new();
     {
         let mut measured = inner.measured.lock();
-        measured.retain(|id, _| led.contains_key(id));
-        for (id, group) in &led {
-            let (stats, index) = {
-                let state = group.replica.state();
-                (state.stats(), state.applied().index)
-            };
+        measured.retain(|id, _| shards.contains_key(id));
+        for (id, group) in &shards {
+            let index = group.replica.applied().index;
+            let reads = group.reads.load(Ordering::Relaxed);
             let known = measured.entry(*id).or_insert_with(|| Measured {
                 growth: Growth::default(),
                 index,
+                reads,
                 at: now,
             });
             let elapsed_ms = now.saturating_duration_since(known.at).as_millis().max(1);
-            let entries = u128::from(index.saturating_sub(known.index));
-            let writes_per_s = u64::try_from(entries * 1_000 / elapsed_ms).unwrap_or(u64::MAX);
-            (known.index, known.at) = (index, now);
-            let load = ShardLoad { keys: stats.keys, bytes: stats.bytes, writes_per_s };
+            let per_s = |count: u64| {
+                u64::try_from(u128::from(count) * 1_000 / elapsed_ms).unwrap_or(u64::MAX)
+            };
+            let reads_per_s = per_s(reads.saturating_sub(known.reads));
+            let writes_per_s = per_s(index.saturating_sub(known.index));
+            (known.index, known.reads, known.at) = (index, reads, now);
+            let mut load = ShardLoad { reads_per_s, ..ShardLoad::default() };
+            if group.leads() {
+                let stats = group.replica.state().stats();
+                load = ShardLoad { keys: stats.keys, bytes: stats.bytes, writes_per_s, ..load };
+            }
             if is_healthy(&inner, group)
                 && let Some(reason) = known.growth.look(now_ms, &load, &limits)
             {

@@ -1,5 +1,5 @@
 //! What a leader owes its group: a membership that the map knows, the replicas that placement wants,
-//! and the time.
+//! a place near its writers, and the time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,8 +9,8 @@ use std::{
 
 use hexpop_edge_config::{NodeId, RaftId, ShardId};
 use hexpop_shard::{
-    MetaOp, Op, Policy, Replica, ReplicaRole, ShardDescriptor, Space, StepKind, World, plan,
-    plan_meta_group,
+    MetaOp, Op, Replica, ReplicaRole, ShardDescriptor, Space, StepKind, SystemGroup, World,
+    Writers, plan_led, plan_system_group,
 };
 use openraft::{AsyncRuntime, ChangeMembers, Instant as _};
 
@@ -69,7 +69,12 @@ fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     let (map, leaders, losses) = (inner.map(), place::leaders(inner), place::losses(inner));
     let policy = &inner.options.policy;
     let (map, members, leaders) = (&map, &members, &leaders);
-    let planned = plan(&World { map, members, policy, leaders, losses: &losses });
+    let follow_after = inner.options.follow_writers_after;
+    let writers: BTreeMap<ShardId, Writers> = led
+        .iter()
+        .filter_map(|group| Some((group.id, group.writers(members, follow_after)?)))
+        .collect();
+    let planned = plan_led(&World { map, members, policy, leaders, losses: &losses }, &writers);
     let mut steps: BTreeMap<ShardId, StepKind> =
         planned.steps.into_iter().map(|step| (step.shard, step.kind)).collect();
     for group in led {
@@ -97,14 +102,14 @@ async fn tend<R: AsyncRuntime>(
         leave_joint(group).await;
         return;
     };
+    // A split that is committed and not applied yet must not be overtaken by a change of members:
+    // those who leave might never apply it.
+    if !group.has_applied_own_term() {
+        return;
+    }
     let step = if !group.id.is_of_shard() {
-        meta_step(inner, &replicas)
+        system_step(inner, group.id, &replicas)
     } else {
-        // A split that is committed and not applied yet must not be overtaken by a change of members:
-        // those who leave might never apply it.
-        if !group.has_applied_own_term() {
-            return;
-        }
         // The log says which epoch it is; the map has it as soon as it was reported.
         if !is_reported(inner, group) {
             report(inner, group, &descriptor, replicas).await;
@@ -145,18 +150,18 @@ async fn missing_learner<R: AsyncRuntime>(
     Some(StepKind::AddLearner { node: missing.node, raft })
 }
 
-/// The next change of the meta group, or of that of purges: the replicas of both are on the nodes of the
-/// bootstrap list.
-fn meta_step<R: AsyncRuntime>(inner: &Inner<R>, replicas: &[Replica]) -> Option<StepKind> {
-    let bootstrap = &inner.options.bootstrap;
+/// The next change of the meta group, or of that of purges, both of which are led here.
+fn system_step<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    id: ShardId,
+    replicas: &[Replica],
+) -> Option<StepKind> {
     let members = inner.membership.members();
-    let founders: Vec<_> =
-        members.iter().filter(|member| bootstrap.contains(&member.node)).cloned().collect();
-    let policy = Policy {
-        labels: BTreeSet::new(),
-        replicas: u32::try_from(bootstrap.len()).unwrap_or(u32::MAX),
-    };
-    plan_meta_group(replicas, &founders, &policy).steps.into_iter().next().map(|step| step.kind)
+    let group = SystemGroup { id, replicas, leader: inner.options.node };
+    let planned = plan_system_group(&group, &members, &place::losses(inner));
+    let step = planned.steps.into_iter().next()?;
+    tracing::debug!(group = %id, kind = step.kind.as_str(), reason = step.reason, "planned");
+    Some(step.kind)
 }
 
 /// Moves the group's time on when something is due.

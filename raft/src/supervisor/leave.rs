@@ -2,7 +2,7 @@
 //! every erasure, and no one would tell of it.
 //!
 //! ```text
-//!  the map does not list it ── a leader, confirmed by a quorum, says it is no member ── it stops
+//!  the map, or what is known of a group that is in none, does not list it ── a leader, confirmed by a quorum, says it is no member ── it stops
 //!    ── a leader says so once more ── log, snapshots and documents go ── the log's files are scrubbed
 //! ```
 //!
@@ -15,7 +15,9 @@
 //! so it gives none before it has the entry that made it a member again, behind which all those are
 //! ([`Birth::votes_from_conf`]).
 //!
-//! The shard counts a replica that left as open until its leader has heard that nothing is there.
+//! The shard counts a replica that left as open until its leader has heard that nothing is there. What was
+//! left before a restart and is in the log's files still, those tell when they are read: they are scrubbed
+//! without being asked.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -27,7 +29,7 @@ use openraft::AsyncRuntime;
 use super::ASK;
 use crate::{
     group::Group,
-    host::{Birth, Inner},
+    host::{Birth, Inner, Seats},
     port::Lane,
     rpc::{Refused, Request, Response, Standing},
     wire::WireError,
@@ -74,13 +76,16 @@ impl Files {
 /// The groups that somebody asked for and that are not here.
 pub(crate) type LeftGroups = BTreeMap<GroupId, Files>;
 
+/// Takes account of what was left before a restart and may still be in the files of the log.
+pub(crate) fn remember<R: AsyncRuntime>(inner: &Inner<R>) {
+    let remains = inner.wal.remains().into_iter().take(GROUPS_MAX);
+    inner.left.lock().extend(remains.map(|group| (group, Files::Asked)));
+}
+
 pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     let map = inner.map();
-    let unlisted: Vec<ShardDescriptor> = inner
-        .leavable()
-        .into_iter()
-        .filter_map(|id| not_listed(&map, id, inner.raft).cloned())
-        .collect();
+    let unlisted: Vec<ShardDescriptor> =
+        inner.leavable().into_iter().filter_map(|id| left(&inner, &map, id)).collect();
     futures::stream::iter(unlisted)
         .for_each_concurrent(AT_ONCE, |shard| {
             let inner = Arc::clone(&inner);
@@ -90,6 +95,15 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     rid_files(&inner).await;
     ask_left(&inner).await;
     PAUSE
+}
+
+/// A group that does not list this data directory, as far as is known here.
+fn left<R: AsyncRuntime>(inner: &Inner<R>, map: &ShardMap, id: GroupId) -> Option<ShardDescriptor> {
+    if id.is_of_shard() {
+        return not_listed(map, id, inner.raft).cloned();
+    }
+    let seats = inner.seats(id).filter(|seats| !seats.lists(inner.raft));
+    seats.map(Seats::descriptor)
 }
 
 /// The descriptor of a shard that the map has and that does not list this data directory. A shard that
@@ -146,12 +160,7 @@ pub(crate) async fn birth<R: AsyncRuntime>(
     inner: &Inner<R>,
     shard: ShardDescriptor,
 ) -> Option<Birth> {
-    let was_here = inner.wal.group(shard.id).is_none() && inner.wal.vote(shard.id).is_some();
-    let votes_from_conf = if was_here {
-        standing(inner, &shard).await.filter(|standing| standing.is_member)?.conf
-    } else {
-        0
-    };
+    let votes_from_conf = votes_from_conf(inner, &shard).await?;
     // Its log begins with the range that the shard had then, however often it divided since.
     let founded = inner.map().founded_with(shard.id).cloned();
     let shard = match founded {
@@ -161,6 +170,28 @@ pub(crate) async fn birth<R: AsyncRuntime>(
         _ => shard,
     };
     Some(Birth { shard: Some(shard), votes_from_conf })
+}
+
+/// As [`birth`], for a group without a range whose leader speaks to this data directory.
+pub(super) async fn birth_without_range<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    group: GroupId,
+) -> Option<Birth> {
+    let seats = inner.seats(group)?;
+    let votes_from_conf = votes_from_conf(inner, &seats.descriptor()).await?;
+    Some(Birth { shard: None, votes_from_conf })
+}
+
+/// How often the members must have changed before a replica that begins here votes. `None` when there
+/// was one here before, and no leader says that this data directory is a member again.
+async fn votes_from_conf<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    shard: &ShardDescriptor,
+) -> Option<u64> {
+    if !inner.was_here(shard.id) {
+        return Some(0);
+    }
+    Some(standing(inner, shard).await.filter(|standing| standing.is_member)?.conf)
 }
 
 /// Whether anything of a group may be on this node's disk. The files of the log are asked to get rid of

@@ -86,7 +86,12 @@ pub(super) async fn at_leader<R: AsyncRuntime, T>(
                 hint = leader.filter(|leader| Some(*leader) != to);
                 ProposeError::NotLeader { leader }
             }
-            Err(error @ (ProposeError::NotHere | ProposeError::Overloaded)) => error,
+            Err(ProposeError::NotHere) => {
+                // The group may have moved on from whoever was asked.
+                inner.wake_map.notify_one();
+                ProposeError::NotHere
+            }
+            Err(error @ ProposeError::Overloaded) => error,
             Err(error) => return Err(error),
         };
         if R::Instant::now() + PAUSE >= until {

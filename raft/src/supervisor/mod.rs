@@ -54,7 +54,7 @@ use crate::{
 pub(crate) use compact::{Erased, Ridding, note_compacted};
 pub(crate) use grow::Measured;
 pub(crate) use lead::hand_over_leaders;
-pub(crate) use leave::{LeftGroups, birth, holds, unrid_groups};
+pub(crate) use leave::{LeftGroups, birth, holds, remember as remember_left_groups, unrid_groups};
 pub(crate) use meta::{propose_meta, propose_meta_here};
 pub(crate) use operate::run as run_errand;
 pub(crate) use place::{own_loads, why};

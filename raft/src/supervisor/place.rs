@@ -26,8 +26,9 @@ use crate::{
     rpc::{Request, Response},
 };
 
-/// How long a shard is left alone after a move of it failed, in milliseconds.
-const REST_MS: u64 = 30_000;
+/// How long a shard is left alone after a move of it failed, in milliseconds. The node that it failed for
+/// is avoided for longer.
+const REST_MS: u64 = 10_000;
 
 /// How many members are asked for loads at a time.
 const ASKED_AT_ONCE: usize = 16;
@@ -37,6 +38,7 @@ const ASKED_AT_ONCE: usize = 16;
 struct UnderWay {
     running: BTreeMap<ShardId, Option<(NodeId, NodeId)>>,
     resting: BTreeSet<ShardId>,
+    avoid: BTreeSet<(ShardId, NodeId)>,
 }
 
 impl UnderWay {
@@ -61,10 +63,12 @@ impl UnderWay {
     }
 }
 
-/// Notes which data directories the map lists and no live member has, and since when.
+/// Notes which data directories have replicas and no live member, and since when.
 pub(super) fn note_away<R: AsyncRuntime>(inner: &Inner<R>) {
     let (map, members) = (inner.map(), inner.membership.members());
-    decide::note_away(&mut inner.away.lock(), &map, &members, R::Instant::now());
+    let seats = inner.all_seats();
+    let seated = seats.iter().flat_map(|seats| &seats.replicas).map(|replica| replica.raft);
+    decide::note_away(&mut inner.away.lock(), &map, seated, &members, R::Instant::now());
 }
 
 /// Which data directories are away, and for how long.
@@ -118,9 +122,12 @@ fn with_world<R: AsyncRuntime, T>(
     look: impl FnOnce(&World<'_>, &Traffic<'_>) -> T,
 ) -> T {
     let under_way = {
+        let now_ms = inner.clock.wall_ms();
         let state = meta.replica.state();
-        let operations = state.as_meta().into_iter().flat_map(|meta| meta.operations());
-        UnderWay::of(operations, inner.clock.wall_ms())
+        let operations = || state.as_meta().into_iter().flat_map(|meta| meta.operations());
+        let mut setbacks = inner.setbacks.lock();
+        setbacks.note(operations(), now_ms);
+        UnderWay { avoid: setbacks.avoided(now_ms), ..UnderWay::of(operations(), now_ms) }
     };
     see(inner, &under_way, look)
 }
@@ -147,7 +154,9 @@ fn see<R: AsyncRuntime, T>(
         running: &under_way.running,
         resting: &under_way.resting,
         loads: asks.then_some(&loads),
+        avoid: &under_way.avoid,
         at_once: inner.options.moves_at_once,
+        per_node: inner.options.moves_per_node,
     };
     look(&world, &traffic)
 }
@@ -158,7 +167,7 @@ pub(crate) fn own_loads<R: AsyncRuntime>(inner: &Inner<R>) -> Vec<(ShardId, Shar
     led.map(|group| {
         let stats = group.replica.state().stats();
         // How busy it is says nothing of what a replica costs to move.
-        (group.id, ShardLoad { keys: stats.keys, bytes: stats.bytes, writes_per_s: 0 })
+        (group.id, ShardLoad { keys: stats.keys, bytes: stats.bytes, ..ShardLoad::default() })
     })
     .collect()
 }
@@ -219,9 +228,9 @@ mod tests {
         let failed = || OperationState::Failed { error: String::new() };
         let operations = [
             operation(1, OperationState::Running, None),
-            operation(2, failed(), Some(50_000)),
+            operation(2, failed(), Some(59_000)),
             operation(3, failed(), Some(10_000)),
-            operation(4, OperationState::Cancelled, Some(50_000)),
+            operation(4, OperationState::Cancelled, Some(59_000)),
         ];
         let found = UnderWay::of(operations.iter(), 60_000);
         assert_eq!(found.running, BTreeMap::from([(ShardId(1), Some((from, to)))]));

@@ -2,7 +2,8 @@
 //!
 //! Its first voters are those that the meta group has when its leader records them there, so that they are
 //! the same for whoever initialises the group, and nobody with another data directory is one of them.
-//! Later changes are as those of the meta group: the replicas are on the nodes of the bootstrap list.
+//! Later changes are as those of the meta group, each on its own. A data directory that left the group never
+//! gives it its first members again: those may have moved on meanwhile, as far as a majority of them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,11 +43,12 @@ pub(super) async fn found<R: AsyncRuntime>(inner: &Arc<Inner<R>>) -> bool {
         name_voters(inner, &meta).await;
         return false;
     };
-    if replicas.iter().all(|replica| replica.raft != inner.raft) {
+    if replicas.iter().all(|replica| replica.raft != inner.raft) || inner.was_here(GroupId::PURGES)
+    {
         return true;
     }
     if !inner.has_slot(GroupId::PURGES) {
-        inner.start(GroupId::PURGES, Birth::without_range()).await;
+        inner.start(GroupId::PURGES, Birth::default()).await;
     }
     let Some(group) = inner.group(GroupId::PURGES) else {
         return inner.has_failed(GroupId::PURGES);

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use hexpop_shard::{DocumentStore, ShardDescriptor};
 use openraft::AsyncRuntime;
 
-use super::{ASK, birth, decide};
+use super::{ASK, birth, decide, leave::birth_without_range};
 use crate::{
     group::Group,
     host::{Inner, first_voters},
@@ -54,6 +54,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
             }
         })
         .await;
+    start_invited(&inner).await;
     for shard in wanted {
         let Some(group) = inner.group(shard.id) else { continue };
         let empty = group.with_metrics(|metrics| metrics.last_log_index.is_none());
@@ -67,6 +68,18 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
         heal_documents(&inner, &group).await;
     }
     if is_more { PAUSE_STARTING } else { PAUSE }
+}
+
+/// Starts replicas of groups without a range that were here before, if they are members again.
+async fn start_invited<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
+    let invited = std::mem::take(&mut *inner.invited.lock());
+    for group in invited {
+        if !inner.has_slot(group)
+            && let Some(birth) = birth_without_range(inner, group).await
+        {
+            inner.start(group, birth).await;
+        }
+    }
 }
 
 /// Has a snapshot written when enough log has gathered; the log before it is purged later.

@@ -22,6 +22,8 @@ pub(super) struct GroupState {
     pub(super) first: u64,
     pub(super) slots: VecDeque<Slot>,
     pub(super) places: Places,
+    /// It was destroyed, and the files had records of it when the log was opened.
+    pub(super) remains: bool,
 }
 
 /// One entry.

@@ -84,6 +84,22 @@ impl WalHandle {
         Some(GroupLog { wal: self.clone(), id, life: group.life })
     }
 
+    /// The groups that are here, and those destroyed of which the vote is remembered.
+    #[must_use]
+    pub fn remembered(&self) -> Vec<GroupId> {
+        let state = self.shared.state.lock();
+        let known = state.groups.iter().filter(|(_, group)| group.alive || group.vote.is_some());
+        known.map(|(id, _)| *id).collect()
+    }
+
+    /// The groups that are not here, and of which the files still had records when the log was opened.
+    #[must_use]
+    pub fn remains(&self) -> Vec<GroupId> {
+        let state = self.shared.state.lock();
+        let remains = state.groups.iter().filter(|(_, group)| group.remains && !group.alive);
+        remains.map(|(id, _)| *id).collect()
+    }
+
     /// The last vote in a group, also in one that was destroyed.
     #[must_use]
     pub fn vote(&self, id: GroupId) -> Option<LogVote> {

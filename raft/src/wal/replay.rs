@@ -30,6 +30,8 @@ struct Replayed {
     /// Entries may have gaps on the way, where copies of older ones come later.
     entries: BTreeMap<u64, Entry>,
     state: GroupState,
+    /// Whether any record, needed or not, tells what is or was in it.
+    tells: bool,
 }
 
 #[derive(Debug)]
@@ -55,7 +57,8 @@ impl Replay {
         if *record == Record::Seal {
             return Ok(());
         }
-        let Replayed { entries, state } = self.groups.entry(id).or_default();
+        let Replayed { entries, state, tells } = self.groups.entry(id).or_default();
+        *tells |= matches!(record, Record::Entry { .. } | Record::Group(_));
         match *record {
             Record::Entry { term, index, tag, starts, moved, .. } => {
                 let last = entries.last_key_value().map(|(index, _)| *index);
@@ -111,7 +114,8 @@ impl Replay {
 
 impl Replayed {
     fn finish(self, id: GroupId) -> Result<GroupState, OpenError> {
-        let Self { entries, mut state } = self;
+        let Self { entries, mut state, tells } = self;
+        state.remains = tells && !state.alive;
         let corrupt = |place: Place, what: String| OpenError::Corrupt {
             file: file_name(place.seq),
             offset: u64::from(place.offset),

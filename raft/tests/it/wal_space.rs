@@ -138,6 +138,30 @@ fn files_with(disk: &MemDisk, marker: &[u8]) -> Vec<String> {
 }
 
 #[test]
+fn what_is_left_of_destroyed_groups_is_known_after_a_restart_until_it_is_scrubbed() {
+    let disk = MemDisk::new();
+    let mut wal = open(&disk).unwrap().0;
+    let (gone, back) = (create(&mut wal, 1), create(&mut wal, 2));
+    for log in [&gone, &back] {
+        submit(log.save_vote(LogVote { term: 3, node: 2, committed: true }));
+        log.try_append(vec![entry(0, 3, 50)], ignore()).unwrap();
+        submit(log.destroy());
+    }
+    let _again = create(&mut wal, 2);
+    settle(&mut wal);
+    assert_eq!(wal.handle().remains(), [], "whoever destroys it knows");
+    drop(wal);
+    let mut wal = open(&disk).unwrap().0;
+    assert_eq!(wal.handle().remains(), [id(1)]);
+    assert_eq!(wal.handle().remembered(), [id(1), id(2)]);
+    scrub(&mut wal);
+    drop(wal);
+    let wal = open(&disk).unwrap().0;
+    assert_eq!(wal.handle().remains(), []);
+    assert_eq!(wal.handle().remembered(), [id(1), id(2)], "for the vote's sake");
+}
+
+#[test]
 fn what_was_purged_leaves_the_disk_on_demand_and_nothing_else_does() {
     const MARKER: &[u8] = b"erase this";
     let disk = MemDisk::new();

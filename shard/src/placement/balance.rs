@@ -6,6 +6,7 @@ use hexpop_edge_config::{NodeId, ShardId};
 
 use super::{
     Cause, Member, Move, Relocation,
+    lanes::Lanes,
     moves::{Scene, Weights, is_bound_to_pops},
     spread::PopCounts,
 };
@@ -23,22 +24,22 @@ pub(super) fn spread(
     scene: &Scene<'_>,
     crowded: &[&ShardDescriptor],
     weights: &mut Weights,
-    room: &mut usize,
+    lanes: &mut Lanes<'_>,
     moves: &mut Vec<Move>,
 ) {
     for shard in crowded {
-        if *room == 0 {
+        if lanes.are_full() {
             return;
         }
-        if !scene.traffic.is_free(shard.id) {
+        if !scene.traffic.is_free(shard.id) || !lanes.may_send(shard.id) {
             continue;
         }
-        let Some((old, from, to)) = spread_one(scene, shard, weights) else { continue };
+        let Some((old, from, to)) = spread_one(scene, shard, weights, lanes) else { continue };
         let reason = format!("PoP {} has two of its voters, and {} none", from.pop, to.pop);
         let relocation =
             Relocation { from: old.node, old: old.raft, to: to.node, cause: Cause::Spread };
         weights.shift(scene.traffic.weight(shard.id), old.node, to.node);
-        *room -= 1;
+        lanes.begin(shard.id, to.node);
         moves.push(Move { shard: shard.id, relocation, reason });
     }
 }
@@ -47,6 +48,7 @@ fn spread_one<'a>(
     scene: &Scene<'a>,
     shard: &'a ShardDescriptor,
     weights: &Weights,
+    lanes: &Lanes<'_>,
 ) -> Option<(&'a Replica, &'a Member, &'a Member)> {
     let holders = scene.nodes.holders(scene.world.policy.of(&shard.range))?;
     let voters: Vec<(&Replica, &Member)> =
@@ -59,7 +61,11 @@ fn spread_one<'a>(
         .iter()
         .copied()
         .max_by_key(|(_, member)| (pops.of(&member.pop), weights.of(member.node), member.node))?;
-    let free = holders.allowed.values().copied().filter(|member| pops.of(&member.pop) == 0);
+    let free = holders.allowed.values().copied().filter(|member| {
+        pops.of(&member.pop) == 0
+            && !lanes.is_full(member.node)
+            && !scene.traffic.avoids(shard.id, member.node)
+    });
     // A learner that is there already becomes the voter.
     let to = free.min_by_key(|member| {
         (shard.replica_on(member.node).is_none(), weights.of(member.node), member.node)
@@ -94,22 +100,22 @@ struct Held<'a> {
 pub(super) fn balance(
     scene: &Scene<'_>,
     weights: &mut Weights,
-    room: &mut usize,
+    lanes: &mut Lanes<'_>,
     moves: &mut Vec<Move>,
 ) {
-    if *room == 0 {
+    if lanes.are_full() {
         return;
     }
     let mut evening = Evening::new(scene, weights, moves);
     let givers = evening.held.keys().map(|node| (weights.of(*node), *node));
     let mut givers: BTreeSet<(u64, NodeId)> = givers.collect();
-    while *room > 0 {
+    while !lanes.are_full() {
         let Some((has, from)) = givers.pop_last() else { return };
         if !evening.may_give(has) {
             // All others have less.
             return;
         }
-        let Some((shard, old, to)) = evening.pick(from, has) else { continue };
+        let Some((shard, old, to)) = evening.pick(from, has, lanes) else { continue };
         let weight = scene.traffic.weight(shard.id);
         let reason = format!(
             "node {from} has {} MiB of replicas, node {to} {} MiB",
@@ -127,7 +133,7 @@ pub(super) fn balance(
         }
         weights.shift(weight, from, to);
         evening.busy.insert(shard.id);
-        *room -= 1;
+        lanes.begin(shard.id, to);
         let relocation = Relocation { from, old: old.raft, to, cause: Cause::Balance };
         moves.push(Move { shard: shard.id, relocation, reason });
     }
@@ -227,12 +233,18 @@ impl<'s, 'a> Evening<'s, 'a> {
 
     /// What a node may give to one that has less, and to which: the largest replica after which neither is
     /// on the other side of what is even, or else the smallest that makes the two more alike.
-    fn pick(&self, from: NodeId, has: u64) -> Option<(&'a ShardDescriptor, &'a Replica, NodeId)> {
+    fn pick(
+        &self,
+        from: NodeId,
+        has: u64,
+        lanes: &Lanes<'_>,
+    ) -> Option<(&'a ShardDescriptor, &'a Replica, NodeId)> {
         let held = self.held.get(&from)?;
         let mut looks = 0;
         let mut find = |held: &Held<'a>, is_exact: bool| {
             let Held { weight, shard, labels } = *held;
-            let takers = self.takers.get(labels).filter(|_| !self.busy.contains(&shard.id))?;
+            let is_busy = self.busy.contains(&shard.id) || !lanes.may_send(shard.id);
+            let takers = self.takers.get(labels).filter(|_| !is_busy)?;
             let fair = |node: NodeId| self.fair.get(&node).copied().unwrap_or(0);
             for (least, to) in takers {
                 let difference = has.saturating_sub(*least);
@@ -243,6 +255,13 @@ impl<'s, 'a> Evening<'s, 'a> {
                     return None;
                 }
                 looks += 1;
+                if lanes.is_full(*to) {
+                    // What is exactly right may go to the next one; what is not waits for this one.
+                    if is_exact {
+                        continue;
+                    }
+                    return None;
+                }
                 if self.may_go(shard, from, *to) {
                     return Some((shard, shard.replica_on(from)?, *to));
                 }
@@ -255,7 +274,7 @@ impl<'s, 'a> Evening<'s, 'a> {
 
     /// Whether a replica may go from one node to another without making the spread over PoPs worse.
     fn may_go(&self, shard: &ShardDescriptor, from: NodeId, to: NodeId) -> bool {
-        if shard.replica_on(to).is_some() {
+        if shard.replica_on(to).is_some() || self.scene.traffic.avoids(shard.id, to) {
             return false;
         }
         let pop = |node| self.scene.nodes.get(node).map(|member| &member.pop);

@@ -1,6 +1,6 @@
 //! When a shard has grown too large, or too busy, to stay one.
 //!
-//! A pure function of what its leader measured, and of how long that has been so: a burst divides nothing,
+//! A pure function of what its leader measured, of reads any replica, and of how long that has been so: a burst divides nothing,
 //! a load around the limit does not either divide again and again.
 
 use hexpop_edge_config::ByteSize;
@@ -15,6 +15,8 @@ pub struct SplitLimits {
     pub bytes: u64,
     /// Writes a second.
     pub writes_per_s: u64,
+    /// Reads a second, at any one of its replicas.
+    pub reads_per_s: u64,
     /// How long it must have been over a limit, in milliseconds.
     pub persist_ms: u64,
     /// How long after a division was asked for none is asked for again, in milliseconds: what came of it
@@ -22,7 +24,7 @@ pub struct SplitLimits {
     pub rest_ms: u64,
 }
 
-/// What the leader of a shard measured.
+/// What the leader of a shard measured; of reads, the replica that looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ShardLoad {
     /// Records.
@@ -31,6 +33,8 @@ pub struct ShardLoad {
     pub bytes: u64,
     /// Writes a second, lately.
     pub writes_per_s: u64,
+    /// Reads a second, lately, at this replica.
+    pub reads_per_s: u64,
 }
 
 /// How long a shard has been too large.
@@ -77,17 +81,29 @@ fn over(load: &ShardLoad, limits: &SplitLimits, percent: u64) -> Option<String> 
         let (bytes, limit) = (ByteSize::new(load.bytes), ByteSize::new(limits.bytes));
         return Some(format!("{bytes}, more than {limit}"));
     }
-    is_over(load.writes_per_s, limits.writes_per_s).then(|| {
-        format!("{} writes a second, more than {}", load.writes_per_s, limits.writes_per_s)
-    })
+    for (rate, limit, what) in [
+        (load.writes_per_s, limits.writes_per_s, "writes"),
+        (load.reads_per_s, limits.reads_per_s, "reads at one replica"),
+    ] {
+        if is_over(rate, limit) {
+            return Some(format!("{rate} {what} a second, more than {limit}"));
+        }
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMITS: SplitLimits =
-        SplitLimits { keys: 100, bytes: 0, writes_per_s: 50, persist_ms: 1_000, rest_ms: 5_000 };
+    const LIMITS: SplitLimits = SplitLimits {
+        keys: 100,
+        bytes: 0,
+        writes_per_s: 50,
+        reads_per_s: 200,
+        persist_ms: 1_000,
+        rest_ms: 5_000,
+    };
 
     fn keys(keys: u64) -> ShardLoad {
         ShardLoad { keys, ..ShardLoad::default() }
@@ -127,5 +143,14 @@ mod tests {
         let busy = ShardLoad { writes_per_s: 51, ..ShardLoad::default() };
         growth.look(10_000, &busy, &LIMITS);
         assert!(growth.look(11_000, &busy, &LIMITS).unwrap().contains("writes"));
+        let mut growth = Growth::default();
+        let asked = |reads_per_s| ShardLoad { reads_per_s, ..ShardLoad::default() };
+        assert_eq!(growth.look(0, &asked(201), &LIMITS), None);
+        assert_eq!(
+            growth.look(500, &asked(170), &LIMITS),
+            None,
+            "about the limit is over it still"
+        );
+        assert!(growth.look(1_000, &asked(201), &LIMITS).unwrap().contains("reads at one replica"));
     }
 }

@@ -5,19 +5,31 @@ use std::collections::BTreeMap;
 use hexpop_edge_config::{NodeId, ShardId};
 
 use super::{
-    Step, StepKind,
+    Step, StepKind, Writers,
     nodes::Nodes,
     spread::{Counts, Led, balance_leaders},
 };
 use crate::{Replica, ShardDescriptor};
 
-/// Leaders go away from nodes that are being emptied, whatever that does to the balance; the others
-/// go where fewer are, if that makes the counts more even.
+/// How many times its even share a node may lead because writes come in near it.
+const SHARES_MAX: u32 = 2;
+
+/// Who leads what, and where writes come in.
+#[derive(Clone, Copy)]
+pub(super) struct Leading<'a> {
+    pub(super) leaders: &'a BTreeMap<ShardId, NodeId>,
+    pub(super) writers: &'a BTreeMap<ShardId, Writers>,
+}
+
+/// Leaders go away from nodes that are being emptied, whatever that does to the balance; to where most of
+/// their shard's writes come in, unless they are far too many there; and the others to where fewer are, if
+/// that makes the counts more even.
 pub(super) fn plan_leaders(
     settled: &[&ShardDescriptor],
     nodes: &Nodes<'_>,
-    leaders: &BTreeMap<ShardId, NodeId>,
+    leading: Leading<'_>,
 ) -> Vec<Step> {
+    let leaders = leading.leaders;
     let may_lead = |replica: &&Replica| {
         nodes.is_live(replica) && !nodes.get(replica.node).is_some_and(|member| member.draining)
     };
@@ -27,17 +39,10 @@ pub(super) fn plan_leaders(
     for leader in leaders.values() {
         leads.add(*leader);
     }
-    let mut led: Vec<Led> = settled
-        .iter()
-        .filter_map(|shard| {
-            let leader = *leaders.get(&shard.id)?;
-            let voters: Vec<NodeId> =
-                shard.voters().filter(may_lead).map(|replica| replica.node).collect();
-            voters.contains(&leader).then_some(Led { shard: shard.id, leader, voters })
-        })
-        .collect();
-    let before = leads.clone();
-    let mut away = Vec::new();
+    let mut steps = Vec::new();
+    let mut hand_over = |shard: ShardId, from: NodeId, to: NodeId, reason: String| {
+        steps.push(Step { shard, kind: StepKind::TransferLeader { from, to }, reason });
+    };
     for shard in settled {
         let Some(from) = leaders.get(&shard.id).copied().filter(|leader| drains(*leader)) else {
             continue;
@@ -46,23 +51,52 @@ pub(super) fn plan_leaders(
         if let Some(to) = takers.min_by_key(|node| (leads.of(*node), *node)) {
             leads.remove(from);
             leads.add(to);
-            let reason = format!("node {from} is being emptied");
-            away.push(Step {
-                shard: shard.id,
-                kind: StepKind::TransferLeader { from, to },
-                reason,
-            });
+            hand_over(shard.id, from, to, format!("node {from} is being emptied"));
         }
     }
-    let balanced =
-        balance_leaders(&mut led, &mut leads).into_iter().map(|(shard, from, to)| Step {
-            shard,
-            kind: StepKind::TransferLeader { from, to },
-            reason: format!(
-                "node {from} leads {} shards, node {to} {}",
-                before.of(from),
-                before.of(to)
-            ),
+    let most = most_led(nodes, leaders.len());
+    let mut led: Vec<Led> = Vec::new();
+    for shard in settled {
+        let Some(leader) = leaders.get(&shard.id).copied() else { continue };
+        let mut voters: Vec<NodeId> =
+            shard.voters().filter(may_lead).map(|replica| replica.node).collect();
+        if !voters.contains(&leader) {
+            continue;
+        }
+        let is_near = |node: NodeId, writers: &Writers| {
+            nodes.get(node).is_some_and(|member| member.pop == writers.pop)
+        };
+        let writers = leading.writers.get(&shard.id);
+        let near: Vec<NodeId> = writers.map_or_else(Vec::new, |writers| {
+            voters.iter().copied().filter(|node| is_near(*node, writers)).collect()
         });
-    away.into_iter().chain(balanced).collect()
+        if near.contains(&leader) {
+            // It stays where its writers are; within their PoP it may even out.
+            voters = near;
+        } else if let Some(writers) = writers.filter(|writers| writers.persist)
+            && let Some(to) = near.iter().copied().min_by_key(|node| (leads.of(*node), *node))
+            && leads.of(to) < most
+        {
+            leads.remove(leader);
+            leads.add(to);
+            let reason = format!("most of its writes come in at PoP {}", writers.pop);
+            hand_over(shard.id, leader, to, reason);
+            continue;
+        }
+        led.push(Led { shard: shard.id, leader, voters });
+    }
+    let before = leads.clone();
+    for (shard, from, to) in balance_leaders(&mut led, &mut leads) {
+        let reason =
+            format!("node {from} leads {} shards, node {to} {}", before.of(from), before.of(to));
+        hand_over(shard, from, to, reason);
+    }
+    steps
+}
+
+/// How many shards a node may lead because their writers are near: twice its share, and one for small meshes.
+fn most_led(nodes: &Nodes<'_>, led: usize) -> u32 {
+    let able = nodes.iter().filter(|member| member.alive && !member.draining).count().max(1);
+    let share = u32::try_from(led.div_ceil(able)).unwrap_or(u32::MAX);
+    share.saturating_mul(SHARES_MAX).saturating_add(1)
 }

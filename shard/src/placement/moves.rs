@@ -13,6 +13,7 @@ use hexpop_edge_config::{NodeId, ShardId};
 use super::{
     Cause, Finding, Member, Move, Moves, PlacementPolicy, Relocation, ShardLoad, World,
     balance::{balance, spread},
+    lanes::Lanes,
     nodes::{Holders, Nodes},
     plan::plan_shard,
     spread::{Counts, PopCounts},
@@ -33,8 +34,12 @@ pub struct Traffic<'a> {
     /// What shards are known to hold; `None` = nobody asks, and all weigh the same. While a shard with a
     /// quorum is missing, nothing is evened out: what is not known is not nothing.
     pub loads: Option<&'a BTreeMap<ShardId, ShardLoad>>,
+    /// Nodes that are not to be asked again yet to take a replica of a shard: they failed to.
+    pub avoid: &'a BTreeSet<(ShardId, NodeId)>,
     /// How many replicas may be on the move at a time, in the whole mesh.
     pub at_once: usize,
+    /// How many may be on their way to one node, and sent by one, at a time.
+    pub per_node: usize,
 }
 
 impl Traffic<'_> {
@@ -48,9 +53,8 @@ impl Traffic<'_> {
         !self.running.contains_key(&shard) && !self.resting.contains(&shard)
     }
 
-    fn room(&self) -> usize {
-        let moving = self.running.values().filter(|running| running.is_some()).count();
-        self.at_once.saturating_sub(moving)
+    pub(super) fn avoids(&self, shard: ShardId, node: NodeId) -> bool {
+        self.avoid.contains(&(shard, node))
     }
 }
 
@@ -131,7 +135,7 @@ pub fn plan_moves(world: &World<'_>, traffic: &Traffic<'_>) -> Moves {
     let scene = Scene { world, traffic, nodes: &nodes };
     let mut found = scene.look();
     let mut weights = Weights::gather(world, traffic);
-    let mut room = traffic.room();
+    let mut lanes = Lanes::new(world, traffic);
     let mut moves = Vec::new();
     // Those that few may take first: the others fill what is left of the gaps.
     found.urgent.sort_by_key(|(cause, spare, shard, _)| {
@@ -142,19 +146,24 @@ pub fn plan_moves(world: &World<'_>, traffic: &Traffic<'_>) -> Moves {
     let mut taken = BTreeSet::new();
     for (cause, _, shard, old) in std::mem::take(&mut found.urgent) {
         let holders = nodes.holders(world.policy.of(&shard.range));
-        let target = holders.and_then(|holders| scene.target(shard, old, holders, &weights));
+        let target =
+            holders.and_then(|holders| scene.target(shard, old, holders, &weights, &lanes));
         let Some(to) = target else {
-            found.findings.push(nowhere(shard, old, cause));
+            found.findings.push(scene.nowhere(shard, old, cause));
             continue;
         };
         found.pause(|| scene.reason(cause, old));
-        if room == 0 {
+        if lanes.are_full() {
             break;
+        }
+        // Where it belongs best it may have to wait for others.
+        if lanes.is_full(to.node) || !lanes.may_send(shard.id) {
+            continue;
         }
         if !traffic.is_free(shard.id) || !taken.insert(shard.id) {
             continue;
         }
-        room -= 1;
+        lanes.begin(shard.id, to.node);
         weights.shift(traffic.weight(shard.id), old.node, to.node);
         let relocation = Relocation { from: old.node, old: old.raft, to: to.node, cause };
         let reason =
@@ -162,19 +171,10 @@ pub fn plan_moves(world: &World<'_>, traffic: &Traffic<'_>) -> Moves {
         moves.push(Move { shard: shard.id, relocation, reason });
     }
     if found.paused.is_none() {
-        spread(&scene, &found.crowded, &mut weights, &mut room, &mut moves);
-        balance(&scene, &mut weights, &mut room, &mut moves);
+        spread(&scene, &found.crowded, &mut weights, &mut lanes, &mut moves);
+        balance(&scene, &mut weights, &mut lanes, &mut moves);
     }
     Moves { moves, paused: found.paused, findings: found.findings }
-}
-
-fn nowhere(shard: &ShardDescriptor, old: &Replica, cause: Cause) -> Finding {
-    let why = match cause {
-        Cause::Residency => "must not hold a replica",
-        Cause::Repair | Cause::Spread | Cause::Balance => "stays down",
-    };
-    let reason = format!("node {} {why}, and no other node may take it", old.node);
-    Finding { shard: shard.id, reason }
 }
 
 impl<'a> Scene<'a> {
@@ -280,14 +280,30 @@ impl<'a> Scene<'a> {
         shares && holders.pops.len() > distinct
     }
 
+    fn nowhere(&self, shard: &ShardDescriptor, old: &Replica, cause: Cause) -> Finding {
+        let why = match cause {
+            Cause::Residency => "must not hold a replica",
+            Cause::Repair | Cause::Spread | Cause::Balance => "stays down",
+        };
+        let failed = self.traffic.avoid.range((shard.id, NodeId(0))..=(shard.id, NodeId(u32::MAX)));
+        let who = match failed.count() {
+            0 => "no other node may take it".to_owned(),
+            count => format!(
+                "{count} nodes that could take it failed to, and are left alone for a while"
+            ),
+        };
+        Finding { shard: shard.id, reason: format!("node {} {why}, and {who}", old.node) }
+    }
+
     /// Where a replica goes: a PoP that has as few of the others as may be, in there a learner that is
-    /// there already, else the node with the least.
+    /// there already, else the node with the least among those that may get more now.
     fn target(
         &self,
         shard: &ShardDescriptor,
         old: &Replica,
         holders: &Holders<'a>,
         weights: &Weights,
+        lanes: &Lanes<'_>,
     ) -> Option<&'a Member> {
         let mut pops = PopCounts::default();
         let staying = shard
@@ -300,10 +316,13 @@ impl<'a> Scene<'a> {
             let mut replicas = shard.replicas.iter();
             replicas.any(|replica| replica.node == member.node && replica.role == role)
         };
-        let candidates = holders.allowed.values().copied();
-        candidates.filter(|member| !holds(member, ReplicaRole::Voter)).min_by_key(|member| {
+        let candidates = holders.allowed.values().copied().filter(|member| {
+            !holds(member, ReplicaRole::Voter) && !self.traffic.avoids(shard.id, member.node)
+        });
+        candidates.min_by_key(|member| {
             let learns = holds(member, ReplicaRole::Learner);
-            (pops.of(&member.pop), !learns, weights.of(member.node), member.node)
+            let is_full = lanes.is_full(member.node);
+            (pops.of(&member.pop), is_full, !learns, weights.of(member.node), member.node)
         })
     }
 

@@ -1,10 +1,12 @@
 //! What to change of a map that exists.
 
+use std::collections::BTreeMap;
+
 use hexpop_edge_config::{NodeId, ShardId};
 
 use super::{
-    Finding, Losses, Member, PlacementPolicy, Plan, Policy, Step, StepKind, World,
-    leaders::plan_leaders,
+    Finding, Losses, Member, PlacementPolicy, Plan, Policy, Step, StepKind, World, Writers,
+    leaders::{Leading, plan_leaders},
     nodes::{Holders, Nodes},
     spread::{Counts, PopCounts, next},
 };
@@ -19,6 +21,13 @@ use crate::{Replica, ReplicaRole, ShardDescriptor};
 /// step. Doing the steps and planning again comes to a plan without steps.
 #[must_use]
 pub fn plan(world: &World<'_>) -> Plan {
+    plan_led(world, &BTreeMap::new())
+}
+
+/// As [`plan`], for a node that leads shards and has counted where their writes come in: what it leads goes
+/// there, if that lasts.
+#[must_use]
+pub fn plan_led(world: &World<'_>, writers: &BTreeMap<ShardId, Writers>) -> Plan {
     let nodes = Nodes::new(world.members, world.policy);
     let mut load = Counts::default();
     for replica in world.map.shards().flat_map(|shard| &shard.replicas) {
@@ -41,7 +50,8 @@ pub fn plan(world: &World<'_>) -> Plan {
         }
     }
     plan.steps.sort_by_key(|step| urgency(&step.kind));
-    plan.steps.extend(plan_leaders(&settled, &nodes, world.leaders));
+    let leading = Leading { leaders: world.leaders, writers };
+    plan.steps.extend(plan_leaders(&settled, &nodes, leading));
     plan
 }
 
@@ -72,18 +82,6 @@ fn is_settled(replicas: &[Replica], policy: &Policy, holders: &Holders<'_>) -> b
     usize::try_from(policy.replicas) == Ok(replicas.len()) && replicas.iter().all(is_in_place)
 }
 
-/// What to do next for the replicas of the meta group, which is in no map: as [`plan`] does for a
-/// shard under `policy`.
-#[must_use]
-pub fn plan_meta_group(replicas: &[Replica], members: &[Member], policy: &Policy) -> Plan {
-    let (nodes, losses) = (Nodes::of(members, [policy]), Losses::default());
-    let Some(holders) = nodes.holders(policy) else { return Plan::default() };
-    let known = Known { nodes: &nodes, holders, losses: &losses };
-    let group = (ShardId::META, replicas);
-    let (step, findings) = plan_replicas(group, policy, false, known, &Counts::default());
-    Plan { steps: step.into_iter().collect(), findings }
-}
-
 const fn urgency(kind: &StepKind) -> u8 {
     match kind {
         StepKind::Replace { .. } => 0,
@@ -97,14 +95,14 @@ const fn urgency(kind: &StepKind) -> u8 {
 
 /// What is known of the nodes, for the shards of one policy.
 #[derive(Clone, Copy)]
-struct Known<'a> {
-    nodes: &'a Nodes<'a>,
-    holders: &'a Holders<'a>,
-    losses: &'a Losses,
+pub(super) struct Known<'a> {
+    pub(super) nodes: &'a Nodes<'a>,
+    pub(super) holders: &'a Holders<'a>,
+    pub(super) losses: &'a Losses,
 }
 
 /// One shard, and what is known of the nodes of its replicas.
-struct View<'a> {
+pub(super) struct View<'a> {
     shard: ShardId,
     replicas: &'a [Replica],
     known: Known<'a>,
@@ -113,20 +111,16 @@ struct View<'a> {
 }
 
 fn plan_replicas(
-    (shard, replicas): (ShardId, &[Replica]),
+    group: (ShardId, &[Replica]),
     of_shard: &Policy,
     in_every_pop: bool,
     known: Known<'_>,
     load: &Counts,
 ) -> (Option<Step>, Vec<Finding>) {
-    let target = of_shard.voters(known.holders.allowed.len());
-    let view = View { shard, replicas, known, in_every_pop, target };
+    let view = View::new(group, of_shard, in_every_pop, known);
     let mut findings = view.residency(of_shard);
-    let voters = view.voters().count();
-    let live = view.voters().filter(|replica| view.is_live(replica)).count();
-    if live < voters / 2 + 1 {
-        findings
-            .push(view.finding(format!("{live} of {voters} voters are up, which is no quorum")));
+    if let Err(finding) = view.has_quorum() {
+        findings.push(finding);
         return (None, findings);
     }
     let step = view
@@ -136,14 +130,38 @@ fn plan_replicas(
         .or_else(|| view.reach_pops(load))
         .or_else(|| view.remove_learner(of_shard))
         .or_else(|| view.shrink(of_shard));
-    if voters < usize::try_from(of_shard.replicas).unwrap_or(usize::MAX) {
-        findings.push(view.finding(format!("{voters} voters of {}", of_shard.replicas)));
-    }
+    findings.extend(view.too_few(of_shard));
     (step, findings)
 }
 
 impl<'a> View<'a> {
-    fn step(&self, kind: StepKind, reason: String) -> Step {
+    pub(super) fn new(
+        (shard, replicas): (ShardId, &'a [Replica]),
+        policy: &Policy,
+        in_every_pop: bool,
+        known: Known<'a>,
+    ) -> Self {
+        let target = policy.voters(known.holders.allowed.len());
+        Self { shard, replicas, known, in_every_pop, target }
+    }
+
+    /// Without a quorum nothing can be changed.
+    pub(super) fn has_quorum(&self) -> Result<(), Finding> {
+        let voters = self.voters().count();
+        let live = self.voters().filter(|replica| self.is_live(replica)).count();
+        if live > voters / 2 {
+            return Ok(());
+        }
+        Err(self.finding(format!("{live} of {voters} voters are up, which is no quorum")))
+    }
+
+    pub(super) fn too_few(&self, policy: &Policy) -> Option<Finding> {
+        let voters = self.voters().count();
+        let is_short = usize::try_from(policy.replicas).is_ok_and(|asked| voters < asked);
+        is_short.then(|| self.finding(format!("{voters} voters of {}", policy.replicas)))
+    }
+
+    pub(super) fn step(&self, kind: StepKind, reason: String) -> Step {
         Step { shard: self.shard, kind, reason }
     }
 
@@ -151,19 +169,19 @@ impl<'a> View<'a> {
         Finding { shard: self.shard, reason }
     }
 
-    fn is_live(&self, replica: &Replica) -> bool {
+    pub(super) fn is_live(&self, replica: &Replica) -> bool {
         self.known.nodes.is_live(replica)
     }
 
-    fn member(&self, node: NodeId) -> Option<&'a Member> {
+    pub(super) fn member(&self, node: NodeId) -> Option<&'a Member> {
         self.known.nodes.get(node)
     }
 
-    fn is_lost(&self, replica: &Replica) -> bool {
+    pub(super) fn is_lost(&self, replica: &Replica) -> bool {
         !self.is_live(replica) && self.known.losses.is_lost(replica.raft)
     }
 
-    fn voters(&self) -> impl Iterator<Item = &'a Replica> {
+    pub(super) fn voters(&self) -> impl Iterator<Item = &'a Replica> {
         self.replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter)
     }
 
@@ -183,7 +201,7 @@ impl<'a> View<'a> {
     }
 
     /// A replica of a data directory that its node no longer has gives way to one of the new directory.
-    fn replace_wiped(&self) -> Option<Step> {
+    pub(super) fn replace_wiped(&self) -> Option<Step> {
         self.replicas.iter().find_map(|old| {
             let member = self.member(old.node)?;
             if !member.alive || member.raft == old.raft {
@@ -208,7 +226,7 @@ impl<'a> View<'a> {
     }
 
     /// Another voter, where there are fewer than there should be.
-    fn fill_up(&self, load: &Counts) -> Option<Step> {
+    pub(super) fn fill_up(&self, load: &Counts) -> Option<Step> {
         let voters: Vec<&Replica> = self.voters().collect();
         if voters.len() >= self.target {
             return None;
@@ -218,7 +236,7 @@ impl<'a> View<'a> {
     }
 
     /// One more voter beside these, where it spreads them best: a learner that is there already becomes one.
-    fn another(&self, voters: &[&Replica], load: &Counts) -> Option<StepKind> {
+    pub(super) fn another(&self, voters: &[&Replica], load: &Counts) -> Option<StepKind> {
         let mut pops = PopCounts::default();
         for member in voters.iter().filter_map(|replica| self.member(replica.node)) {
             pops.add(&member.pop);
@@ -243,7 +261,12 @@ impl<'a> View<'a> {
     }
 
     /// A replica on a node that is being emptied goes once another node has taken its place.
-    fn empty(&self, policy: &Policy, load: &Counts, findings: &mut Vec<Finding>) -> Option<Step> {
+    pub(super) fn empty(
+        &self,
+        policy: &Policy,
+        load: &Counts,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Step> {
         let drains = |node: NodeId| self.member(node).is_some_and(|member| member.draining);
         if let Some(learner) = self.learners().find(|learner| drains(learner.node)) {
             let (node, raft) = (learner.node, learner.raft);
@@ -291,7 +314,7 @@ impl<'a> View<'a> {
 
     /// A voter goes where there are more than were asked for: what a move that was given up left behind. One
     /// that is lost; else, if all are up, the last one of the PoP that has most of them.
-    fn shrink(&self, policy: &Policy) -> Option<Step> {
+    pub(super) fn shrink(&self, policy: &Policy) -> Option<Step> {
         let voters: Vec<&Replica> = self.voters().collect();
         let asked = usize::try_from(policy.replicas).unwrap_or(usize::MAX).max(1);
         if voters.len() <= asked {
@@ -323,7 +346,7 @@ impl<'a> View<'a> {
 
     /// A learner goes that neither becomes a voter nor is the only replica of its PoP, that is lost, or that
     /// is where it must not be.
-    fn remove_learner(&self, policy: &Policy) -> Option<Step> {
+    pub(super) fn remove_learner(&self, policy: &Policy) -> Option<Step> {
         let mut reached = PopCounts::default();
         for member in self.voters().filter_map(|replica| self.member(replica.node)) {
             reached.add(&member.pop);

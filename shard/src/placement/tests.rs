@@ -1,4 +1,6 @@
+mod leaders;
 mod moves;
+mod system;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{
     Losses, Member, PlacementError, PlacementPolicy, Plan, Policy, Step, StepKind, World,
-    plan_first_map, plan_meta_group,
+    plan_first_map,
 };
 use crate::{KeyRange, Replica, ReplicaRole, ShardDescriptor, ShardKey, ShardMap, Space};
 
@@ -316,41 +318,6 @@ fn without_a_quorum_nothing_is_planned_and_it_is_said() {
     let plan = plan(&map, &members, &policy, &first_leaders(&map));
     assert_eq!(plan.steps, []);
     assert_eq!(plan.findings[0].reason, "1 of 3 voters are up, which is no quorum");
-}
-
-#[test]
-fn the_meta_group_grows_and_heals_like_a_shard() {
-    let mut members = demo();
-    let policy = policy(3, &[]).default;
-    let mut replicas =
-        vec![Replica { raft: RaftId(100), node: NodeId(1), role: ReplicaRole::Voter }];
-    let mut kinds = Vec::new();
-    for _round in 0..20 {
-        let Some(step) = plan_meta_group(&replicas, &members, &policy).steps.pop() else { break };
-        kinds.push(step.kind.as_str());
-        match step.kind {
-            StepKind::AddLearner { node, raft } => {
-                replicas.push(Replica { raft, node, role: ReplicaRole::Learner });
-            }
-            StepKind::Promote { raft, .. } => replicas
-                .iter_mut()
-                .filter(|replica| replica.raft == raft)
-                .for_each(|replica| replica.role = ReplicaRole::Voter),
-            StepKind::Replace { old, new, .. } => {
-                replicas.retain(|replica| replica.raft != old);
-                let new = replicas.iter_mut().find(|replica| replica.raft == new).unwrap();
-                new.role = ReplicaRole::Voter;
-            }
-            other => panic!("{other:?}"),
-        }
-        if replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter).count() == 3 {
-            members[0].raft = RaftId(101);
-        }
-    }
-    let grown = ["add-learner", "promote", "add-learner", "promote"];
-    assert_eq!(kinds, [&grown[..], &["add-learner", "replace"]].concat());
-    let pops: BTreeSet<_> = replicas.iter().map(|r| &members[r.node.0 as usize - 1].pop).collect();
-    assert_eq!((pops.len(), replicas.len()), (3, 3));
 }
 
 #[test]

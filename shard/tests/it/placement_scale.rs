@@ -74,6 +74,9 @@ struct Sim {
     begun: BTreeMap<Cause, usize>,
 }
 
+/// How many replicas may be on their way to one node, and sent by one.
+const PER_NODE: usize = 8;
+
 const REPAIR_AFTER: Duration = Duration::from_secs(300);
 
 fn member(node: u32, pop: u32, pops: u32) -> Member {
@@ -191,8 +194,15 @@ impl Sim {
             leaders: &self.leaders,
             losses: &losses,
         };
-        let (loads, at_once) = (Some(&self.loads), self.at_once);
-        look(&world, &Traffic { running: &running, resting: &resting, loads, at_once })
+        let traffic = Traffic {
+            running: &running,
+            resting: &resting,
+            loads: Some(&self.loads),
+            avoid: &BTreeSet::new(),
+            at_once: self.at_once,
+            per_node: PER_NODE,
+        };
+        look(&world, &traffic)
     }
 
     fn kill_pop(&mut self, pop: &str) {

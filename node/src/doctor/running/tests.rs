@@ -48,7 +48,12 @@ fn facts() -> Facts {
             seen_from: 1,
             nodes: vec![node(1), node(2), node(3)],
         },
-        shards: ShardsReport { schema: String::new(), version: 1, shards: vec![shard(1), shard(2)] },
+        shards: ShardsReport {
+            schema: String::new(),
+            version: 1,
+            shards: vec![shard(1), shard(2)],
+            groups: Vec::new(),
+        },
         breakers: BreakersReport { schema: String::new(), breakers: Vec::new() },
         config: json!({"raft": {"election_min": "1s", "election_max": "1500ms"}}),
     }

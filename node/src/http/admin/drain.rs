@@ -1,8 +1,8 @@
 //! `/admin/v1/drain`: a node is emptied, so that it can be stopped.
 //!
 //! The node tells the others that it drains, and is not ready from then on; the leaders of the shards that
-//! it holds replicas of do the rest, as placement has them do. It goes on serving meanwhile. A restart ends
-//! it: a node that starts is there to hold replicas.
+//! it holds replicas of do the rest, as placement has them do. It goes on serving meanwhile. It lasts until
+//! it is undone: the node keeps it in its data directory, and drains on when it starts again.
 
 use std::collections::BTreeMap;
 

@@ -191,7 +191,7 @@ impl AdminPort {
                 operations::cancel(context, id).await
             }
             ["admin", "v1", "operations", id] if *method == Method::GET => {
-                operations::show(context, id).await
+                operations::show(context, id, query).await
             }
             ["admin", "v1", "operations", _] => {
                 Err(Problem::method_not_allowed("GET, HEAD, DELETE"))

@@ -1,7 +1,12 @@
 //! `/admin/v1/operations`, and the calls that begin one.
 
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
 use crate::http::server::RequestBody;
-use hexpop_edge_config::{NodeId, ShardId};
+use hexpop_edge_config::{ConfigDuration, NodeId, ShardId};
 use hexpop_raft::ReplicaState;
 use hexpop_router::{FieldPlace as Place, Problem as ProblemType};
 use hexpop_shard::{
@@ -29,9 +34,39 @@ pub(super) async fn list(context: &Context) -> Answer {
     json(&OperationsReport { schema: "hexpop.operations/1".to_owned(), operations })
 }
 
-/// `GET /admin/v1/operations/{id}`.
-pub(super) async fn show(context: &Context, id: &str) -> Answer {
-    json(&row(&find(context, parse_operation(id)?).await?))
+/// The longest that an answer is put off.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// How often it is looked meanwhile.
+const POLL: Duration = Duration::from_millis(250);
+
+/// `GET /admin/v1/operations/{id}`; with `?wait=10s` not before it has ended or that time is over.
+pub(super) async fn show(context: &Context, id: &str, query: &BTreeMap<String, String>) -> Answer {
+    let id = parse_operation(id)?;
+    let until = Instant::now() + parse_wait(query)?;
+    loop {
+        let found = find(context, id).await;
+        let is_last = Instant::now() + POLL > until;
+        match found {
+            Ok(operation) if is_last || !operation.state.is_running() => {
+                return json(&row(&operation));
+            }
+            // While the meta group elects, its leader cannot be asked.
+            Err(problem) if is_last || problem.error.status == StatusCode::NOT_FOUND.as_u16() => {
+                return Err(problem);
+            }
+            Ok(_) | Err(_) => tokio::time::sleep(POLL).await,
+        }
+    }
+}
+
+fn parse_wait(query: &BTreeMap<String, String>) -> Result<Duration, Problem> {
+    let Some(text) = query.get("wait") else { return Ok(Duration::ZERO) };
+    let wait: ConfigDuration = text.parse().map_err(|_error| {
+        Problem::new(ProblemType::InvalidRequest, format!("`{text}` is no time"))
+            .at(Place::Parameter("wait".into()), "must be a time such as 10s")
+    })?;
+    Ok(Duration::from(wait).min(WAIT_MAX))
 }
 
 /// `DELETE /admin/v1/operations/{id}`: cancels it, if that is still possible.

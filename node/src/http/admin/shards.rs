@@ -32,6 +32,7 @@ pub(super) async fn list(context: &Context, query: &BTreeMap<String, String>) ->
         (None, None) => return json(&report),
     };
     report.shards.retain(|shard| Some(ShardId(shard.id)) == holder);
+    report.groups.clear();
     json(&report)
 }
 

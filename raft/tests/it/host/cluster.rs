@@ -65,6 +65,11 @@ impl Net {
         members.get_mut(&node).unwrap().pop = pop;
     }
 
+    /// From now on a node is to be emptied, or not any more.
+    pub(super) fn drain(&self, node: NodeId, on: bool) {
+        self.members.lock().get_mut(&node).unwrap().draining = on;
+    }
+
     fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
         self.cut.lock().contains(&(from, to))
     }

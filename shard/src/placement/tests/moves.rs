@@ -19,7 +19,9 @@ struct Mesh {
     away: BTreeMap<RaftId, Duration>,
     loads: BTreeMap<ShardId, ShardLoad>,
     running: BTreeMap<ShardId, Relocation>,
+    avoid: BTreeSet<(ShardId, NodeId)>,
     at_once: usize,
+    per_node: usize,
     /// What was begun, in order.
     begun: Vec<(ShardId, Relocation)>,
 }
@@ -30,7 +32,21 @@ impl Mesh {
         let leaders = first_leaders(&map);
         let (away, loads, running) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let begun = Vec::new();
-        Self { map, members, policy, leaders, away, loads, running, at_once: 2, begun }
+        let avoid = BTreeSet::new();
+        let (at_once, per_node) = (2, 2);
+        Self {
+            map,
+            members,
+            policy,
+            leaders,
+            away,
+            loads,
+            running,
+            avoid,
+            at_once,
+            per_node,
+            begun,
+        }
     }
 
     fn losses(&self) -> Losses {
@@ -49,8 +65,10 @@ impl Mesh {
             losses: &losses,
         };
         let loads = Some(&self.loads).filter(|loads| !loads.is_empty());
-        let at_once = self.at_once;
-        look(&world, &Traffic { running: &running, resting: &resting, loads, at_once })
+        let (avoid, at_once, per_node) = (&self.avoid, self.at_once, self.per_node);
+        let traffic =
+            Traffic { running: &running, resting: &resting, loads, avoid, at_once, per_node };
+        look(&world, &traffic)
     }
 
     fn moves(&self) -> crate::Moves {
@@ -343,6 +361,56 @@ fn a_repair_is_given_up_when_its_node_is_back_or_its_target_is_not() {
     let voters: Vec<u32> = later.map.get(shard).unwrap().voters().map(|it| it.node.0).collect();
     assert!(!voters.contains(&2) && voters.len() == 3, "{voters:?}");
     assert!(!later.drive(shard, relocation), "it is done");
+}
+
+#[test]
+fn no_node_gets_or_sends_more_at_a_time_than_it_may() {
+    let mut mesh = Mesh::new(nodes(6, &["mil", "mad", "ber"]), territories(20, "eu"));
+    (mesh.at_once, mesh.per_node) = (16, 2);
+    mesh.settle();
+    mesh.members.push(member(7, "mil", &["eu"]));
+    let moves = mesh.moves().moves;
+    assert_eq!(moves.len(), 2, "a node that joins is not flooded: {moves:?}");
+    mesh.settle();
+    // And those that take over from one that is lost are not, nor those that lead what it had.
+    mesh.kill(|member| member.node.0 == 1, AFTER);
+    let moves = mesh.moves().moves;
+    assert!(moves.len() > 2, "{moves:?}");
+    for node in mesh.members.iter().map(|member| member.node) {
+        let to = moves.iter().filter(|planned| planned.relocation.to == node).count();
+        let by = moves.iter().filter(|planned| mesh.leaders.get(&planned.shard) == Some(&node));
+        assert!(to <= 2 && by.count() <= 2, "node {node}: {moves:?}");
+    }
+    mesh.settle();
+    for shard in mesh.map.shards() {
+        assert_eq!(mesh.live_voters(shard), 3, "{shard:?}");
+    }
+}
+
+#[test]
+fn a_node_that_failed_to_take_a_replica_is_not_asked_again_at_once() {
+    let mut mesh = Mesh::new(nodes(5, &["mil", "mad", "ber"]), territories(6, "eu"));
+    mesh.settle();
+    mesh.kill(|member| member.node.0 == 2, AFTER);
+    (mesh.at_once, mesh.per_node) = (64, 64);
+    let first = mesh.moves().moves.remove(0);
+    let planned = |mesh: &Mesh| {
+        let mut moves = mesh.moves().moves.into_iter();
+        moves.find(|planned| planned.shard == first.shard).map(|planned| planned.relocation.to)
+    };
+    let mut asked = BTreeSet::new();
+    while let Some(to) = planned(&mesh) {
+        assert!(asked.insert(to), "node {to} is asked again");
+        mesh.avoid.insert((first.shard, to));
+    }
+    assert!(asked.len() > 1, "others are asked meanwhile: {asked:?}");
+    let findings = mesh.moves().findings;
+    let found = findings.iter().find(|finding| finding.shard == first.shard).unwrap();
+    assert!(found.reason.contains("failed to, and are left alone"), "{found:?}");
+    // Other shards are not held back.
+    assert!(!mesh.moves().moves.is_empty());
+    mesh.avoid.clear();
+    assert_eq!(planned(&mesh), Some(first.relocation.to));
 }
 
 proptest! {

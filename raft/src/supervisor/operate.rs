@@ -47,7 +47,7 @@ const ERRAND: Duration = Duration::from_secs(30);
 /// How long a split may take to commit.
 const COMMIT: Duration = Duration::from_secs(10);
 
-/// How long placement leaves a shard alone after an errand: whoever drives the operation comes again
+/// How long placement leaves a shard alone after an errand, unless it hears that the operation has ended: whoever drives the operation comes again
 /// sooner than that, also when another errand of the same round takes its whole time.
 const HELD: Duration = Duration::from_secs(60);
 
@@ -105,11 +105,18 @@ async fn go_on<R: AsyncRuntime>(inner: &Arc<Inner<R>>, operation: &Operation) {
         }
         (update, _) => update,
     };
-    let id = operation.id;
-    tracing::info!(operation = %id, shard = %operation.shard, ?update, "an operation goes on");
+    let (id, shard) = (operation.id, operation.shard);
+    tracing::info!(operation = %id, %shard, ?update, "an operation goes on");
+    let has_ended = matches!(update, OperationUpdate::Finished(_));
     let op = MetaOp::UpdateOperation { id, update };
-    if let Err(error) = propose_meta_here(inner, op).await {
-        tracing::debug!(operation = %id, %error, "not recorded");
+    match propose_meta_here(inner, op).await {
+        Ok(_) if has_ended => {
+            let inner = Arc::clone(inner);
+            // Whether it gets there or not, a hold ends by itself.
+            drop(R::spawn(async move { ask(&inner, shard, Errand::Release).await }));
+        }
+        Ok(_) => {}
+        Err(error) => tracing::debug!(operation = %id, %error, "not recorded"),
     }
 }
 
@@ -170,6 +177,11 @@ pub(crate) async fn run<R: AsyncRuntime>(
     if !group.leads() {
         return Err(Refused::NotLeader { leader: group.leader_node() });
     }
+    if errand == Errand::Release {
+        group.hold(Duration::ZERO);
+        inner.wake_leading.notify_one();
+        return Ok(ErrandAnswer::Done);
+    }
     group.hold(HELD);
     if group.busy.swap(true, Ordering::AcqRel) {
         return Ok(ErrandAnswer::Waiting("another change of the shard is under way".to_owned()));
@@ -180,6 +192,7 @@ pub(crate) async fn run<R: AsyncRuntime>(
         let answer = match errand {
             Errand::Split(split) => divide(&inner, &held, split).await,
             Errand::Step(step) => take_step(&inner, &held, step).await,
+            Errand::Release => ErrandAnswer::Done,
         };
         held.busy.store(false, Ordering::Release);
         // There may be something to report.

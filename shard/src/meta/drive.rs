@@ -18,6 +18,8 @@ pub enum Errand {
     Step(StepKind),
     /// To divide the shard.
     Split(Split),
+    /// To let placement have the shard again: the operation has ended.
+    Release,
 }
 
 /// What is next for an operation.

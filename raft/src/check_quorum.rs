@@ -18,10 +18,14 @@ use std::time::Duration;
 /// How many leases a leader waits for the answer of a quorum whose nodes it hears.
 const PATIENCE: u32 = 10;
 
+/// No longer than that, unless a single lease is.
+const PATIENCE_MAX: Duration = Duration::from_secs(3);
+
 /// Whether a leader may send appends, `age` after a quorum last answered it (or it began to ask).
 /// `lease` is that of the voters; `is_heard`: whether beats of a quorum's nodes come in.
 pub(crate) fn may_speak(age: Duration, lease: Duration, is_heard: bool) -> bool {
-    let patience = if is_heard { lease.saturating_mul(PATIENCE) } else { lease };
+    let longer = lease.saturating_mul(PATIENCE).min(PATIENCE_MAX).max(lease);
+    let patience = if is_heard { longer } else { lease };
     let Some(over) = age.checked_sub(patience) else { return true };
     let phase = lease.saturating_mul(2).as_nanos().max(1);
     // First silent, then asking again.
@@ -43,9 +47,11 @@ mod tests {
 
     #[test]
     fn a_quorum_that_is_heard_is_waited_for_and_not_for_ever() {
-        let lease = Duration::from_millis(1000);
-        let at = |ms| may_speak(Duration::from_millis(ms), lease, true);
-        assert!(at(0) && at(1000) && at(9999));
-        assert!(!at(10_000) && !at(11_999) && at(12_000));
+        let at =
+            |ms, lease| may_speak(Duration::from_millis(ms), Duration::from_millis(lease), true);
+        assert!(at(0, 200) && at(200, 200) && at(1999, 200));
+        assert!(!at(2000, 200) && !at(2399, 200) && at(2400, 200));
+        assert!(at(2999, 1000) && !at(3000, 1000));
+        assert!(at(3999, 4000) && !at(4000, 4000));
     }
 }

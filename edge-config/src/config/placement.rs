@@ -54,7 +54,7 @@ pub struct Placement {
     /// least 1s. Since 0.1. Watch `hexpop_shards_under_replicated`.
     pub repair_after: Duration,
     /// How many replicas may be on the move from node to node at a time, in the whole mesh, whether to
-    /// repair or to even out; 0 = none ever.
+    /// repair or to even out; 0 = none, but those of the meta group and that of purges.
     ///
     /// Too low: a lost PoP takes long to make up for. Too high: copies take disks and links from requests.
     /// Default 2, at most 128. Since 0.1. Watch `hexpop_shards_under_replicated`.

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::{Class, Refused, RefusedCode};
 
 /// The version of the protocol that this build speaks.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// The longest greeting in bytes.
 pub const HELLO_BYTES_MAX: usize = 1024;

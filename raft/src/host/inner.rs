@@ -88,6 +88,8 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) pairs: Mutex<Pairs<R::Instant>>,
     /// Tells this life of the node from its others.
     pub(crate) start: u64,
+    /// When that life began.
+    pub(crate) began: R::Instant,
     /// What is parked, here or under other nodes.
     pub(crate) parked: ParkedOf<R>,
     /// Children of groups here that are durable and do not run yet.
@@ -172,6 +174,7 @@ impl<R: AsyncRuntime> Inner<R> {
             known: RwLock::new(Known::default()),
             pairs: Mutex::default(),
             start: R::thread_rng().next_u64(),
+            began: R::Instant::now(),
             parked: Arc::default(),
             births: Arc::default(),
             purges_from: Mutex::new(None),
@@ -224,6 +227,14 @@ impl<R: AsyncRuntime> Inner<R> {
     ) {
         let newer = {
             let mut known = self.known.write();
+            if matches!((known.secret, secret), (Some(own), Some(told)) if own != told) {
+                drop(known);
+                tracing::error!(
+                    "a shard map of another cluster under this one's name is not taken over: of the two, \
+                     one was founded by nodes that had lost their data directories; stop those"
+                );
+                return;
+            }
             known.seats.learn(seats);
             if secret.is_some() {
                 known.secret = secret;
@@ -510,9 +521,9 @@ impl<R: AsyncRuntime> Inner<R> {
         }
         let read = Read { inner: self, group: &group, until };
         let result = read.run(level, min, op).await?;
-        group.reads.fetch_add(1, Ordering::Relaxed);
         // The epoch of the state that answered, not of a moment before.
         if epoch_matches(shard, epoch, result.epoch) {
+            group.reads.fetch_add(1, Ordering::Relaxed);
             Ok(result)
         } else if epoch.version < result.epoch.version {
             Err(ReadError::StaleEpoch { newer: self.descriptors(&group) })

@@ -131,8 +131,16 @@ impl<R: AsyncRuntime> Inner<R> {
         is_newborn: bool,
     ) -> Result<Arc<Group<R>>, String> {
         let say = |error: &dyn std::fmt::Display| error.to_string();
+        let mut birth = birth;
         let log = match self.wal.group(id) {
-            Some(log) => log,
+            Some(log) => {
+                // What it was created with counts, whoever starts it again.
+                let about = self.wal.groups().into_iter().find(|(known, _)| *known == id);
+                if let Some((_, about)) = about.filter(|_| !id.is_of_shard()) {
+                    birth = codec::decode(&about).map_err(|error| say(&error))?;
+                }
+                log
+            }
             None => {
                 let about = codec::encode(&birth).map_err(|error| say(&error))?.into();
                 let new = NewGroup { about, ..NewGroup::default() };

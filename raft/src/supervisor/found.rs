@@ -3,8 +3,9 @@
 //! Only one node ever initialises the meta group: the lowest of the bootstrap list, which is the same
 //! on all of them (compared here). It does so only when every node of the list answers that its log of
 //! the meta group is empty. So a founder that lost its directory does not found a second cluster: as
-//! long as one of the others remembers the first, it is refused. Nobody else initialises; the others
-//! hold an empty replica, so that they can vote for the first leader, and wait.
+//! long as one of the others remembers the first, it is refused; and it waits a moment for members to show
+//! that the list does not name, to ask those too. Nobody else initialises; the others hold an empty
+//! replica, so that they can vote for the first leader, and wait.
 //!
 //! From then on the list means nothing: the group has its voters where there is room for them, and who was
 //! a replica of anything is not on an empty directory any more.
@@ -21,7 +22,7 @@ use std::{
 use futures::StreamExt;
 use hexpop_edge_config::{GroupId, NodeId};
 use hexpop_shard::{ClusterSecret, MetaOp, plan_first_map};
-use openraft::AsyncRuntime;
+use openraft::{AsyncRuntime, Instant as _};
 use rand::Rng as _;
 
 use super::{decide, hello, meta::propose_meta_here, purges};
@@ -32,6 +33,10 @@ use crate::{
 
 /// How often the founder asks the others again.
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// How long after its start the founder waits for members that may remember a cluster: long enough to hear of
+/// them from whichever lives.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// How often a founded cluster is looked at.
 const PAUSE_FOUNDED: Duration = Duration::from_secs(5);
@@ -48,6 +53,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
         inner.start(GroupId::META, Birth::default()).await;
     }
     if options.initialiser() == Some(options.node)
+        && inner.began.elapsed() >= SETTLE
         && let Some(voters) = founders(&inner).await
         && let Some(meta) = inner.group(GroupId::META)
     {
@@ -111,6 +117,12 @@ async fn first_map<R: AsyncRuntime>(inner: &Arc<Inner<R>>) -> Duration {
     }
     if !meta.leads() {
         return PAUSE;
+    }
+    if !inner.map().is_empty() {
+        tracing::error!(
+            "there is a shard map already, which this meta group did not make: none is made"
+        );
+        return PAUSE_FOUNDED;
     }
     let members = inner.membership.members();
     let alive = members.iter().filter(|member| member.alive).count();

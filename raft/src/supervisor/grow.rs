@@ -33,6 +33,8 @@ pub(crate) struct Measured<I> {
     index: u64,
     reads: u64,
     at: I,
+    /// The version of its epoch then.
+    version: u64,
 }
 
 pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
@@ -55,12 +57,13 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
         for (id, group) in &shards {
             let index = group.replica.applied().index;
             let reads = group.reads.load(Ordering::Relaxed);
-            let known = measured.entry(*id).or_insert_with(|| Measured {
-                growth: Growth::default(),
-                index,
-                reads,
-                at: now,
-            });
+            let version = group.replica.state().epoch().version;
+            let fresh = Measured { growth: Growth::default(), index, reads, at: now, version };
+            let known = measured.entry(*id).or_insert(fresh);
+            if known.version != version {
+                *known = Measured { growth: Growth::divided(now_ms), ..fresh };
+                continue;
+            }
             let elapsed_ms = now.saturating_duration_since(known.at).as_millis().max(1);
             let per_s = |count: u64| {
                 u64::try_from(u128::from(count) * 1_000 / elapsed_ms).unwrap_or(u64::MAX)

@@ -10,6 +10,9 @@ use hexpop_edge_config::PopId;
 /// Fewer writes a second than this, in thousandths, are not worth a change of leader.
 const LEAST: u64 = 1_000;
 
+/// What was followed stays so with fewer, down to this.
+const LEAST_TO_STAY: u64 = LEAST / 4;
+
 /// A PoP that so many percent of the writes come from is followed.
 const FOLLOW_PERCENT: u64 = 60;
 
@@ -53,18 +56,18 @@ impl Demand {
         let most = self.rates.iter().max_by_key(|(_, rate)| **rate).map(|(pop, _)| pop);
         let followed = self.from.as_ref().map(|(pop, _)| pop);
         let found = most
-            .filter(|pop| self.sends(pop, FOLLOW_PERCENT))
-            .or_else(|| followed.filter(|pop| self.sends(pop, STAY_PERCENT)));
+            .filter(|pop| self.sends(pop, LEAST, FOLLOW_PERCENT))
+            .or_else(|| followed.filter(|pop| self.sends(pop, LEAST_TO_STAY, STAY_PERCENT)));
         match found.cloned() {
             Some(pop) if self.from.as_ref().is_some_and(|(known, _)| *known == pop) => {}
             found => self.from = found.map(|pop| (pop, now_ms)),
         }
     }
 
-    fn sends(&self, pop: &PopId, percent: u64) -> bool {
+    fn sends(&self, pop: &PopId, least: u64, percent: u64) -> bool {
         let all: u64 = self.rates.values().fold(0, |sum, rate| sum.saturating_add(*rate));
         let rate = self.rates.get(pop).copied().unwrap_or_default();
-        all >= LEAST && rate.saturating_mul(100) >= all.saturating_mul(percent)
+        all >= least && rate.saturating_mul(100) >= all.saturating_mul(percent)
     }
 
     /// Where most writes come from, if they come from one PoP; `persist_ms` is how long that must have been

@@ -48,6 +48,12 @@ pub struct Growth {
 const WITHIN_PERCENT: u64 = 80;
 
 impl Growth {
+    /// Of a shard that has divided at `now_ms`: what came of it has to show first, whoever asked for it.
+    #[must_use]
+    pub const fn divided(now_ms: u64) -> Self {
+        Self { over_since_ms: None, asked_ms: Some(now_ms) }
+    }
+
     /// Takes what was measured at `now_ms`. Answers why the shard is to be divided, in words, if it is.
     pub fn look(&mut self, now_ms: u64, load: &ShardLoad, limits: &SplitLimits) -> Option<String> {
         let over = over(load, limits, 100);

@@ -233,6 +233,22 @@ async fn an_owner_that_is_down_hangs_or_falls_silent_is_left_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_owner_that_has_too_much_to_do_is_not_taken_for_a_sick_one() {
+    let origin = TestOrigin::new(|_| respond(200, FRESH, "page"));
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(6);
+    pop.mesh.fill(6, true);
+    for nth in 0..20 {
+        let alone = get(pop.node(3), &target, &[("cache-control", "no-cache")]).await;
+        assert_eq!((alone.0, alone.2.as_str()), (200, "page"), "{nth}");
+        assert!(!alone.1.contains("hexpop-mil-6"), "{}", alone.1);
+    }
+    pop.mesh.fill(6, false);
+    let asked = get(pop.node(3), &target, &[("cache-control", "no-cache")]).await;
+    assert!(asked.1.starts_with("hexpop-mil-6; "), "{}", asked.1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nodes_that_believe_each_other_to_be_the_owner_wait_for_nobody() {
     let origin = TestOrigin::shut(|_| respond(200, FRESH, "page"));
     let pop = Pop::new(&origin);

@@ -58,6 +58,8 @@ struct Inner {
     silent: BTreeSet<NodeId>,
     /// Nodes that take requests and never answer.
     hung: BTreeSet<NodeId>,
+    /// Nodes that accept questions to their HTTP caches and then say nothing more.
+    stalled: BTreeSet<NodeId>,
     /// Nodes that take nothing more for their HTTP caches, since they have too much to do.
     full: BTreeSet<NodeId>,
     plan: Option<FaultPlan>,
@@ -221,6 +223,11 @@ impl Mesh {
 
     pub(crate) fn hang(&self, node: u32) {
         self.inner.lock().hung.insert(NodeId(node));
+    }
+
+    /// From now on a node accepts what its HTTP cache is asked, and says nothing more.
+    pub(crate) fn stall(&self, node: u32) {
+        self.inner.lock().stalled.insert(NodeId(node));
     }
 
     /// Whether a node's HTTP cache takes nothing more.
@@ -476,6 +483,12 @@ impl CachePeers for Caches {
         inner.questions.push((self.node, to));
         if inner.hung.contains(&to) {
             return Box::pin(futures::stream::pending());
+        }
+        if inner.stalled.contains(&to) {
+            // In the codec's second version.
+            let accepted =
+                futures::stream::once(std::future::ready(Ok(Bytes::from_static(b"\x02\x00"))));
+            return accepted.chain(futures::stream::pending()).boxed();
         }
         if inner.full.contains(&to) {
             let error = PeerError::Full { node: to };

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use hexpop_chaos::Registry;
@@ -18,7 +18,7 @@ use hexpop_edge_config::{Epoch, NodeId, PopId, ShardId, codec};
 use hexpop_gossip::NodeState;
 use hexpop_raft::{ReadLevel, ReplicaState, wal::Health};
 use hexpop_router::{Clock, Router};
-use hexpop_shard::{ReadAnswer, ReadOp};
+use hexpop_shard::{ClusterSecret, ReadAnswer, ReadOp};
 use openraft_rt_tokio::TokioRuntime;
 use serde_json::Value;
 
@@ -84,8 +84,29 @@ pub struct Context {
     pub heartbeat_ms: AtomicU64,
     /// Until when the node's certificate is valid, as RFC 3339.
     pub certificate_expires: Option<String>,
+    /// What [`tag_salt`](Self::tag_salt) answers, once it is known.
+    pub tag_salt: TagSalt,
     /// What was counted of HTTP.
     pub http_metrics: crate::http::metrics::HttpMetrics,
+}
+
+/// What is derived from the cluster's secret for entity tags, so that it is not derived for each answer.
+#[derive(Debug, Default)]
+pub struct TagSalt(ArcSwapOption<(ClusterSecret, u32)>);
+
+impl TagSalt {
+    fn of(&self, secret: ClusterSecret) -> Option<u32> {
+        if let Some(known) = &*self.0.load()
+            && known.0 == secret
+        {
+            return Some(known.1);
+        }
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret.0);
+        let digest = ring::hmac::sign(&key, b"entity tags");
+        let salt = digest.as_ref().first_chunk().map(|first| u32::from_be_bytes(*first))?;
+        self.0.store(Some(Arc::new((secret, salt))));
+        Some(salt)
+    }
 }
 
 impl fmt::Debug for Context {
@@ -123,9 +144,7 @@ impl Context {
     #[must_use]
     pub fn tag_salt(&self) -> Option<u32> {
         let secret = self.host.cluster_secret()?;
-        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret.0);
-        let digest = ring::hmac::sign(&key, b"entity tags");
-        digest.as_ref().first_chunk().map(|first| u32::from_be_bytes(*first))
+        self.tag_salt.of(secret)
     }
 
     /// All members as gossip sees them, by id.

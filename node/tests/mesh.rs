@@ -243,6 +243,10 @@ async fn an_answer_that_streams_waits_for_its_reader_and_is_in_nobodys_way() {
     let mut frames = a.mesh.ask(B, Bytes::from_static(b"100"), LONG).await.unwrap();
     let refused = a.mesh.ask(B, endless(), LONG).await.unwrap_err();
     assert_eq!(refused, MeshError::Overloaded { to: B, class: Class::Cache });
+    // What is answered at once has a place of its own, here and there.
+    let mut brief = a.mesh.ask_briefly(B, Bytes::from_static(b"1"), LONG).await.unwrap();
+    assert_eq!(brief.next().await.unwrap().map(|frame| frame.len()), Some(FRAME));
+    drop(brief);
     let mut bytes = 0;
     while let Some(frame) = frames.next().await.unwrap() {
         bytes += frame.len();

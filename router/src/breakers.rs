@@ -84,14 +84,25 @@ pub struct BreakerStatus {
 #[derive(Debug)]
 pub(crate) struct Breakers {
     peer: BreakerOptions,
+    /// Of [`Class::Tier`].
+    tier: BreakerOptions,
     origin: BreakerOptions,
     breakers: Mutex<BTreeMap<(Target, Class), Breaker>>,
     metrics: Metrics,
 }
 
 impl Breakers {
-    pub(crate) fn new(peer: BreakerOptions, origin: BreakerOptions, metrics: Metrics) -> Self {
-        Self { peer, origin, breakers: Mutex::default(), metrics }
+    /// `tier_within`: how long a node that is asked for an object may take for its answer.
+    pub(crate) fn new(
+        peer: BreakerOptions,
+        tier_within: Duration,
+        origin: BreakerOptions,
+        metrics: Metrics,
+    ) -> Self {
+        // A probe that works on its answer is not lost.
+        let probe_timeout = peer.probe_timeout.max(tier_within);
+        let tier = BreakerOptions { probe_timeout, ..peer };
+        Self { peer, tier, origin, breakers: Mutex::default(), metrics }
     }
 
     /// Asks for the right to send one request.
@@ -155,7 +166,11 @@ impl Breakers {
         now: Duration,
         change: impl FnOnce(&mut Breaker) -> T,
     ) -> T {
-        let options = if target == Target::Origin { self.origin } else { self.peer };
+        let options = match (target, class) {
+            (Target::Origin, _) => self.origin,
+            (Target::Node(_), Class::Tier) => self.tier,
+            (Target::Node(_), _) => self.peer,
+        };
         let mut breakers = self.breakers.lock();
         let breaker = breakers.entry((target, class)).or_insert_with(|| Breaker::new(options, now));
         let (state, opened) = (breaker.state(), breaker.opened());
@@ -211,10 +226,11 @@ mod tests {
 
     fn breakers() -> Arc<Breakers> {
         let options = BreakerOptions::default();
-        Arc::new(Breakers::new(options, options, Metrics::unregistered()))
+        Arc::new(Breakers::new(options, TIER_WITHIN, options, Metrics::unregistered()))
     }
 
     const NODE: Target = Target::Node(NodeId(3));
+    const TIER_WITHIN: Duration = Duration::from_secs(13);
 
     #[test]
     fn classes_and_targets_fail_apart() {
@@ -234,6 +250,24 @@ mod tests {
         assert_eq!((list[0].since_ms, list[0].opened, list[0].failures), (8000, 1, 5));
         breakers.retain(|node| node != NodeId(3));
         assert_eq!(breakers.list(Duration::ZERO, 0).len(), 1);
+    }
+
+    #[test]
+    fn a_probe_of_an_owner_lives_as_long_as_its_answer_may_take() {
+        let breakers = breakers();
+        for class in [Class::Tier, Class::Read] {
+            for _ in 0..5 {
+                let admitted = breakers.admit(NODE, class, Duration::ZERO).unwrap();
+                admitted.report(false, Duration::ZERO);
+            }
+        }
+        let later = Duration::from_secs(3);
+        let probes = [Class::Tier, Class::Read].map(|class| breakers.admit(NODE, class, later));
+        assert!(probes.iter().all(Option::is_some));
+        let within = later + Duration::from_secs(12);
+        assert!(!breakers.would_admit(NODE, Class::Tier, within));
+        assert!(breakers.would_admit(NODE, Class::Read, within));
+        assert!(breakers.would_admit(NODE, Class::Tier, later + TIER_WITHIN));
     }
 
     #[test]

@@ -74,6 +74,12 @@ pub enum PeerError {
         /// Why.
         detail: String,
     },
+    /// It did not get there: as much is under way as may be, here or there. Nothing is wrong with the node.
+    #[error("as many requests are under way to node {node} as may be")]
+    Full {
+        /// The node.
+        node: NodeId,
+    },
     /// No answer within the deadline; it may have been executed.
     #[error("node {node} did not answer in time")]
     TimedOut {
@@ -86,7 +92,7 @@ impl PeerError {
     /// Whether it is certain that the other node did not execute the request.
     #[must_use]
     pub const fn is_not_executed(&self) -> bool {
-        matches!(self, Self::NotSent { .. })
+        matches!(self, Self::NotSent { .. } | Self::Full { .. })
     }
 }
 
@@ -113,6 +119,10 @@ pub trait CachePeers: Send + Sync + 'static {
     /// Sends one frame, for [`Router::serve_cache`](crate::Router::serve_cache) over there. The first frame
     /// of the answer, or an error, comes within `within` (plus a moment).
     fn ask(&self, to: NodeId, frame: Bytes, within: Duration) -> PeerFrames;
+
+    /// As [`ask`](Self::ask), for a frame that is answered with one frame at once. Answers that take long, in
+    /// whatever number, are not in its way.
+    fn tell(&self, to: NodeId, frame: Bytes, within: Duration) -> PeerFrames;
 }
 
 /// Nobody keeps anything for this node.
@@ -124,6 +134,10 @@ impl CachePeers for NoCachePeers {
         let detail = "it keeps nothing for other nodes".to_owned();
         let error = PeerError::NotSent { node: to, detail };
         Box::pin(futures::stream::once(std::future::ready(Err(error))))
+    }
+
+    fn tell(&self, to: NodeId, frame: Bytes, within: Duration) -> PeerFrames {
+        self.ask(to, frame, within)
     }
 }
 

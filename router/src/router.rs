@@ -19,7 +19,7 @@ use openraft_rt::AsyncRuntime;
 use crate::{
     ask::{Answered, Asker, Call},
     breakers::{BreakerStatus, Breakers, Class},
-    cache::{CacheStats, HttpCache, NotAUrl, PurgeProgress, StoredView, Tier},
+    cache::{CacheStats, HttpCache, NotAUrl, PurgeProgress, StoredView, Tier, answer_within},
     coding::Coder,
     consistency::{Given, Level},
     deadline::Deadline,
@@ -128,7 +128,9 @@ impl<R: AsyncRuntime> Router<R> {
         let uptime = Uptime::start();
         let name = cache_name(&options.pop, options.node);
         let (peer_options, origin_options) = (options.peer_breaker, options.origin_breaker);
-        let breakers = Arc::new(Breakers::new(peer_options, origin_options, metrics.clone()));
+        let tier_within = answer_within(&options.cache);
+        let breakers =
+            Arc::new(Breakers::new(peer_options, tier_within, origin_options, metrics.clone()));
         let origin = OriginClient::new(
             Arc::clone(&ports.origin),
             Arc::clone(&breakers),

@@ -9,7 +9,7 @@ use hexpop_router::{
     CachePeers, PeerClient, PeerError, PeerFrames, ShardAnswer, ShardError, ShardRequest,
 };
 
-use crate::mesh::{Class, Frames, Mesh, MeshError};
+use crate::mesh::{Class, Frames, Mesh, MeshError, RefusedCode};
 
 /// What a request may take beyond its own deadline: the way there and back.
 const TRANSIT: Duration = Duration::from_millis(100);
@@ -70,6 +70,19 @@ enum Answer {
 
 impl CachePeers for MeshPeers {
     fn ask(&self, to: NodeId, frame: Bytes, within: Duration) -> PeerFrames {
+        self.stream(to, frame, within, Mesh::ask)
+    }
+
+    fn tell(&self, to: NodeId, frame: Bytes, within: Duration) -> PeerFrames {
+        self.stream(to, frame, within, Mesh::ask_briefly)
+    }
+}
+
+/// How the mesh is asked for an answer that streams.
+type Asking = fn(&Mesh, NodeId, Bytes, Duration) -> BoxFuture<'static, Result<Frames, MeshError>>;
+
+impl MeshPeers {
+    fn stream(&self, to: NodeId, frame: Bytes, within: Duration, ask: Asking) -> PeerFrames {
         let Some(mesh) = self.mesh.get() else {
             let error =
                 PeerError::NotSent { node: to, detail: "the mesh is not open yet".to_owned() };
@@ -78,7 +91,7 @@ impl CachePeers for MeshPeers {
         let answer = Answer::ToAsk(mesh.clone(), frame);
         Box::pin(stream::unfold(answer, move |answer| async move {
             let asked = match answer {
-                Answer::ToAsk(mesh, frame) => mesh.ask(to, frame, within).await,
+                Answer::ToAsk(mesh, frame) => ask(&mesh, to, frame, within).await,
                 Answer::Arrives(frames) => Ok(frames),
                 Answer::Over => return None,
             };
@@ -96,8 +109,13 @@ impl CachePeers for MeshPeers {
 }
 
 fn translate(node: NodeId, error: &MeshError) -> PeerError {
-    if let MeshError::TimedOut { .. } = error {
-        return PeerError::TimedOut { node };
+    match error {
+        MeshError::TimedOut { .. } => return PeerError::TimedOut { node },
+        MeshError::Overloaded { .. } => return PeerError::Full { node },
+        MeshError::Refused { refused, .. } if refused.code == RefusedCode::Busy => {
+            return PeerError::Full { node };
+        }
+        _ => {}
     }
     if error.outcome_unknown() {
         PeerError::Broken { node, detail: error.to_string() }

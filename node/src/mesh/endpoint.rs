@@ -26,6 +26,7 @@ use super::{
     peer::Peer,
     refusals::RefusalLog,
     server,
+    stream::Lane,
     tls::Credentials,
 };
 
@@ -246,6 +247,33 @@ impl Mesh {
         payload: Bytes,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Frames, MeshError>> {
+        self.stream(to, Lane::Long, payload, deadline)
+    }
+
+    /// As [`ask`](Self::ask), for a request whose answer ends at once: however many long ones are under
+    /// way, there is room for it.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    ///
+    /// # Cancel safety
+    /// As that of [`call`](Self::call).
+    pub fn ask_briefly(
+        &self,
+        to: NodeId,
+        payload: Bytes,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Frames, MeshError>> {
+        self.stream(to, Lane::Brief, payload, deadline)
+    }
+
+    fn stream(
+        &self,
+        to: NodeId,
+        lane: Lane,
+        payload: Bytes,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Frames, MeshError>> {
         let core = Arc::clone(&self.core);
         let bytes_max = core.options.bytes_max.cache;
         let error = if payload.len() > bytes_max {
@@ -255,7 +283,7 @@ impl Mesh {
                 Ok(peer) => {
                     Counters::count(&core.counters.requests_sent, Class::Cache);
                     return async move {
-                        let asked = peer.cache.ask(&core, payload, deadline).await;
+                        let asked = peer.cache.ask(&core, lane, payload, deadline).await;
                         if asked.is_err() {
                             Counters::count(&core.counters.requests_failed, Class::Cache);
                         }

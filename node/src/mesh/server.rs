@@ -32,14 +32,16 @@ use super::{
     },
     hello::{self, Established, close},
     metrics::Counters,
+    stream::BRIEF_MAX,
 };
 
 /// Connections of one kind that one peer may have here. More than one only while an older one has
 /// not been found dead yet.
 const CONNECTIONS_PER_PEER: usize = 3;
-/// How long a peer may take nothing of a frame of an answer that streams. It has given up long before, as a
-/// rule: its own client may take nothing for half of that.
-const FRAME_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a peer may take nothing of an answer that streams. It reads a frame of 64 KiB when its client
+/// has taken the one before, so that this is enough for one that takes 300 bytes a second. A client that
+/// takes nothing at all is given up by the peer long before.
+const STREAM_STALL_TIMEOUT: Duration = Duration::from_secs(240);
 /// How long the bytes of one request may take to arrive.
 const REQUEST_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -310,7 +312,10 @@ async fn serve_datagrams(core: &Arc<Core>, node: NodeId, connection: &Connection
 
 async fn serve_streams(core: &Arc<Core>, node: NodeId, link: LinkKind, connection: &Connection) {
     let lanes: Arc<[Semaphore; 5]> = Arc::new(Class::ALL.map(|class| {
-        Semaphore::new(core.options.in_flight_max(class).clamp(1, Semaphore::MAX_PERMITS))
+        let most = core.options.in_flight_max(class);
+        // Those with a brief answer have a place of their own at who asks, so that there is room for them.
+        let most = if class == Class::Cache { most.saturating_add(BRIEF_MAX) } else { most };
+        Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS))
     }));
     let runtime = core.options.bulk_runtime.as_ref().unwrap_or(&core.runtime);
     loop {
@@ -432,12 +437,23 @@ async fn serve_stream(
             LinkAction::Drop | LinkAction::Cut => return lose(send).await,
         }
         let mut frame = encode_bulk_answer(checked(core, class, frame));
-        let write = send.write_all_chunks(&mut frame);
-        if !matches!(tokio::time::timeout(FRAME_WRITE_TIMEOUT, write).await, Ok(Ok(()))) {
+        if !write_while_taken(&mut send, &mut frame).await {
             send.reset(VarInt::from_u32(1)).ok();
             return;
         }
     }
+}
+
+/// Writes it all, however long that takes, as long as the peer takes some of it now and then.
+async fn write_while_taken(send: &mut SendStream, mut chunks: &mut [Bytes]) -> bool {
+    while !chunks.is_empty() {
+        let write = send.write_chunks(chunks);
+        let Ok(Ok(written)) = tokio::time::timeout(STREAM_STALL_TIMEOUT, write).await else {
+            return false;
+        };
+        chunks = chunks.get_mut(written.chunks..).unwrap_or_default();
+    }
+    true
 }
 
 fn refusal(refused: Refused) -> BoxStream<'static, Result<Bytes, Refused>> {

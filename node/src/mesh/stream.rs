@@ -20,40 +20,62 @@ use super::{
     peer::Link,
 };
 
+/// Requests with a brief answer that may be under way at once with one peer, beside those of
+/// [`Class::Cache`]: long answers, which slow clients take, leave these their place.
+pub(super) const BRIEF_MAX: usize = 16;
+
+/// What becomes of the answer to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// It may take as long as a client takes for it.
+    Long,
+    /// It ends at once.
+    Brief,
+}
+
 /// The cache link to one peer.
 #[derive(Debug)]
 pub(super) struct StreamLink {
     node: NodeId,
     pub(super) link: Link,
-    under_way: Arc<Semaphore>,
+    long: Arc<Semaphore>,
+    brief: Arc<Semaphore>,
     in_flight_max: usize,
 }
 
 impl StreamLink {
     pub(super) fn new(node: NodeId, options: &MeshOptions) -> Self {
-        let in_flight_max = options.in_flight_max(Class::Cache).clamp(1, Semaphore::MAX_PERMITS);
+        let most = Semaphore::MAX_PERMITS - BRIEF_MAX;
+        let in_flight_max = options.in_flight_max(Class::Cache).clamp(1, most);
         Self {
             node,
             link: Link::new(node, LinkKind::Cache),
-            under_way: Arc::new(Semaphore::new(in_flight_max)),
+            long: Arc::new(Semaphore::new(in_flight_max)),
+            brief: Arc::new(Semaphore::new(BRIEF_MAX)),
             in_flight_max,
         }
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.in_flight_max.saturating_sub(self.under_way.available_permits())
+        let free = self.long.available_permits() + self.brief.available_permits();
+        (self.in_flight_max + BRIEF_MAX).saturating_sub(free)
     }
 
     /// Sends a request. Nobody waits for those under way to end: they may be in the hands of slow clients.
     pub(super) async fn ask(
         &self,
         core: &Arc<Core>,
+        lane: Lane,
         payload: Bytes,
         deadline: Duration,
     ) -> Result<Frames, MeshError> {
         let to = self.node;
         self.link.need()?;
-        let permit = Arc::clone(&self.under_way)
+        let permits = match lane {
+            Lane::Long => &self.long,
+            Lane::Brief => &self.brief,
+        };
+        let permit = Arc::clone(permits)
             .try_acquire_owned()
             .map_err(|_all_taken| MeshError::Overloaded { to, class: Class::Cache })?;
         tokio::time::timeout(deadline, self.send(core, permit, payload, deadline))

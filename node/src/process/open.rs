@@ -27,7 +27,7 @@ use crate::{
         peer::MeshPeers,
         transport::{RaftTransport, SystemClock},
     },
-    context::{Calls, Context},
+    context::{Calls, Context, TagSalt},
     control::Dispatch,
     drain_mark::DrainMark,
     http::{admin::AdminPort, data::DataPort, metrics::HttpMetrics, shard_metrics},
@@ -135,6 +135,7 @@ impl Node {
             was_ready: AtomicBool::new(false),
             heartbeat_ms: std::sync::atomic::AtomicU64::new(0),
             certificate_expires: parts::certificate_expires(&config.mesh.cert),
+            tag_salt: TagSalt::default(),
         });
         dispatch.serve_admin(Arc::new(Calls(Arc::clone(&context))));
         let mut feed = None;

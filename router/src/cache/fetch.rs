@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use hexpop_edge_config::NodeId;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use openraft_rt::AsyncRuntime;
 
@@ -17,8 +17,9 @@ use super::{
         date,
         freshness::{FetchTimes, Guesses},
         range::parse_content_range,
+        reuse::{Asked, usable_if_error},
         storing::{Storable, is_origin_error, may_store},
-        tags,
+        tags::{self, Tag},
         validation::{confirms, freshen},
     },
     proxy::HttpCache,
@@ -161,12 +162,6 @@ impl<R: AsyncRuntime> HttpCache<R> {
             answered = self.ask(task, None).await?;
         }
         let Answered { hop, status, head, body, times, arrived } = answered;
-        if task.before.is_some() && hop.as_ref().is_some_and(|hop| hop.stands_in) {
-            // What is stored here stands in as well, as far as it may.
-            let detail = "the origin failed when the node that keeps the URI asked it";
-            let error = RouteError::new(Problem::OriginUnavailable, detail);
-            return Err(Box::new(Fetched::Failed(error)));
-        }
         let length = content_length(&head).or_else(|| body.size_hint().exact());
         let how = match self.may_keep(task, status, &head, times, length) {
             Ok(how) => how.no_longer_than(hop.as_ref().and_then(|hop| hop.lifetime)),
@@ -188,6 +183,39 @@ impl<R: AsyncRuntime> HttpCache<R> {
         let stored = self.stored(exchange, stored_status, &head, how, times, arrived);
         let arriving = Arriving { stored, part, length, hop, transfer: Transfer::default() };
         Ok(Opened { arriving: Arc::new(arriving), own: head, body })
+    }
+
+    /// Whether an answer is a stale one that stands in for an origin that failed, and what is stored here
+    /// does that as well, or it may be what was purged since.
+    fn is_stand_in_of_no_use(&self, task: &Task, answered: &Answered) -> bool {
+        if !answered.hop.as_ref().is_some_and(|hop| hop.stands_in) {
+            return false;
+        }
+        let key = &task.exchange.key;
+        let is_purged = |tags: &[Tag]| self.store.is_purged(task.began, key, tags);
+        let tags = tags::of_response(key.origin(), &answered.head).unwrap_or_default();
+        let is_of_no_use = |before: &Arc<Stored>| {
+            if is_purged(&before.tags) {
+                answered.status == StatusCode::NOT_MODIFIED
+            } else {
+                self.may_stand_in_itself(&task.exchange, before)
+            }
+        };
+        is_purged(&tags) || task.before.as_ref().is_some_and(is_of_no_use)
+    }
+
+    /// Whether a stored response may be used where the origin fails, by all that is known here.
+    fn may_stand_in_itself(&self, exchange: &Exchange, before: &Stored) -> bool {
+        let now = self.uptime.now();
+        let Ok(asked) = Asked::of(&Method::GET, &exchange.headers) else { return false };
+        matches!(before.payload, Payload::Whole(_))
+            && self.followed.trusts_store(now)
+            && usable_if_error(
+                &before.freshness,
+                &asked.control,
+                before.resident(now),
+                self.stale_max(),
+            )
     }
 
     async fn ask(&self, task: &Task, validated: Option<&Stored>) -> Result<Answered, Box<Fetched>> {
@@ -215,8 +243,11 @@ impl<R: AsyncRuntime> HttpCache<R> {
             }
         };
         let arrived = self.uptime.now();
-        let rest = hop.as_ref().map_or(Duration::ZERO, |hop| hop.age_rest);
-        let delay = arrived.saturating_sub(sent).saturating_add(rest);
+        let mut delay = arrived.saturating_sub(sent);
+        if let Some(hop) = &hop {
+            // Its age has how long the owner waited for the origin; only the way adds to that.
+            delay = delay.saturating_sub(hop.worked).saturating_add(hop.age_rest);
+        }
         let times = FetchTimes { received_ms: self.clock.wall_ms(), delay };
         let (parts, body) = response.into_parts();
         let mut head = parts.headers;
@@ -228,7 +259,12 @@ impl<R: AsyncRuntime> HttpCache<R> {
         {
             head.insert(header::DATE, now);
         }
-        Ok(Answered { hop, status: parts.status, head, body, times, arrived })
+        let answered = Answered { hop, status: parts.status, head, body, times, arrived };
+        if self.is_stand_in_of_no_use(task, &answered) {
+            let detail = "the origin failed when the node that keeps the URI asked it";
+            return Err(failed(RouteError::new(Problem::OriginUnavailable, detail)));
+        }
+        Ok(answered)
     }
 
     /// What was stored, with the fields of a 304.

@@ -37,23 +37,23 @@ impl<R: AsyncRuntime> HttpCache<R> {
 
     /// RFC 9111 §4.4, RFC 9875 §3: at this node, and at the others of its PoP, which are waited for so that
     /// whoever wrote reads it everywhere.
-    pub(super) async fn invalidate_after_write(&self, exchange: &Exchange, response: &HeaderMap) {
+    pub(super) async fn invalidate_after_write(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        response: &HeaderMap,
+    ) {
         let changed = self.changed_by(exchange, response);
         // Before it is forgotten here, or it could be fetched again from who has not heard yet.
         let told = self.to_be_told(&changed);
         for one in &changed {
             self.purge(&one.purge(), false);
         }
-        self.tell(told, &changed).await;
+        self.tell(told, changed).await;
     }
 
     /// What the answer to a write says that it changed.
     fn changed_by(&self, exchange: &Exchange, response: &HeaderMap) -> Vec<Forgotten> {
-        let uri = |key: &CacheKey| Forgotten::Uri {
-            origin: key.origin().to_owned(),
-            target: key.target().to_owned(),
-        };
-        let mut changed = vec![uri(&exchange.key)];
+        let mut changed = vec![Forgotten::uri(&exchange.key)];
         let (scheme, authority) = (exchange.client.scheme, &exchange.authority);
         for field in [header::LOCATION, header::CONTENT_LOCATION] {
             let reference = response.get(field).and_then(|value| value.to_str().ok());
@@ -62,7 +62,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
             });
             if let Some(target) = target {
                 let target = self.options.query.apply(&target);
-                changed.push(uri(&CacheKey::new(scheme, authority, &target)));
+                changed.push(Forgotten::uri(&CacheKey::new(scheme, authority, &target)));
             }
         }
         let tags = tags::invalidated_by(exchange.key.origin(), response);
@@ -84,6 +84,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
         if self.store.is_purged(began, &exchange.key, &[]) {
             return;
         }
+        let mut has_changed = false;
         self.store.change(&exchange.key, |stored| {
             if !stored.matches(&exchange.headers) {
                 return Some(Arc::clone(stored));
@@ -91,6 +92,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
             match compare_head(&stored.headers, stored.length(), StatusCode::OK, head) {
                 HeadSays::Nothing => Some(Arc::clone(stored)),
                 HeadSays::Changed => {
+                    has_changed = true;
                     let freshness = stored.freshness.expired(stored.resident(now));
                     Some(Arc::new(Stored { freshness, ..Stored::clone(stored) }))
                 }
@@ -106,5 +108,9 @@ impl<R: AsyncRuntime> HttpCache<R> {
                 }
             }
         });
+        if has_changed {
+            // Or what is stale here now would come back from there as fresh.
+            self.have_owner_forget(&exchange.key);
+        }
     }
 }

@@ -44,4 +44,4 @@ pub use options::{CacheOptions, OriginHost};
 pub(crate) use policy::text::has_token;
 pub use proxy::CacheStats;
 pub(crate) use proxy::HttpCache;
-pub(crate) use tier::Tier;
+pub(crate) use tier::{Tier, answer_within};

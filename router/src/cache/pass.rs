@@ -1,6 +1,8 @@
 //! Requests that the origin answers and whose answers are not stored: writes, HEAD, what goes past the
 //! cache, what the mesh cannot answer.
 
+use std::sync::Arc;
+
 use http::{Method, Request, Response, StatusCode};
 use openraft_rt::AsyncRuntime;
 
@@ -62,7 +64,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
 
     /// Passes a request on as it is; the response is not stored.
     pub(super) async fn pass(
-        &self,
+        self: &Arc<Self>,
         exchange: &Exchange,
         body: Body,
         source: Source,

@@ -58,6 +58,10 @@ struct Inner {
     silent: BTreeSet<NodeId>,
     /// Nodes that take requests and never answer.
     hung: BTreeSet<NodeId>,
+    /// Nodes that accept questions to their HTTP caches and then say nothing more.
+    stalled: BTreeSet<NodeId>,
+    /// Nodes that take nothing more for their HTTP caches, since they have too much to do.
+    full: BTreeSet<NodeId>,
     plan: Option<FaultPlan>,
     writes: u64,
     requests: Vec<(NodeId, ShardRequest)>,
@@ -219,6 +223,21 @@ impl Mesh {
 
     pub(crate) fn hang(&self, node: u32) {
         self.inner.lock().hung.insert(NodeId(node));
+    }
+
+    /// From now on a node accepts what its HTTP cache is asked, and says nothing more.
+    pub(crate) fn stall(&self, node: u32) {
+        self.inner.lock().stalled.insert(NodeId(node));
+    }
+
+    /// Whether a node's HTTP cache takes nothing more.
+    pub(crate) fn fill(&self, node: u32, full: bool) {
+        let mut inner = self.inner.lock();
+        if full {
+            inner.full.insert(NodeId(node))
+        } else {
+            inner.full.remove(&NodeId(node))
+        };
     }
 
     pub(crate) fn is_asked(&self, node: u32) -> bool {
@@ -465,6 +484,16 @@ impl CachePeers for Caches {
         if inner.hung.contains(&to) {
             return Box::pin(futures::stream::pending());
         }
+        if inner.stalled.contains(&to) {
+            // In the codec's second version.
+            let accepted =
+                futures::stream::once(std::future::ready(Ok(Bytes::from_static(b"\x02\x00"))));
+            return accepted.chain(futures::stream::pending()).boxed();
+        }
+        if inner.full.contains(&to) {
+            let error = PeerError::Full { node: to };
+            return Box::pin(futures::stream::once(std::future::ready(Err(error))));
+        }
         match inner.caches.get(&to).filter(|_| !inner.down.contains(&to)) {
             Some(router) => {
                 let router = Arc::clone(router);
@@ -476,6 +505,10 @@ impl CachePeers for Caches {
                 Box::pin(futures::stream::once(std::future::ready(Err(error))))
             }
         }
+    }
+
+    fn tell(&self, to: NodeId, frame: Bytes, within: Duration) -> PeerFrames {
+        self.ask(to, frame, within)
     }
 }
 

@@ -233,6 +233,49 @@ async fn an_owner_that_is_down_hangs_or_falls_silent_is_left_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_owner_that_has_too_much_to_do_is_not_taken_for_a_sick_one() {
+    let origin = TestOrigin::new(|_| respond(200, FRESH, "page"));
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(6);
+    pop.mesh.fill(6, true);
+    for nth in 0..20 {
+        let alone = get(pop.node(3), &target, &[("cache-control", "no-cache")]).await;
+        assert_eq!((alone.0, alone.2.as_str()), (200, "page"), "{nth}");
+        assert!(!alone.1.contains("hexpop-mil-6"), "{}", alone.1);
+    }
+    pop.mesh.fill(6, false);
+    let asked = get(pop.node(3), &target, &[("cache-control", "no-cache")]).await;
+    assert!(asked.1.starts_with("hexpop-mil-6; "), "{}", asked.1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_accepts_and_says_nothing_more_is_taken_for_a_sick_one() {
+    let origin = TestOrigin::new(|_| respond(200, FRESH, "page"));
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(6);
+    pop.mesh.stall(6);
+    for _ in 0..5 {
+        assert_eq!(get(pop.node(3), &target, &[]).await.0, 504);
+    }
+    pop.mesh.take_questions();
+    assert_eq!(get(pop.node(3), &target, &[]).await.2, "page");
+    assert!(!pop.mesh.is_asked(6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_is_too_long_for_the_way_is_left_to_the_asker() {
+    let long = "x".repeat(2 << 20);
+    let origin =
+        TestOrigin::new(move |_| respond(200, &[FRESH[0], ("x-long", long.as_str())], "page"));
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(6);
+    let got = get(pop.node(3), &target, &[]).await;
+    assert_eq!((got.0, got.2.as_str()), (200, "page"));
+    assert!(!got.1.contains("hexpop-mil-6"), "{}", got.1);
+    assert_eq!(origin.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nodes_that_believe_each_other_to_be_the_owner_wait_for_nobody() {
     let origin = TestOrigin::shut(|_| respond(200, FRESH, "page"));
     let pop = Pop::new(&origin);

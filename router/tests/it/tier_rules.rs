@@ -64,6 +64,26 @@ async fn rfc9111_4_2_3_an_object_is_as_old_at_the_asker_as_at_the_owner() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rfc9111_4_2_3_the_wait_for_the_origin_counts_once() {
+    let origin = TestOrigin::shut(|_| respond(200, &[("cache-control", "max-age=10")], "page"));
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(6);
+    let (router, shared) = (Arc::clone(pop.node(3)), target.clone());
+    let waiting = tokio::spawn(async move { headers(&router, &shared).await });
+    while origin.count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    origin.open();
+    assert_eq!(waiting.await.unwrap()["age"], "6");
+    for node in [3, 6] {
+        let got = get(pop.node(node), &target, &[]).await;
+        assert!(got.1.contains(&format!("hexpop-mil-{node}; hit")), "{}", got.1);
+    }
+    assert_eq!(origin.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stale_object_is_confirmed_by_the_owner() {
     let origin = TestOrigin::new(|got| {
         let head = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
@@ -335,8 +355,83 @@ async fn an_owner_that_did_not_hear_of_a_write_hears_of_it_before_it_is_asked_ag
     let after = get(pop.node(3), &target, &[]).await;
     assert_eq!(after.2, "2");
     assert!(after.1.starts_with("hexpop-mil-6; fwd=uri-miss"), "{}", after.1);
-    // It has what is new, and is told no more.
+    // It has what is new, and this node tells it no more.
     assert_eq!(get(pop.node(6), &target, &[]).await.2, "2");
+    // The other one, which heard of the write and that this one did not, cannot know that it has by now.
+    assert_eq!(get(pop.node(9), &target, &[]).await.2, "3");
+    assert_eq!(origin.count(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_did_not_hear_of_a_write_gives_nobody_what_is_from_before() {
+    let origin = counting(&[("cache-control", "max-age=600")]);
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(6);
+    for node in [6, 3] {
+        assert_eq!(get(pop.node(node), &target, &[]).await.2, "1");
+    }
+    pop.mesh.stop(6);
+    assert_eq!(ask(pop.node(3), "PATCH", &target, &[]).await.0, 204);
+    pop.mesh.start(6);
+    // It asks the one that did not hear of it, and knows that it did not.
     assert_eq!(get(pop.node(9), &target, &[]).await.2, "2");
-    assert_eq!(origin.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_did_not_hear_of_a_write_is_told_without_being_asked_for_anything() {
+    let origin = counting(&[("cache-control", "max-age=600")]);
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(6);
+    for node in [6, 3, 9] {
+        assert_eq!(get(pop.node(node), &target, &[]).await.2, "1");
+    }
+    pop.mesh.stop(6);
+    assert_eq!(ask(pop.node(3), "PATCH", &target, &[]).await.0, 204);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    pop.mesh.start(6);
+    assert_eq!(get(pop.node(6), &target, &[]).await.2, "1");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    for node in [6, 3, 9] {
+        assert_eq!(get(pop.node(node), &target, &[]).await.2, "2", "node {node}");
+    }
+    // All have heard of all.
+    pop.mesh.take_questions();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(pop.mesh.take_questions(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_away_after_its_write_takes_nothing_from_the_others() {
+    let origin = counting(&[("cache-control", "max-age=600")]);
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(6);
+    for node in [6, 9] {
+        assert_eq!(get(pop.node(node), &target, &[]).await.2, "1");
+    }
+    pop.mesh.hang(6);
+    pop.mesh.take_questions();
+    let (router, shared) = (Arc::clone(pop.node(3)), target.clone());
+    let writing = tokio::spawn(async move { ask(&router, "PATCH", &shared, &[]).await });
+    while !pop.mesh.is_asked(6) {
+        tokio::task::yield_now().await;
+    }
+    writing.abort();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(pop.mesh.is_asked(9));
+    assert_eq!(get(pop.node(9), &target, &[]).await.2, "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc9111_4_3_5_what_a_head_found_changed_does_not_come_back_from_the_owner() {
+    let origin = TestOrigin::new(|_| {
+        respond(200, &[("cache-control", "max-age=600"), ("etag", "\"1\"")], "old")
+    });
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(6);
+    for node in [6, 3] {
+        assert_eq!(get(pop.node(node), &target, &[]).await.2, "old");
+    }
+    origin.set(|_| respond(200, &[("cache-control", "max-age=600"), ("etag", "\"2\"")], "new"));
+    ask(pop.node(3), "HEAD", &target, &[("cache-control", "no-cache")]).await;
+    assert_eq!(get(pop.node(3), &target, &[]).await.2, "new");
 }

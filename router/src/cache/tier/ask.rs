@@ -14,14 +14,17 @@ use openraft_rt::AsyncRuntime;
 
 use super::{
     ACCEPT_WITHIN, TRANSIT,
-    wire::{self, Declined, Failed, Fetch, Frame, Head, Question, fields_of, headers_of},
+    wire::{
+        self, Declined, Failed, Fetch, Forget, Forgotten, Frame, Head, Question, fields_of,
+        headers_of,
+    },
 };
 use crate::{
     cache::{body::empty, exchange::Exchange, proxy::HttpCache},
     deadline::Deadline,
     error::{Problem, RouteError},
     metrics::TierOutcome,
-    port::{Body, BodyError, PeerFrames},
+    port::{Body, BodyError, PeerError, PeerFrames},
 };
 
 /// What became of asking the owner.
@@ -41,6 +44,8 @@ pub(crate) struct Hop {
     pub(crate) member: String,
     /// By how much the response is older than `Age` says: less than a second.
     pub(crate) age_rest: Duration,
+    /// How much of the time that the answer took is in its age already.
+    pub(crate) worked: Duration,
     /// How long the response is fresh at most, since it was made.
     pub(crate) lifetime: Option<Duration>,
     /// Whether it is stale and stands in for an origin that failed.
@@ -48,6 +53,7 @@ pub(crate) struct Hop {
 }
 
 /// Why an owner gave nothing.
+#[derive(Debug)]
 enum Unserved {
     Declined(Declined),
     /// By the origin.
@@ -77,7 +83,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
         let count = |outcome| self.tier.metrics.tier_asked(outcome);
         count(TierOutcome::Asked);
         let asked = self.exchange_frames(owner, exchange, request, fresh).await;
-        let healthy = !matches!(asked, Err(Unserved::Broken(_)));
+        let healthy = !matches!(asked, Err(Unserved::Broken(_) | Unserved::TooLong));
         admitted.report(healthy, self.uptime.now());
         match asked {
             Ok((response, hop)) => {
@@ -122,9 +128,10 @@ impl<R: AsyncRuntime> HttpCache<R> {
         fresh: bool,
     ) -> Result<(Response<Body>, Hop), Unserved> {
         let pending = self.tier.unconfirmed.of(owner);
+        let also = self.tier.unconfirmed.missed_too(owner, &pending);
         let fetch = Fetch {
             position: self.purge_position(),
-            forget: pending.all.clone(),
+            forget: Forget { all: pending.all.clone(), also },
             fresh,
             client: (&exchange.client).into(),
             target: request.uri.to_string(),
@@ -145,7 +152,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
             }
             Ok(Some(_other)) => return Err(Unserved::Broken(OUT_OF_PLACE.to_owned())),
             Ok(None) => return Err(Unserved::Broken("it did not answer in time".to_owned())),
-            Err(why) => return Err(Unserved::Broken(why)),
+            Err(unserved) => return Err(unserved),
         }
         // Whatever it does now, it does it within what the origin may take.
         let answer = Deadline::<R>::after(self.options.origin_timeout.saturating_add(TRANSIT));
@@ -157,19 +164,32 @@ impl<R: AsyncRuntime> HttpCache<R> {
             Ok(Some(Frame::Failed(failed))) => Err(Unserved::Failed(failed)),
             Ok(Some(_other)) => Err(Unserved::Broken(OUT_OF_PLACE.to_owned())),
             Ok(None) => Err(Unserved::TooLong),
-            Err(why) => Err(Unserved::Broken(why)),
+            Err(unserved) => Err(unserved),
         }
     }
 
-    /// Has a node forget all that it is to forget. Answers whether it did.
-    pub(super) async fn have_forgotten(&self, node: NodeId, deadline: Deadline<R>) -> bool {
-        let pending = self.tier.unconfirmed.of(node);
+    /// Has a node forget all that it is to forget, and tells it who missed that: `None` = who is known here
+    /// to have missed some of it. Answers whether it did.
+    pub(super) async fn have_forgotten(
+        &self,
+        node: NodeId,
+        missed: Option<&[NodeId]>,
+        deadline: Deadline<R>,
+    ) -> bool {
+        let unconfirmed = &self.tier.unconfirmed;
+        let pending = unconfirmed.of(node);
         if pending.all.is_empty() {
             return true;
         }
-        let question = Question::Forget(pending.all.clone());
-        let Some(question) = wire::encode(&question) else { return false };
-        let mut frames = self.tier.port.ask(node, question, deadline.left());
+        let also =
+            missed.map_or_else(|| unconfirmed.missed_too(node, &pending), <[NodeId]>::to_vec);
+        let question = Question::Forget(Forget { all: pending.all.clone(), also });
+        let Some(question) = wire::encode(&question) else {
+            // Nothing that is pending is that long. But what cannot be said is never to be left unsaid.
+            unconfirmed.add(&[node], &[Forgotten::All]);
+            return false;
+        };
+        let mut frames = self.tier.port.tell(node, question, deadline.left());
         let mut lost = self.tier.local.lost(node);
         match next(&mut frames, &mut lost, deadline).await {
             Ok(Some(Frame::Accepted)) => {
@@ -189,23 +209,26 @@ const OUT_OF_PLACE: &str = "it answered something that does not belong here";
 /// The next frame; `None` if it does not come in time.
 ///
 /// # Errors
-/// Why there is none, in words.
+/// Why there is none.
 async fn next<R: AsyncRuntime>(
     frames: &mut PeerFrames,
     lost: &mut BoxFuture<'static, ()>,
     deadline: Deadline<R>,
-) -> Result<Option<Frame>, String> {
+) -> Result<Option<Frame>, Unserved> {
+    let broken = |why: &str| Unserved::Broken(why.to_owned());
     let frame = match deadline.bound(select(frames.next(), lost)).await {
         Ok(Either::Left((frame, _lost))) => frame,
-        Ok(Either::Right(((), _frame))) => return Err("it fell silent".to_owned()),
+        Ok(Either::Right(((), _frame))) => return Err(broken("it fell silent")),
         Err(_elapsed) => return Ok(None),
     };
     match frame {
         Some(Ok(frame)) => {
-            wire::decode(&frame).map(Some).ok_or_else(|| "a frame does not decode".to_owned())
+            wire::decode(&frame).map(Some).ok_or_else(|| broken("a frame does not decode"))
         }
-        Some(Err(error)) => Err(error.to_string()),
-        None => Err("it ended too early".to_owned()),
+        // Not a word of the node's: it has not got the question.
+        Some(Err(PeerError::Full { .. })) => Err(Unserved::Declined(Declined::Overloaded)),
+        Some(Err(error)) => Err(Unserved::Broken(error.to_string())),
+        None => Err(broken("it ended too early")),
     }
 }
 
@@ -216,6 +239,7 @@ fn answered(head: Head, frames: PeerFrames) -> Option<(Response<Body>, Hop)> {
     let hop = Hop {
         member: head.member,
         age_rest: Duration::from_nanos(u64::from(age.subsec_nanos())),
+        worked: Duration::from_micros(head.worked_us),
         lifetime: head.lifetime_us.map(Duration::from_micros),
         stands_in: head.stands_in,
     };
@@ -269,6 +293,7 @@ mod tests {
             length: None,
             member: "a; hit".to_owned(),
             age_us: Some(2_400_000),
+            worked_us: 700_000,
             lifetime_us: Some(60_000_000),
             stands_in: false,
         }
@@ -295,6 +320,7 @@ mod tests {
         let (response, hop) = answered(head(200, &fields), frames(&[])).unwrap();
         assert_eq!(response.headers()["age"], "2");
         assert_eq!(hop.age_rest, Duration::from_millis(400));
+        assert_eq!(hop.worked, Duration::from_millis(700));
         assert_eq!(hop.lifetime, Some(Duration::from_secs(60)));
         assert!(answered(head(101, &[]), frames(&[])).is_none());
         assert!(answered(head(99, &[]), frames(&[])).is_none());

@@ -14,7 +14,9 @@
 //!   out of its store, as it does with answers of the origin. So nothing that a purge named comes back
 //!   through the tier.
 //! - **Writes** are told to all nodes of the PoP before they are answered, the owner first. What a node
-//!   did not confirm goes with each further request to it until it does.
+//!   did not confirm goes with each further request to it, and without one it is told again, until it
+//!   does. Those that did are told which did not, so that they ask them for nothing without telling
+//!   them as well.
 //! - **Nobody forwards twice.** An owner asks the origin or nobody, and whoever asks it waits for fetches
 //!   from the origin only, never for those from a third node: no two nodes wait for each other, whatever
 //!   they believe about who is there.
@@ -40,7 +42,7 @@ pub(super) use self::{
     wire::{Declined, Forgotten},
 };
 use self::{owner::owner_of, unconfirmed::Unconfirmed};
-use super::key::CacheKey;
+use super::{key::CacheKey, options::CacheOptions};
 use crate::{
     breakers::{Admitted, Breakers, Class, Target},
     metrics::Metrics,
@@ -54,8 +56,18 @@ const ACCEPT_WITHIN: Duration = Duration::from_secs(2);
 /// How much longer than the origin an owner may take: the way there and back.
 const TRANSIT: Duration = Duration::from_secs(1);
 
-/// How long a write waits for the nodes of its PoP to forget what it changed.
-const FORGET_WITHIN: Duration = Duration::from_millis(500);
+/// How long a write waits for nodes of its PoP to forget what it changed: first for those that the others
+/// fetch from, then for these, and then, if some did not, for all that did to know of them.
+const FORGET_WITHIN: Duration = Duration::from_millis(300);
+
+/// How long after a write those that missed it are told again at first; that doubles up to the other.
+const TELL_AGAIN_FIRST: Duration = Duration::from_millis(250);
+const TELL_AGAIN_MAX: Duration = Duration::from_secs(5);
+
+/// How long an owner may take for the head of an answer, from the question on.
+pub(crate) const fn answer_within(options: &CacheOptions) -> Duration {
+    ACCEPT_WITHIN.saturating_add(options.origin_timeout).saturating_add(TRANSIT)
+}
 
 /// The other nodes of the PoP.
 pub(crate) struct Tier {

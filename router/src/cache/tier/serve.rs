@@ -1,16 +1,17 @@
 //! Answering another node of the PoP that asks for what this one keeps.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream, stream::BoxStream};
+use hexpop_edge_config::NodeId;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use openraft_rt::AsyncRuntime;
 
 use super::wire::{
-    self, Declined, Failed, Fetch, Forgotten, Frame, Head, PIECE_BYTES_MAX, Question, fields_of,
+    self, Declined, Failed, Fetch, Forget, Frame, Head, PIECE_BYTES_MAX, Question, fields_of,
     headers_of,
 };
 use crate::{
@@ -29,13 +30,13 @@ impl<R: AsyncRuntime> HttpCache<R> {
     pub(crate) fn serve(self: &Arc<Self>, question: &[u8]) -> BoxStream<'static, Bytes> {
         let fetch = match wire::decode(question) {
             Some(Question::Fetch(fetch)) => fetch,
-            Some(Question::Forget(all)) => {
-                self.forget_all(&all);
+            Some(Question::Forget(forget)) => {
+                self.forget(&forget);
                 return frames([Frame::Accepted]);
             }
             None => return self.decline(Declined::Malformed),
         };
-        self.forget_all(&fetch.forget);
+        self.forget(&fetch.forget);
         let (exchange, asked) = match self.take(*fetch) {
             Ok(taken) => taken,
             Err(why) => return self.decline(why),
@@ -45,8 +46,15 @@ impl<R: AsyncRuntime> HttpCache<R> {
         frames([Frame::Accepted]).chain(answer.flatten()).boxed()
     }
 
-    fn forget_all(&self, all: &[Forgotten]) {
-        for one in all {
+    fn forget(self: &Arc<Self>, forget: &Forget) {
+        // Before it is forgotten here, or it could be fetched again from who has not heard yet.
+        if !forget.also.is_empty() {
+            let others = self.tier.others().into_iter().map(|(node, _reachable)| node);
+            let missed: Vec<NodeId> = others.filter(|node| forget.also.contains(node)).collect();
+            self.tier.unconfirmed.add(&missed, &forget.all);
+            self.tell_again();
+        }
+        for one in &forget.all {
             self.purge(&one.purge(), false);
         }
     }
@@ -90,19 +98,21 @@ impl<R: AsyncRuntime> HttpCache<R> {
         exchange: Exchange,
         asked: Asked,
     ) -> BoxStream<'static, Bytes> {
+        let accepted = self.uptime.now();
         let deadline = Deadline::after(self.options.origin_timeout);
         match self.cached(exchange, asked, deadline).await {
             Ok(mut response) => {
                 if let Some(why) = response.extensions_mut().remove::<Declined>() {
                     return self.decline(why);
                 }
+                let worked = self.uptime.now().saturating_sub(accepted);
+                let head = head_of(&mut response, worked);
+                // One that is too long for a frame is left to the asker.
+                let head = head.and_then(|head| wire::encode(&Frame::Head(Box::new(head))));
+                let Some(head) = head else { return self.decline(Declined::Uncacheable) };
                 self.tier.metrics.tier_served(TierOutcome::Served);
-                match head_of(&mut response) {
-                    Some(head) => frames([Frame::Head(Box::new(head))])
-                        .chain(pieces(response.into_body()))
-                        .boxed(),
-                    None => frames([]),
-                }
+                let head = stream::once(std::future::ready(head));
+                head.chain(pieces(response.into_body())).boxed()
             }
             Err(RouteError { problem: Problem::Overloaded, .. }) => {
                 self.decline(Declined::Overloaded)
@@ -132,10 +142,10 @@ fn frames<const N: usize>(of: [Frame; N]) -> BoxStream<'static, Bytes> {
     stream::iter(encoded.unwrap_or_default()).boxed()
 }
 
-/// The head of a response, for the way; `None` if it was not made for another node.
-fn head_of(response: &mut Response<Body>) -> Option<Head> {
+/// The head of a response that took `worked`, for the way; `None` if it was not made for another node.
+fn head_of(response: &mut Response<Body>, worked: Duration) -> Option<Head> {
     let ForPeer { member, age, lifetime, stands_in } = response.extensions_mut().remove()?;
-    let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let said = response.headers().get(header::CONTENT_LENGTH).map(HeaderValue::to_str);
     let said = said.and_then(|said| said.ok()?.parse().ok());
     Some(Head {
@@ -144,6 +154,8 @@ fn head_of(response: &mut Response<Body>) -> Option<Head> {
         length: response.body().size_hint().exact().or(said),
         member,
         age_us: age.map(micros),
+        // What is passed through says how old it was when the origin, or what is before it, gave it.
+        worked_us: age.map_or(0, |_age| micros(worked)),
         lifetime_us: lifetime.map(micros),
         stands_in,
     })

@@ -11,12 +11,15 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use hexpop_edge_config::codec;
+use hexpop_edge_config::{NodeId, codec};
 use hexpop_shard::PurgeId;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{cache::purge::Purge, port::Client};
+use crate::{
+    cache::{key::CacheKey, purge::Purge},
+    port::Client,
+};
 
 /// The longest frame, in bytes: more than the fields that the data port takes of a request, and than any
 /// origin's answer has.
@@ -31,7 +34,16 @@ pub(crate) enum Question {
     /// For an object.
     Fetch(Box<Fetch>),
     /// To forget what a write has changed.
-    Forget(Vec<Forgotten>),
+    Forget(Forget),
+}
+
+/// What is to be forgotten before anything is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Forget {
+    pub(crate) all: Vec<Forgotten>,
+    /// Nodes that were told the same and did not confirm it: they may have the old still, so that nobody
+    /// asks them for anything without telling them again.
+    pub(crate) also: Vec<NodeId>,
 }
 
 /// A GET that the asker would send to the origin otherwise.
@@ -40,7 +52,7 @@ pub(crate) struct Fetch {
     /// The last purge that the asker has applied: whoever is behind it has nothing for the asker.
     pub(crate) position: Option<PurgeId>,
     /// What is to be forgotten first, since it is not certain that it was.
-    pub(crate) forget: Vec<Forgotten>,
+    pub(crate) forget: Forget,
     /// Whether the asker has a stale one itself, and wants nothing but a fresh one.
     pub(crate) fresh: bool,
     /// Who sent the request to the asker.
@@ -125,6 +137,9 @@ pub(crate) struct Head {
     /// How old the response is in microseconds, which `Age` tells in whole seconds only; `None` = the
     /// fields say it all.
     pub(crate) age_us: Option<u64>,
+    /// How long the node worked on it in microseconds, from the question to this head, as far as the age
+    /// contains that already.
+    pub(crate) worked_us: u64,
     /// How long it is fresh since it was made: a soft purge may have ended that earlier than the fields
     /// say. `None` = the fields say it all.
     pub(crate) lifetime_us: Option<u64>,
@@ -194,12 +209,15 @@ impl From<Sender> for Client {
 }
 
 impl Forgotten {
+    /// Everything under a URI.
+    pub(crate) fn uri(key: &CacheKey) -> Self {
+        Self::Uri { origin: key.origin().to_owned(), target: key.target().to_owned() }
+    }
+
     /// The same as a purge.
     pub(crate) fn purge(&self) -> Purge {
         match self {
-            Self::Uri { origin, target } => {
-                Purge::Uri(crate::cache::key::CacheKey::of_parts(origin, target))
-            }
+            Self::Uri { origin, target } => Purge::Uri(CacheKey::of_parts(origin, target)),
             Self::Tag(tag) => Purge::Tag(tag.as_str().into()),
             Self::All => Purge::All,
         }
@@ -219,6 +237,7 @@ mod tests {
             length: Some(3),
             member: "hexpop-mil-1; hit; ttl=3".to_owned(),
             age_us: Some(1),
+            worked_us: 1,
             lifetime_us: None,
             stands_in: false,
         }))

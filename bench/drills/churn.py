@@ -352,7 +352,10 @@ def churn(mesh, chance, seconds, begin):
             victim.kill(signal.SIGTERM)
             time.sleep(1.0)
             victim.start()
-            tell(mesh, "DELETE", f"/admin/v1/drain?node={victim.number}")
+            # A drain lasts through a restart.
+            mesh.wait(f"node {victim.number} listens", lambda: victim.get("/livez")[0] == 200, 60.0)
+            mesh.wait("the drain is undone", lambda: (
+                answer := tell(mesh, "DELETE", f"/admin/v1/drain?node={victim.number}"))[0] in (200, 202, 204) or answer)
             mesh.wait(f"node {victim.number} is back", lambda: is_ready(victim), 60.0)
             mesh.serving = mesh.serving + [victim]
         step(mesh, f"node {victim.number} is back", begin)

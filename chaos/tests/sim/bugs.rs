@@ -47,7 +47,7 @@ fn a_strong_read_without_a_quorum_is_found() {
 
 #[test]
 fn an_old_epoch_that_is_accepted_is_found() {
-    assert_found(Bug::AcceptOldEpoch, 7, MAP);
+    assert_found(Bug::AcceptOldEpoch, 9, MAP);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_race_in_the_directory_is_found() {
 
 #[test]
 fn a_duplicate_proposal_is_found() {
-    assert_found(Bug::DuplicateProposal, 4, HISTORY);
+    assert_found(Bug::DuplicateProposal, 2, HISTORY);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn an_erasure_that_snapshots_forget_is_found() {
 
 #[test]
 fn a_second_session_of_one_key_is_found() {
-    assert_found(Bug::SecondSession, 1, ONCE);
+    assert_found(Bug::SecondSession, 16, ONCE);
 }
 
 #[test]

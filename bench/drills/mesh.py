@@ -195,7 +195,16 @@ expect_nodes = {founders}
         return [node for node in self.nodes if node.is_up()]
 
     def shards(self, node=None):
-        return (node or self.live()[0]).json("/admin/v1/shards", timeout=20.0)["shards"]
+        """As a node has them; without one, any that answers: the first may have been killed a moment ago."""
+        for attempt in range(100):
+            live = self.live()
+            asked = node or live[attempt % len(live)]
+            try:
+                return asked.json("/admin/v1/shards", timeout=20.0)["shards"]
+            except (OSError, http.client.HTTPException):
+                if node or attempt == 99:
+                    raise
+                time.sleep(0.05)
 
     def wait(self, what, holds, patience=120.0, pause=0.1):
         begin = time.monotonic()

@@ -191,7 +191,7 @@ fn select(report: &mut ShardsReport, args: &ListArgs) {
         Some(SortBy::Keys) => shards.sort_by_key(|shard| std::cmp::Reverse(shard.keys)),
         Some(SortBy::Bytes) => shards.sort_by_key(|shard| std::cmp::Reverse(shard.bytes)),
         Some(SortBy::Lag) => {
-            shards.sort_by_key(|shard| std::cmp::Reverse(max_lag(&shard.replicas)))
+            shards.sort_by_key(|shard| std::cmp::Reverse(max_lag(&shard.replicas)));
         }
         None => {}
     }

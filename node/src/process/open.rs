@@ -80,15 +80,7 @@ impl Node {
         let storage = open_storage(loaded, &faults)?;
 
         let dispatch = Arc::new(Dispatch::default());
-        let addresses = Arc::new(AddressBook::default());
-        let hooks = Arc::new(HookSlot::default());
-        if config.chaos.enabled {
-            hooks.arm(Arc::new(LinkFaults(Arc::clone(&faults))));
-        }
-        let mut mesh_options = MeshOptions::from_config(&config.mesh, config.node.id, storage.raft);
-        mesh_options.bulk_runtime = Some(data.handle().clone());
-        let mesh = Mesh::bind(mesh_options, addresses, hooks, dispatch.clone())
-            .map_err(|error| NodeError::open("the mesh")(&error))?;
+        let mesh = open_mesh(config, &storage, &faults, &dispatch, data)?;
 
         let identity = (storage.raft, storage.incarnation);
         let drain_mark = DrainMark::new(&config.node.data_dir);
@@ -255,6 +247,25 @@ async fn open_host(
     })
     .await
     .map_err(|error| NodeError::open("consensus")(&error))
+}
+
+/// The mesh, whose requests are answered by `dispatch` on the runtime of the data port.
+fn open_mesh(
+    config: &hexpop_edge_config::Config,
+    storage: &Storage,
+    faults: &Arc<Faults>,
+    dispatch: &Arc<Dispatch>,
+    data: &Runtime,
+) -> Result<Mesh, NodeError> {
+    let hooks = Arc::new(HookSlot::default());
+    if config.chaos.enabled {
+        hooks.arm(Arc::new(LinkFaults(Arc::clone(faults))));
+    }
+    let mut options = MeshOptions::from_config(&config.mesh, config.node.id, storage.raft);
+    options.bulk_runtime = Some(data.handle().clone());
+    let addresses = Arc::new(AddressBook::default());
+    Mesh::bind(options, addresses, hooks, Arc::clone(dispatch) as _)
+        .map_err(|error| NodeError::open("the mesh")(&error))
 }
 
 fn open_origin(

@@ -279,6 +279,11 @@ impl<'a> View<'a> {
             self.voters().filter(|voter| !drains(voter.node) && self.is_live(voter)).collect();
         // As many as there would be if no node were emptied.
         if others.len() >= policy.voters(self.known.holders.alive) {
+            // Those that are down and not given up count as well.
+            if others.len() <= (self.voters().count() - 1) / 2 {
+                findings.push(self.finding(format!("{reason}, and without it there is no quorum")));
+                return None;
+            }
             let kind = StepKind::RemoveVoter { node: old.node, raft: old.raft };
             return Some(self.step(kind, reason));
         }
@@ -348,7 +353,9 @@ impl<'a> View<'a> {
     /// is where it must not be.
     pub(super) fn remove_learner(&self, policy: &Policy) -> Option<Step> {
         let mut reached = PopCounts::default();
-        for member in self.voters().filter_map(|replica| self.member(replica.node)) {
+        // As `reach_pops` counts them, or what that adds would go again at once.
+        let awaited = self.voters().filter(|voter| !self.is_lost(voter));
+        for member in awaited.filter_map(|replica| self.member(replica.node)) {
             reached.add(&member.pop);
         }
         self.learners().find_map(|learner| {

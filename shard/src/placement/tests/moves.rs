@@ -159,7 +159,8 @@ impl Mesh {
                 return self.begun.clone();
             }
         }
-        panic!("no end: {:?}", self.moves().moves);
+        let planned = self.look(|world, _| super::super::plan(world));
+        panic!("no end: {:?}, {:?}", planned.steps, self.moves().moves);
     }
 
     fn held(&self, node: u32) -> usize {

@@ -88,18 +88,12 @@ impl<R: AsyncRuntime> LocalShard for HostShards<R> {
     }
 
     fn replica(&self, shard: ShardId) -> Option<LocalReplica> {
-        let status = self.0.replica(shard)?;
+        let standing = self.0.standing(shard)?;
+        let runs = !matches!(standing.state, ReplicaState::Starting | ReplicaState::Halted);
         Some(LocalReplica {
-            epoch: status.epoch,
-            leader: status.leader,
-            is_leader: status.state == ReplicaState::Leader,
-            ready: matches!(
-                status.state,
-                ReplicaState::Leader
-                    | ReplicaState::Follower
-                    | ReplicaState::Learner
-                    | ReplicaState::Candidate
-            ) && status.applied.index > 0,
+            leader: standing.leader,
+            is_leader: standing.state == ReplicaState::Leader,
+            ready: runs && standing.has_state,
         })
     }
 

@@ -134,6 +134,17 @@ pub struct ReplicaStatus {
     pub parked: bool,
 }
 
+/// Where a replica stands: what routing asks of it before each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// What it is.
+    pub state: ReplicaState,
+    /// Who leads, if known.
+    pub leader: Option<NodeId>,
+    /// Whether it has a state to answer from: not while it waits for its first snapshot.
+    pub has_state: bool,
+}
+
 /// What a node has of a shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {

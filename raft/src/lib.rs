@@ -60,7 +60,7 @@ pub mod types;
 pub mod wal;
 mod wire;
 
-pub use api::{Holding, Proposed, ReadLevel, ReadResult, ReplicaState, ReplicaStatus};
+pub use api::{Holding, Proposed, ReadLevel, ReadResult, ReplicaState, ReplicaStatus, Standing};
 pub use disk::{Disk, DiskFile, FsDisk};
 pub use documents::Documents;
 pub use error::{ControlError, OpenError, ProposeError, ReadError};

@@ -70,7 +70,8 @@ pub use retry::RetryPolicy;
 pub use router::{Answer, Context, Fallback, Routed, Router, ShardTime};
 pub use session::{
     DiskState, ErasedReplica, ErasedShard, ErasedTerritory, Erasure, ErasureHandle, ErasureState,
-    NewSession, OriginState, PutBody, SessionOrigin, SessionReply, UserExport, condition_of,
+    NewSession, OriginState, PutBody, SessionBody, SessionOrigin, SessionReply, UserExport,
+    condition_of,
 };
 pub use status::{CACHE_STATUS_HEADER, cache_name, quoted};
 pub use token::{NotAToken, Token};

@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{future::BoxFuture, stream::BoxStream};
-use hexpop_edge_config::{Epoch, NodeId, PopId, ShardId, Territory};
+use hexpop_edge_config::{NodeId, PopId, ShardId, Territory};
 use hexpop_shard::{Sealed, ShardMap, WrappedKey, hash_point};
 use http_body_util::combinators::UnsyncBoxBody;
 
@@ -23,8 +23,6 @@ pub type Body = UnsyncBoxBody<Bytes, BodyError>;
 /// What this node's replica of a shard is right now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalReplica {
-    /// Its epoch, by its own log.
-    pub epoch: Epoch,
     /// Whom it believes to lead.
     pub leader: Option<NodeId>,
     /// Whether that is itself.

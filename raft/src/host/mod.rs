@@ -26,7 +26,7 @@ use openraft::AsyncRuntime;
 use tokio::sync::watch;
 
 use crate::{
-    api::{Holding, Proposed, ReadLevel, ReadResult, ReplicaStatus},
+    api::{Holding, Proposed, ReadLevel, ReadResult, ReplicaStatus, Standing},
     disk::Disk,
     documents::Documents,
     error::{ControlError, OpenError, ProposeError, ReadError},
@@ -197,6 +197,12 @@ impl<R: AsyncRuntime> Host<R> {
     pub fn replica(&self, shard: ShardId) -> Option<ReplicaStatus> {
         let groups = self.inner.groups.read();
         groups.get(&shard).map(|slot| self.inner.status(shard, slot))
+    }
+
+    /// Where the replica that is here stands; far cheaper than [`replica`](Self::replica).
+    #[must_use]
+    pub fn standing(&self, shard: ShardId) -> Option<Standing> {
+        self.inner.groups.read().get(&shard).map(inner::Slot::standing)
     }
 
     /// The newest shard map known here; empty until there is one.

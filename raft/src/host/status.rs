@@ -4,9 +4,9 @@ use hexpop_edge_config::{Epoch, GroupId, RaftId};
 use hexpop_shard::{LogPosition, Replica, ReplicaRole, ShardDescriptor};
 use openraft::{AsyncRuntime, ServerState};
 
-use super::Inner;
+use super::{Inner, inner::Slot};
 use crate::{
-    api::{ReplicaState, ReplicaStatus},
+    api::{ReplicaState, ReplicaStatus, Standing},
     group::{Group, MetricsOf},
     read::epoch_matches,
     rpc::millis_up,
@@ -80,6 +80,17 @@ fn lag<R: AsyncRuntime>(metrics: &MetricsOf<R>) -> Vec<(hexpop_edge_config::Node
         .collect()
 }
 
+impl<R: AsyncRuntime> Slot<R> {
+    pub(super) fn standing(&self) -> Standing {
+        let without = |state| Standing { state, leader: None, has_state: false };
+        match self {
+            Self::Running(group) => group.standing(),
+            Self::Starting | Self::Leaving => without(ReplicaState::Starting),
+            Self::Failed(_why) => without(ReplicaState::Halted),
+        }
+    }
+}
+
 impl<R: AsyncRuntime> Group<R> {
     /// What the replica is now.
     pub(crate) fn state(&self) -> ReplicaState {
@@ -92,6 +103,15 @@ impl<R: AsyncRuntime> Group<R> {
             ServerState::Follower => ReplicaState::Follower,
             ServerState::Learner => ReplicaState::Learner,
             ServerState::Shutdown => ReplicaState::Halted,
+        }
+    }
+
+    /// [`status`](Self::status) without what is costly.
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            state: self.state(),
+            leader: self.leader_node(),
+            has_state: self.replica.applied().index > 0,
         }
     }
 

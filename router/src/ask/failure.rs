@@ -82,6 +82,21 @@ pub(super) const fn needs_leader(last: Option<&Attempt>) -> bool {
     )
 }
 
+/// What a leader answered.
+#[derive(Debug)]
+pub(super) struct Led {
+    pub(super) answer: ShardAnswer,
+    pub(super) by: NodeId,
+    /// Whether an attempt before the one that was answered may have been applied.
+    pub(super) unknown: bool,
+}
+
+impl Led {
+    pub(super) fn answer(self) -> (ShardAnswer, NodeId) {
+        (self.answer, self.by)
+    }
+}
+
 /// Why a shard did not answer.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -196,16 +211,15 @@ pub(super) fn read_answer(
     }
 }
 
-pub(super) fn written(
-    shard: &ShardDescriptor,
-    answer: ShardAnswer,
-    by: NodeId,
-) -> Result<Answered<Reply>, Failure> {
+pub(super) fn written(shard: &ShardDescriptor, led: Led) -> Result<Answered<Reply>, Failure> {
+    let Led { answer, by, unknown } = led;
     let point = point(shard, &answer);
     match answer.body {
+        // Not remembered under the request, unlike every other reply: what an attempt before it did may
+        // have gone with its key.
         AnswerBody::Written(Reply::Refused(
             Refusal::StaleEpoch { .. } | Refusal::WrongKey { .. },
-        )) => Err(Failure::Stale { newer: Vec::new(), unknown: false }),
+        )) => Err(Failure::Stale { newer: Vec::new(), unknown }),
         AnswerBody::Written(Reply::Refused(refusal)) => Err(Failure::Refused(refusal)),
         AnswerBody::Written(body) => Ok(Answered { body, by, level: answer.level_given, point }),
         AnswerBody::Read(_) => Err(Failure::Mismatch),

@@ -1,6 +1,7 @@
 //! One request to one shard: which replica gets it, and what happens when that does not answer.
 
 mod failure;
+mod order;
 mod terms;
 
 use std::{collections::BTreeMap, marker::PhantomData, pin::pin, sync::Arc};
@@ -19,10 +20,13 @@ use openraft_rt::AsyncRuntime;
 use parking_lot::Mutex;
 use rand::Rng;
 
-use self::failure::{Attempt, Failure, hint_was_followed, needs_leader, read_answer, written};
 pub(crate) use self::{
     failure::refused,
     terms::{Answered, Call, Place, ReadTerms},
+};
+use self::{
+    failure::{Attempt, Failure, Led, hint_was_followed, needs_leader, read_answer, written},
+    order::Order,
 };
 use crate::{
     breakers::{Breakers, Class, Target},
@@ -134,7 +138,7 @@ impl<R: AsyncRuntime> Asker<R> {
         call: &Call<R>,
     ) -> Result<Answered<ReadAnswer>, Failure> {
         let result = if terms.level == Level::Strong {
-            self.at_leader(shard, terms, ShardOp::Read(op.clone()), call).await
+            self.at_leader(shard, terms, ShardOp::Read(op.clone()), call).await.map(Led::answer)
         } else {
             self.at_any(shard, terms, op, call).await
         };
@@ -157,7 +161,7 @@ impl<R: AsyncRuntime> Asker<R> {
             let write = ShardOp::Write { request, op: op.clone() };
             let terms = ReadTerms::at(Level::Strong);
             let answer = self.at_leader(&shard, terms, write, call).await;
-            let failure = match answer.and_then(|(answer, by)| written(&shard, answer, by)) {
+            let failure = match answer.and_then(|led| written(&shard, led)) {
                 Ok(answered) => return Ok(answered),
                 Err(failure) => failure,
             };
@@ -206,7 +210,7 @@ impl<R: AsyncRuntime> Asker<R> {
         op: &ReadOp,
         call: &Call<R>,
     ) -> Result<(ShardAnswer, NodeId), Failure> {
-        let mut order = for_read(self.candidates(shard, Class::Read)).into_iter();
+        let mut order = self.read_order(shard);
         let mut running = FuturesUnordered::new();
         // The nodes that were asked, in that order, unless they failed.
         let mut waiting: Vec<NodeId> = Vec::new();
@@ -227,7 +231,7 @@ impl<R: AsyncRuntime> Asker<R> {
             if running.is_empty() {
                 break;
             }
-            let next = if order.len() > 0 {
+            let next = if order.has_more() {
                 let hedge = pin!(R::sleep(self.options.hedge_after));
                 match select(running.next(), hedge).await {
                     Either::Left((next, _hedge)) => next,
@@ -271,7 +275,8 @@ impl<R: AsyncRuntime> Asker<R> {
             }
         }
         if needs_leader(last.as_ref()) && !call.deadline.has_passed() {
-            return self.at_leader(shard, terms, ShardOp::Read(op.clone()), call).await;
+            let led = self.at_leader(shard, terms, ShardOp::Read(op.clone()), call).await?;
+            return Ok(led.answer());
         }
         Err(Failure::of(last, false))
     }
@@ -283,12 +288,12 @@ impl<R: AsyncRuntime> Asker<R> {
         terms: ReadTerms,
         mut op: ShardOp,
         call: &Call<R>,
-    ) -> Result<(ShardAnswer, NodeId), Failure> {
+    ) -> Result<Led, Failure> {
         let is_write = matches!(op, ShardOp::Write { .. });
         let class = if is_write { Class::Write } else { Class::StrongRead };
         let mut retry = Retry::new(self.options.retry);
         let (mut last, mut unknown) = (None, false);
-        let mut order = self.leader_order(shard, class).into_iter();
+        let mut order = self.leader_first(shard, class);
         let mut hint: Option<NodeId> = None;
         while retry.attempt() && !call.deadline.has_passed() {
             let next = hint.take().or_else(|| order.next());
@@ -297,7 +302,7 @@ impl<R: AsyncRuntime> Asker<R> {
                 if !call.deadline.sleep(retry.pause(random::<R>())).await {
                     break;
                 }
-                order = self.leader_order(shard, class).into_iter();
+                order = self.leader_first(shard, class);
                 continue;
             };
             let within = call
@@ -307,7 +312,7 @@ impl<R: AsyncRuntime> Asker<R> {
             let attempt = match attempt.await {
                 Ok(answer) => {
                     self.leaders.lock().insert(shard.id, node);
-                    return Ok((answer, node));
+                    return Ok(Led { answer, by: node, unknown });
                 }
                 Err(attempt) => attempt,
             };
@@ -449,6 +454,32 @@ impl<R: AsyncRuntime> Asker<R> {
                 })
             })
             .collect()
+    }
+
+    /// Whom to read from: this node's replica, and the others only once it was not enough.
+    fn read_order<'a>(
+        &'a self,
+        shard: &'a ShardDescriptor,
+    ) -> Order<impl FnOnce() -> Vec<NodeId> + 'a> {
+        let own = self.options.node;
+        let is_ready = || self.local.replica(shard.id).is_some_and(|replica| replica.ready);
+        let first = (shard.replica_on(own).is_some() && is_ready()).then_some(own);
+        let has_others = shard.replicas.iter().any(|replica| Some(replica.node) != first);
+        Order::new(first, has_others, move || for_read(self.candidates(shard, Class::Read)))
+    }
+
+    /// [`leader_order`](Self::leader_order), which is worked out only once this node has failed as the
+    /// leader.
+    fn leader_first<'a>(
+        &'a self,
+        shard: &'a ShardDescriptor,
+        class: Class,
+    ) -> Order<impl FnOnce() -> Vec<NodeId> + 'a> {
+        let own = self.options.node;
+        let votes = shard.voters().any(|voter| voter.node == own);
+        let first = (votes && self.leads(shard.id)).then_some(own);
+        let has_others = shard.voters().any(|voter| Some(voter.node) != first);
+        Order::new(first, has_others, move || self.leader_order(shard, class))
     }
 
     fn leader_order(&self, shard: &ShardDescriptor, class: Class) -> Vec<NodeId> {

@@ -15,7 +15,7 @@ pub use follow::ErasureHandle;
 pub use receipt::{
     DiskState, ErasedReplica, ErasedShard, ErasedTerritory, Erasure, ErasureState, OriginState,
 };
-pub use reply::{SessionOrigin, SessionReply};
+pub use reply::{SessionBody, SessionOrigin, SessionReply};
 pub(crate) use touch::Touches;
 pub use users::UserExport;
 pub use write::{NewSession, PutBody};

@@ -1,7 +1,8 @@
 //! A session as clients see it.
 
 use hexpop_shard::SessionHead;
-use serde_json::{Value, json, value::RawValue};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::{consistency::Given, token::Token};
 
@@ -44,30 +45,41 @@ impl SessionReply {
 
     /// The body.
     #[must_use]
-    pub fn to_json(&self) -> Value {
-        session_json(&self.head, &self.data)
+    pub fn body(&self) -> SessionBody<&RawValue> {
+        SessionBody::new(&self.head, &self.data)
     }
 }
 
-/// A session as it stands in bodies.
-pub(super) fn session_json(head: &SessionHead, data: &RawValue) -> Value {
-    let mut body = json!({
-        "id": head.id.as_str(),
-        "userId": head.user,
-        "territory": head.id.territory().to_string(),
-        "version": head.version.to_string(),
-        "createdAt": rfc3339(head.created_ms),
-        "expiresAt": rfc3339(head.expires_ms),
-        "ttlSeconds": head.ttl_ms / 1000,
-        // What was stored is JSON; anything else would have been refused on the way in.
-        "data": serde_json::from_str::<Value>(data.get()).unwrap_or_default(),
-    });
-    if head.sliding
-        && let Some(body) = body.as_object_mut()
-    {
-        body.insert("sliding".to_owned(), true.into());
+/// A session as it stands in bodies. `D` is JSON text: the value as it was given.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionBody<D> {
+    id: String,
+    user_id: String,
+    territory: String,
+    version: String,
+    created_at: String,
+    expires_at: String,
+    ttl_seconds: u64,
+    data: D,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    sliding: bool,
+}
+
+impl<D> SessionBody<D> {
+    pub(super) fn new(head: &SessionHead, data: D) -> Self {
+        Self {
+            id: head.id.as_str().to_owned(),
+            user_id: head.user.clone(),
+            territory: head.id.territory().to_string(),
+            version: head.version.to_string(),
+            created_at: rfc3339(head.created_ms),
+            expires_at: rfc3339(head.expires_ms),
+            ttl_seconds: head.ttl_ms / 1000,
+            data,
+            sliding: head.sliding,
+        }
     }
-    body
 }
 
 /// Milliseconds since the Unix epoch as RFC 3339 in UTC.

@@ -3,9 +3,9 @@
 use hexpop_shard::{KeyRange, ReadAnswer, ReadOp, SessionId, SessionPage, ShardDescriptor, Space};
 use openraft_rt::AsyncRuntime;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::reply::session_json;
+use super::reply::SessionBody;
 use crate::{
     ask::{Call, Place, ReadTerms},
     consistency::Level,
@@ -21,13 +21,13 @@ const EXPORT_PAGE_BYTES: u64 = 1 << 20;
 const EXPORT_SESSIONS_MAX: usize = 100_000;
 
 /// Everything that the mesh holds of a user.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserExport {
     /// The user.
     pub user_id: String,
     /// Their sessions, as `GET /api/v1/sessions/{id}` shows them.
-    pub sessions: Vec<Value>,
+    pub sessions: Vec<SessionBody<Box<RawValue>>>,
 }
 
 impl<R: AsyncRuntime> Router<R> {
@@ -48,7 +48,7 @@ impl<R: AsyncRuntime> Router<R> {
                 let page = self.sessions_page(&shard, user, after, &call).await?;
                 for stored in page.sessions {
                     let data = self.open(shard.id, &stored)?;
-                    sessions.push(session_json(&stored.record.head, &data));
+                    sessions.push(SessionBody::new(&stored.record.head, data));
                 }
                 if sessions.len() > EXPORT_SESSIONS_MAX {
                     let detail = format!("the user has more than {EXPORT_SESSIONS_MAX} sessions");

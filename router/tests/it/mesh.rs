@@ -411,12 +411,7 @@ impl LocalShard for Local {
         let inner = self.mesh.inner.lock();
         let group = inner.groups.get(&shard)?;
         self.mesh.map().get(shard)?.replica_on(self.node)?;
-        Some(LocalReplica {
-            epoch: group.state.epoch(),
-            leader: None,
-            is_leader: group.leader == self.node,
-            ready: true,
-        })
+        Some(LocalReplica { leader: None, is_leader: group.leader == self.node, ready: true })
     }
 
     fn map(&self) -> Arc<ShardMap> {

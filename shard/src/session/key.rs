@@ -23,6 +23,7 @@ pub struct WrappedKey {
     /// The name of the key that opens it.
     pub by: String,
     /// Salt, nonce, ciphertext and tag, as whoever wraps it lays them out.
+    #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
 }
 

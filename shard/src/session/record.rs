@@ -103,6 +103,7 @@ pub struct Sealed {
     /// Which key opens it.
     pub key_id: u64,
     /// Nonce, ciphertext and tag, as the owner of the key lays them out.
+    #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
 }
 

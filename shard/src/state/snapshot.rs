@@ -34,7 +34,7 @@ enum Record {
     Directory(Vec<DirectoryItem>),
     Sessions(Vec<SessionItem>),
     /// A record of [`ListingsState::snapshot_chunks`].
-    Listings(Vec<u8>),
+    Listings(#[serde(with = "serde_bytes")] Vec<u8>),
     /// How many records came before, and the hash of the state.
     End {
         records: u64,

@@ -1,5 +1,7 @@
 //! `/api/v1/sessions` and `/api/v1/users`: for the platform's servers.
 
+use std::{collections::BTreeMap, fmt};
+
 use hexpop_edge_config::Territory;
 use hexpop_router::{
     FieldPlace as Place, NewSession, Problem as ProblemType, PutBody, SessionOrigin, SessionReply,
@@ -7,7 +9,11 @@ use hexpop_router::{
 };
 use hexpop_shard::SessionLimits;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use serde_json::{Map, Value, value::RawValue};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
 
 use super::{
     Answer, DataPort, Exchange,
@@ -23,6 +29,8 @@ use crate::http::{
 const TTL_SECONDS_MAX: u64 = 2_592_000;
 /// The life of a session that says nothing about it, seconds.
 const TTL_SECONDS_DEFAULT: u64 = 1_800;
+/// How deep a session's value may nest: what common parsers of JSON read.
+const DATA_NESTING_MAX: usize = 100;
 
 impl DataPort {
     /// `POST /api/v1/sessions`.
@@ -144,34 +152,33 @@ fn parse(
 ) -> Result<(Option<Territory>, PutBody), Problem> {
     let malformed =
         |error: serde_json::Error| Problem::new(ProblemType::MalformedJson, error.to_string());
-    let value: Value = serde_json::from_slice(body).map_err(malformed)?;
-    let Value::Object(fields) = value else {
+    let text: &RawValue = serde_json::from_slice(body).map_err(malformed)?;
+    if !text.get().starts_with('{') {
         return Err(Problem::new(ProblemType::InvalidRequest, "the body must be a JSON object")
             .at(Place::Pointer("#".into()), "must be an object"));
-    };
-    let mut fields = Fields { fields, wrong: Vec::new() };
+    }
+    let Members(members) = serde_json::from_str(text.get()).map_err(malformed)?;
+    let mut fields = Fields { members, wrong: Vec::new() };
     let territory = if with_territory { fields.territory() } else { None };
     let user = fields.user();
     let ttl_seconds = fields.ttl();
     let sliding = fields.sliding();
-    fields.fields.remove("data");
-    // The value is given back as it came, so it is kept as text.
-    let data = data_of(body).map_err(malformed)?;
-    if data.get().len() > limits.sealed_bytes.saturating_sub(SessionLimits::SEAL_OVERHEAD) as usize
-    {
+    let data = fields.data();
+    if data.len() > limits.sealed_bytes.saturating_sub(SessionLimits::SEAL_OVERHEAD) as usize {
         let most = limits.sealed_bytes - SessionLimits::SEAL_OVERHEAD;
         return Err(Problem::new(
             ProblemType::TooLarge,
-            format!("the session's data has {} bytes; at most {most} are kept", data.get().len()),
+            format!("the session's data has {} bytes; at most {most} are kept", data.len()),
         )
         .at(Place::Pointer("#/data".into()), format!("must have at most {most} bytes")));
     }
+    let data = RawValue::from_string(data.to_owned()).map_err(malformed)?;
     let known = if with_territory {
         "territory, userId, ttlSeconds, sliding, data"
     } else {
         "userId, ttlSeconds, sliding, data"
     };
-    for name in std::mem::take(&mut fields.fields).keys() {
+    for name in std::mem::take(&mut fields.members).keys() {
         fields.wrong(name, &format!("unknown field; there are {known}"));
     }
     if !fields.wrong.is_empty() {
@@ -190,35 +197,77 @@ fn parse(
     Ok((territory, PutBody { user, ttl_ms, sliding, data, limits }))
 }
 
-fn data_of(body: &[u8]) -> Result<Box<RawValue>, serde_json::Error> {
-    #[derive(serde::Deserialize)]
-    struct Data {
-        #[serde(default)]
-        data: Option<Box<RawValue>>,
-    }
-    match serde_json::from_slice::<Data>(body)?.data {
-        Some(data) => Ok(data),
-        None => RawValue::from_string("null".to_owned()),
+/// The members of a body, each as the text it came as: what is opaque here is not taken apart.
+struct Members<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+
+        impl<'de> Visitor<'de> for Each {
+            type Value = BTreeMap<String, &'de RawValue>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                    // Which of two would count is for nobody to guess.
+                    if members.contains_key(&name) {
+                        return Err(de::Error::custom(format!("the member {name:?} comes twice")));
+                    }
+                    members.insert(name, value);
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(Each).map(Members)
     }
 }
 
-/// The fields of a body that are still to be looked at, and what was wrong so far.
-struct Fields {
-    fields: Map<String, Value>,
+/// How deep arrays and objects nest in a JSON text.
+fn nesting(json: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_text, mut is_escaped) = (false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_text => is_escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// The members of a body that are still to be looked at, and what was wrong so far.
+struct Fields<'a> {
+    members: BTreeMap<String, &'a RawValue>,
     wrong: Vec<(Place, String)>,
 }
 
-impl Fields {
+impl<'a> Fields<'a> {
     fn wrong(&mut self, name: &str, detail: &str) {
         let pointer = format!("#/{}", name.replace('~', "~0").replace('/', "~1"));
         self.wrong.push((Place::Pointer(pointer), detail.to_owned()));
     }
 
+    /// Takes a member: `None` = it is not there, `Some(None)` = it is no `T`.
+    fn take<T: Deserialize<'a>>(&mut self, name: &str) -> Option<Option<T>> {
+        self.members.remove(name).map(|value| serde_json::from_str(value.get()).ok())
+    }
+
     fn territory(&mut self) -> Option<Territory> {
-        let parsed = match self.fields.remove("territory") {
-            Some(Value::String(text)) => text.parse().ok(),
-            _ => None,
-        };
+        let text = self.take::<String>("territory").flatten();
+        let parsed = text.and_then(|text| text.parse().ok());
         if parsed.is_none() {
             self.wrong("territory", "must be a territory such as \"IT:lombardia\"");
         }
@@ -226,43 +275,44 @@ impl Fields {
     }
 
     fn user(&mut self) -> String {
-        match self.fields.remove("userId") {
-            Some(Value::String(text))
-                if !text.is_empty() && text.len() <= hexpop_shard::USER_ID_MAX_BYTES =>
-            {
-                text
-            }
-            _ => {
-                let most = hexpop_shard::USER_ID_MAX_BYTES;
-                self.wrong("userId", &format!("must be a text of 1 to {most} bytes"));
-                String::new()
-            }
-        }
+        let most = hexpop_shard::USER_ID_MAX_BYTES;
+        let fits = |text: &String| !text.is_empty() && text.len() <= most;
+        self.take::<String>("userId").flatten().filter(fits).unwrap_or_else(|| {
+            self.wrong("userId", &format!("must be a text of 1 to {most} bytes"));
+            String::new()
+        })
     }
 
     fn ttl(&mut self) -> u64 {
-        match self.fields.remove("ttlSeconds") {
+        match self.take::<u64>("ttlSeconds") {
             None => TTL_SECONDS_DEFAULT,
-            Some(value) => match value.as_u64() {
-                Some(seconds @ 1..=TTL_SECONDS_MAX) => seconds,
-                _ => {
-                    let detail = format!("must be a whole number from 1 to {TTL_SECONDS_MAX}");
-                    self.wrong("ttlSeconds", &detail);
-                    TTL_SECONDS_DEFAULT
-                }
-            },
+            Some(Some(seconds @ 1..=TTL_SECONDS_MAX)) => seconds,
+            Some(_) => {
+                let detail = format!("must be a whole number from 1 to {TTL_SECONDS_MAX}");
+                self.wrong("ttlSeconds", &detail);
+                TTL_SECONDS_DEFAULT
+            }
         }
     }
 
     fn sliding(&mut self) -> bool {
-        match self.fields.remove("sliding") {
+        match self.take::<bool>("sliding") {
             None => false,
-            Some(Value::Bool(sliding)) => sliding,
-            Some(_) => {
+            Some(Some(sliding)) => sliding,
+            Some(None) => {
                 self.wrong("sliding", "must be true or false");
                 false
             }
         }
+    }
+
+    /// The value as it came; `null` if there is none.
+    fn data(&mut self) -> &'a str {
+        let Some(data) = self.members.remove("data") else { return "null" };
+        if nesting(data.get()) > DATA_NESTING_MAX {
+            self.wrong("data", &format!("must not nest deeper than {DATA_NESTING_MAX} levels"));
+        }
+        data.get()
     }
 }
 
@@ -295,7 +345,7 @@ fn session_response(reply: &SessionReply) -> Answer {
         SessionOrigin::Created | SessionOrigin::Repeated => StatusCode::CREATED,
         SessionOrigin::Read | SessionOrigin::Replaced => StatusCode::OK,
     };
-    let mut response = json(status, &reply.to_json())?;
+    let mut response = json(status, &reply.body())?;
     let headers = response.headers_mut();
     describe(headers, reply.given.as_ref(), reply.cache_status.as_deref());
     set(headers, TOKEN_HEADER, &reply.token.encode());
@@ -359,6 +409,26 @@ mod tests {
         let (_none, parsed) = parse(body.as_bytes(), false, SessionLimits::default()).unwrap();
         assert_eq!(parsed.ttl_ms, 1_800_000);
         assert_eq!(parsed.data.get(), r#"{"big":123456789012345678901234567890, "b" : 1.0}"#);
+    }
+
+    #[test]
+    fn a_member_that_comes_twice_is_refused() {
+        let body = br#"{"userId":"u1","data":1,"data":2}"#;
+        let problem = parse(body, false, SessionLimits::default()).unwrap_err();
+        assert_eq!(problem.error.status, 400);
+        assert!(problem.error.detail.contains("comes twice"), "{}", problem.error.detail);
+    }
+
+    #[test]
+    fn data_that_nests_too_deep_is_refused() {
+        let nested = |levels: usize| {
+            let data = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+            let body = format!(r#"{{"userId":"u1","data":{data}}}"#);
+            parse(body.as_bytes(), false, SessionLimits::default())
+        };
+        assert!(nested(DATA_NESTING_MAX).is_ok());
+        assert_eq!(nested(DATA_NESTING_MAX + 1).unwrap_err().error.status, 422);
+        assert_eq!(nesting(r#"{"a\"[":["[[\\",{}]}"#), 3);
     }
 
     #[test]

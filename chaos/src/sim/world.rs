@@ -353,11 +353,13 @@ impl World {
                     slot.machine.raft = Some(process.raft);
                     let grace = (now - BEGIN + nanos(node::vote_grace())) / MS;
                     for replica in process.host.replicas() {
+                        // What the log says, and not the replica, which may be starting still.
+                        let term = process.log.vote(replica.shard).map_or(0, |vote| vote.term);
                         // The start took a moment, and the grace began with it.
                         let restarted = self.checks.state.lock().votes.restarted(
                             process.raft,
                             replica.shard,
-                            replica.term,
+                            term,
                             grace.saturating_sub(200),
                         );
                         self.checks.take("votes are remembered over restarts", restarted);

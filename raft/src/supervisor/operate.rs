@@ -80,7 +80,14 @@ async fn go_on<R: AsyncRuntime>(inner: &Arc<Inner<R>>, operation: &Operation) {
     let update = match next(inner, operation) {
         Next::Commit => OperationUpdate::Commit,
         Next::End(state) => OperationUpdate::Finished(state),
-        Next::Wait(why) => OperationUpdate::Step { name: why },
+        Next::Wait(why) => {
+            // What it waits for may be placement, which an errand of before keeps from the shard.
+            let released = ask(inner, operation.shard, Errand::Release).await;
+            if let Err(error) = released {
+                tracing::debug!(operation = %operation.id, error, "still held");
+            }
+            OperationUpdate::Step { name: why }
+        }
         Next::Ask(errand) => match ask(inner, operation.shard, errand).await {
             Ok(ErrandAnswer::Done) if matches!(operation.kind, OperationKind::Placement(_)) => {
                 OperationUpdate::Finished(OperationState::Done)

@@ -211,6 +211,8 @@ impl Observer for Checks {
 
     fn left(&self, raft: RaftId, group: GroupId) {
         self.trace.count("replicas-left", 1);
-        self.state.lock().kept.left(raft, group);
+        let mut state = self.state.lock();
+        state.kept.left(raft, group);
+        state.votes.left(raft, group);
     }
 }

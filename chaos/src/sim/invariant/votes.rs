@@ -40,6 +40,13 @@ impl Votes {
         }
     }
 
+    /// A data directory destroys a log, and the terms with it: it is no replica of the group any more. What
+    /// it voted for stays known: should it be one again, it votes for nobody else in those terms.
+    pub(super) fn left(&mut self, raft: RaftId, group: GroupId) {
+        self.highest.remove(&(raft, group));
+        self.grace.remove(&(raft, group));
+    }
+
     /// A replica runs again, and its log says that it is in `term`.
     pub(in crate::sim) fn restarted(
         &mut self,

@@ -1,14 +1,15 @@
 //! Answering another node of the PoP that asks for what this one keeps.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
-use futures::{StreamExt as _, stream, stream::BoxStream};
+use futures::{Stream, StreamExt as _, stream, stream::BoxStream};
 use hexpop_edge_config::NodeId;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use openraft_rt::AsyncRuntime;
+use tokio::sync::mpsc;
 
 use super::wire::{
     self, Declined, Failed, Fetch, Forget, Frame, Head, PIECE_BYTES_MAX, Question, fields_of,
@@ -16,7 +17,11 @@ use super::wire::{
 };
 use crate::{
     cache::{
-        exchange::Exchange, headers::is_loop, policy::reuse::Asked, proxy::HttpCache,
+        exchange::Exchange,
+        headers::is_loop,
+        interim::{Interim, InterimSink},
+        policy::reuse::Asked,
+        proxy::HttpCache,
         respond::ForPeer,
     },
     deadline::Deadline,
@@ -37,13 +42,17 @@ impl<R: AsyncRuntime> HttpCache<R> {
             None => return self.decline(Declined::Malformed),
         };
         self.forget(&fetch.forget);
-        let (exchange, asked) = match self.take(*fetch) {
+        let takes_interims = fetch.interims;
+        let (mut exchange, asked) = match self.take(*fetch) {
             Ok(taken) => taken,
             Err(why) => return self.decline(why),
         };
         let this = Arc::clone(self);
+        let (sink, interims) = InterimSink::channel();
+        exchange.interims = takes_interims.then_some(sink);
         let answer = stream::once(async move { this.answer_peer(exchange, asked).await });
-        frames([Frame::Accepted]).chain(answer.flatten()).boxed()
+        let answer = before(interims, answer.flatten().boxed());
+        frames([Frame::Accepted]).chain(answer).boxed()
     }
 
     fn forget(self: &Arc<Self>, forget: &Forget) {
@@ -140,6 +149,39 @@ pub(in crate::cache) fn declined(why: Declined) -> Response<Body> {
 fn frames<const N: usize>(of: [Frame; N]) -> BoxStream<'static, Bytes> {
     let encoded: Option<Vec<Bytes>> = of.iter().map(wire::encode).collect();
     stream::iter(encoded.unwrap_or_default()).boxed()
+}
+
+/// The frames of an answer, and those of interim responses as they come before it.
+fn before(
+    mut interims: mpsc::Receiver<Interim>,
+    mut answer: BoxStream<'static, Bytes>,
+) -> impl Stream<Item = Bytes> + Send {
+    let encoded = |Interim { status, headers }: Interim| {
+        wire::encode(&Frame::Interim(status.as_u16(), fields_of(&headers)))
+    };
+    let mut first = None;
+    let mut is_begun = false;
+    stream::poll_fn(move |cx| {
+        if is_begun {
+            return answer.poll_next_unpin(cx);
+        }
+        // Those that came with it go before it.
+        if first.is_none() {
+            first = match answer.poll_next_unpin(cx) {
+                Poll::Ready(frame) => Some(frame),
+                Poll::Pending => None,
+            };
+        }
+        while let Poll::Ready(Some(interim)) = interims.poll_recv(cx) {
+            // What is too long for a frame is no loss.
+            if let Some(frame) = encoded(interim) {
+                return Poll::Ready(Some(frame));
+            }
+        }
+        let Some(frame) = first.take() else { return Poll::Pending };
+        is_begun = true;
+        Poll::Ready(frame)
+    })
 }
 
 /// The head of a response that took `worked`, for the way; `None` if it was not made for another node.

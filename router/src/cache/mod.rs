@@ -9,7 +9,8 @@
 //!                                       store <─ fill <─ transfer (all read as it comes) ┘
 //! ```
 //!
-//! What may be stored and used is decided by the pure functions of [`policy`].
+//! What may be stored and used is decided by the pure functions of [`policy`]. What comes before a response
+//! (1xx) goes past all of this to those who wait: [`interim`].
 
 mod body;
 mod conclude;

@@ -244,6 +244,8 @@ fn pieces(body: Body) -> BoxStream<'static, Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, StatusCode};
+
     use super::*;
     use crate::cache::body::{chunks, full};
 
@@ -263,6 +265,24 @@ mod tests {
         let piece = Some(PIECE_BYTES_MAX);
         assert_eq!(sizes, [piece, piece, Some(1), Some(2), None]);
         assert_eq!(sent(full(Bytes::new())).await, [Frame::End]);
+    }
+
+    #[tokio::test]
+    async fn what_comes_with_the_answer_goes_before_it_and_nothing_goes_behind() {
+        let hint = || Interim { status: StatusCode::EARLY_HINTS, headers: HeaderMap::new() };
+        let (sink, interims) = InterimSink::channel();
+        let late = sink.clone();
+        let head = stream::once(async move {
+            sink.send(hint());
+            Bytes::from("head")
+        });
+        let rest = stream::once(async move {
+            late.send(hint());
+            Bytes::from("rest")
+        });
+        let frames: Vec<Bytes> = before(interims, head.chain(rest).boxed()).collect().await;
+        let interim = wire::encode(&Frame::Interim(103, Vec::new())).unwrap();
+        assert_eq!(frames, [interim, "head".into(), "rest".into()]);
     }
 
     #[tokio::test]

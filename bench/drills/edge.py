@@ -10,42 +10,24 @@ installed are left out. The CPU time is that of all processes of the server, use
 
 import atexit
 import http.client
-import http.server
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
-from mesh import Mesh, free_ports, quantiles
+from mesh import Mesh, Origin, free_ports, quantiles
 
 CONNECTIONS = 64
 SIZES = (1024, 4096, 16384)
 
 
-class Origin(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        size = self.path.rsplit("/", 1)[-1]
-        body = b"x" * int(size) if size.isdigit() else b""
-        self.send_response(200 if body else 404)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Content-Type", "text/plain")
-        self.send_header("Cache-Control", "public, max-age=36000" if body else "no-store")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-class Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_):
-        """Who asks closes when it has enough."""
+def answer(path):
+    size = path.rsplit("/", 1)[-1]
+    fields = {"Content-Type": "text/plain", "Cache-Control": "public, max-age=36000"}
+    return (b"x" * int(size), fields) if size.isdigit() and int(size) else None
 
 
 def family(pid):
@@ -166,8 +148,7 @@ def main():
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 3
     base = tempfile.mkdtemp(prefix="hexpop-edge-")
     os.chmod(base, 0o755)
-    origin = Server(("127.0.0.1", 0), Origin)
-    threading.Thread(target=origin.serve_forever, daemon=True).start()
+    origin = Origin(answer)
     running = []
 
     def end():
@@ -177,7 +158,7 @@ def main():
         shutil.rmtree(base, ignore_errors=True)
 
     atexit.register(end)
-    for one in servers(base, origin.server_port, binary):
+    for one in servers(base, origin.port, binary):
         running.append(one)
     for size in SIZES:
         path = f"/bytes/{size}"

@@ -12,29 +12,17 @@ import bisect
 import collections
 import heapq
 import http.client
-import http.server
 import itertools
 import random
 import sys
-import threading
 
-from mesh import Mesh
+from mesh import Mesh, Origin
 
 KEYS, ROOM, EXPONENT, SIZE = 100_000, 10_000, 0.99, 1_000
 
 
-class Origin(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", str(SIZE))
-        self.send_header("Cache-Control", "public, max-age=36000")
-        self.end_headers()
-        self.wfile.write(b"x" * SIZE)
-
-    def log_message(self, *_):
-        pass
+def answer(_path):
+    return b"x" * SIZE, {"Cache-Control": "public, max-age=36000"}
 
 
 def zipf(count, seed):
@@ -102,9 +90,8 @@ def main():
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 400_000
     trace = zipf(count, int(sys.argv[3]) if len(sys.argv) > 3 else 1)
     counted = count // 2
-    origin = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Origin)
-    threading.Thread(target=origin.serve_forever, daemon=True).start()
-    first, link, mesh = node(binary, origin.server_port)
+    origin = Origin(answer)
+    first, link, mesh = node(binary, origin.port)
     for key in range(1_000):
         ask(link, key)
     first.get("/livez")
@@ -112,7 +99,7 @@ def main():
     weight = samples["hexpop_cache_bytes"] / samples["hexpop_cache_entries"]
     mesh.end()
     print(f"an object of {SIZE} B weighs {weight:.0f} B", flush=True)
-    second, link, _ = node(binary, origin.server_port, f"[cache]\nbytes = \"{round(ROOM * weight)}B\"\n")
+    second, link, _ = node(binary, origin.port, f"[cache]\nbytes = \"{round(ROOM * weight)}B\"\n")
     hits = sum(ask(link, key) and at >= counted for at, key in enumerate(trace))
     entries = second.metrics()["hexpop_cache_entries"]
     print(f"hexpop {hits / (count - counted):.4f} with {entries:.0f} objects at last, LRU {lru(trace, counted):.4f}, "

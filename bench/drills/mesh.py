@@ -5,6 +5,7 @@ Everything it starts ends with it: nodes are killed when the script exits, and t
 
 import atexit
 import http.client
+import http.server
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 
@@ -37,6 +39,46 @@ def free_ports(count):
     for sock in held:
         sock.close()
     return found
+
+
+class Origin:
+    """An origin of the drill's own, until the script ends. `answer` makes of a path a body and fields, or `None`
+    for 404. A body is bytes, or any number of pieces: as long as `Content-Length` says, or chunked."""
+
+    def __init__(self, answer):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                body, fields = answer(self.path) or (None, {"Cache-Control": "no-store"})
+                self.send_response(404 if body is None else 200)
+                whole = body if isinstance(body, bytes) else b"" if body is None else None
+                if whole is not None:
+                    fields = {**fields, "Content-Length": str(len(whole))}
+                is_chunked = "Content-Length" not in fields
+                if is_chunked:
+                    fields = {**fields, "Transfer-Encoding": "chunked"}
+                for name, value in fields.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                for piece in [whole] if whole is not None else body:
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
+                if is_chunked:
+                    self.wfile.write(b"0\r\n\r\n")
+
+            def log_message(self, *_):
+                pass
+
+        class Server(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_):
+                """Who asks closes when it has enough."""
+
+        server = Server(("127.0.0.1", 0), Handler)
+        self.port = server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
 class Node:

@@ -9,37 +9,24 @@ and healed: after that it must not serve the old one.
 """
 
 import http.client
-import http.server
 import json
 import sys
 import threading
 import time
 
-from mesh import Mesh, quantiles
+from mesh import Mesh, Origin, quantiles
 
 PATH = "/objects/one"
 
 
-class Origin(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Current:
+    """What the origin has."""
     version = 0
 
-    def do_GET(self):
-        body = str(Origin.version).encode() if self.path == PATH else b""
-        self.send_response(200 if body else 404)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "public, max-age=36000")
-        self.send_header("Surrogate-Key", "one")
-        self.end_headers()
-        self.wfile.write(body)
 
-    def log_message(self, *_):
-        pass
-
-
-class Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_):
-        pass
+def answer(path):
+    fields = {"Cache-Control": "public, max-age=36000", "Surrogate-Key": "one"}
+    return (str(Current.version).encode(), fields) if path == PATH else None
 
 
 class Asker(threading.Thread):
@@ -77,9 +64,7 @@ def main():
     binary = sys.argv[1]
     purges = int(sys.argv[2]) if len(sys.argv) > 2 else 100
     cuts = int(sys.argv[3]) if len(sys.argv) > 3 else 5
-    origin = Server(("127.0.0.1", 0), Origin)
-    threading.Thread(target=origin.serve_forever, daemon=True).start()
-    mesh = Mesh(binary, nodes=5, origin=f"http://127.0.0.1:{origin.server_port}")
+    mesh = Mesh(binary, nodes=5, origin=Origin(answer).url)
     mesh.start()
     mesh.wait_ready()
     askers = [Asker(node) for node in mesh.nodes]
@@ -88,12 +73,12 @@ def main():
     answered, gone = [], []
 
     def is_new(asker):
-        return asker.seen and asker.seen[-1][1] == Origin.version
+        return asker.seen and asker.seen[-1][1] == Current.version
 
     for number in range(purges):
         mesh.wait("everybody has the newest", lambda: all(is_new(asker) for asker in askers), pause=0.002)
         time.sleep(0.05)
-        Origin.version += 1
+        Current.version += 1
         begun = time.monotonic()
         status, receipt = purge(mesh.nodes[number % 5])
         if status != 200:
@@ -101,7 +86,7 @@ def main():
         answered.append((time.monotonic() - begun) * 1000)
         mesh.wait("everybody has the newest", lambda: all(is_new(asker) for asker in askers), pause=0.002)
         for asker in askers:
-            old = [asked for asked, said in asker.seen[-1000:] if said < Origin.version and asked >= begun]
+            old = [asked for asked, said in asker.seen[-1000:] if said < Current.version and asked >= begun]
             gone.append((old[-1] - begun) * 1000 if old else 0.0)
     print(f"{purges} purges: answered after, ms: {quantiles(answered)}")
     print(f"last old answer of each node after the call, ms: {quantiles(gone)}", flush=True)
@@ -112,14 +97,14 @@ def main():
             mesh.run("faults", "add", "--where", side, "--what", "cut", "--ttl", "8s", "--admin", away.admin)
         cut = time.monotonic()
         time.sleep(0.5)
-        Origin.version += 1
+        Current.version += 1
         begun = time.monotonic()
         status, receipt = purge(mesh.nodes[0])
         took = time.monotonic() - begun
         mesh.wait("the faults are over", lambda: not away.json("/admin/v1/faults")["faults"], pause=0.01)
         healed = time.monotonic()
         time.sleep(5.0)
-        old = [asked for asked, said in askers[4].seen if said < Origin.version and asked >= begun]
+        old = [asked for asked, said in askers[4].seen if said < Current.version and asked >= begun]
         late = [asked for asked in old if asked > healed]
         wrong += len(late)
         served_cut += len(old) - len(late)

@@ -176,7 +176,8 @@ pub enum OriginError {
 pub trait Origin: Send + Sync + 'static {
     /// Sends a request whose URI is a path with query; the deadline is for the head of the
     /// response. Redirects are answers, not followed. `Host` is set where a client's request is
-    /// passed on, and to be filled in with the origin's own authority where it is not.
+    /// passed on, and to be filled in with the origin's own authority where it is not. Interim responses go
+    /// to the [`InterimSink`](crate::InterimSink) among its extensions, before the head is answered.
     fn fetch(
         &self,
         request: http::Request<Body>,

@@ -9,6 +9,16 @@
 //! ```
 //!
 //! Without the address sanitizer (`-s none`): the engine has no unsafe code, and runs some times as fast.
+//!
+//! A stable compiler does, without `cargo fuzz`, with its flags for coverage:
+//!
+//! ```text
+//! cd chaos/fuzz && RUSTFLAGS="--cfg fuzzing -Cdebug-assertions -Cpasses=sancov-module
+//!   -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
+//!   -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares" \
+//!   cargo build --release --target x86_64-unknown-linux-gnu
+//! target/x86_64-unknown-linux-gnu/release/cache_parse -max_total_time=300 corpus/cache_parse
+//! ```
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -3,7 +3,7 @@
 use std::{error::Error as _, time::Duration};
 
 use futures::future::BoxFuture;
-use hexpop_router::{Body, Origin, OriginError};
+use hexpop_router::{Body, Interim, InterimSink, Origin, OriginError};
 use http::{Request, Response, Uri, uri::PathAndQuery};
 use http_body_util::BodyExt as _;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -84,6 +84,12 @@ impl Origin for HttpOrigin {
         let client = self.client.clone();
         Box::pin(async move {
             *request.uri_mut() = uri?;
+            if let Some(sink) = request.extensions_mut().remove::<InterimSink>() {
+                hyper::ext::on_informational(&mut request, move |interim| {
+                    let (status, headers) = (interim.status(), interim.headers().clone());
+                    sink.send(Interim { status, headers });
+                });
+            }
             match tokio::time::timeout(deadline, client.request(request)).await {
                 Err(_elapsed) => Err(OriginError::TimedOut),
                 Ok(Err(error)) => Err(classify(&error)),
@@ -120,7 +126,37 @@ impl Origin for NoOrigin {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
     use super::*;
+
+    #[tokio::test]
+    async fn rfc9110_15_2_interim_responses_are_there_before_the_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let origin = HttpOrigin::new(&url, Duration::from_secs(10), 1).unwrap();
+        let serve = async {
+            let (mut tcp, _peer) = listener.accept().await.unwrap();
+            let mut request = [0; 1];
+            tcp.read_exact(&mut request).await.unwrap();
+            let answer = "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n\
+                          HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            tcp.write_all(answer.as_bytes()).await.unwrap();
+            tcp
+        };
+        let (sink, mut interims) = InterimSink::channel();
+        let mut request = Request::new(hexpop_router::empty());
+        request.extensions_mut().insert(sink);
+        let (response, _tcp) = tokio::join!(origin.fetch(request, Duration::from_secs(10)), serve);
+        assert_eq!(response.unwrap().status(), 200);
+        let first = interims.try_recv().unwrap();
+        assert_eq!((first.status.as_u16(), first.headers.len()), (102, 0));
+        assert_eq!(interims.try_recv().unwrap().headers["link"], "<a>");
+        assert!(interims.try_recv().is_err());
+    }
 
     #[test]
     fn an_origin_is_an_address_without_a_path() {

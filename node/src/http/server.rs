@@ -17,6 +17,10 @@
 //! | opens many streams | `streams`; who resets most of them is cut off |
 //! | floods handshakes | `handshakes`; QUIC asks for a proof of the address first |
 //! | sends what has two readings | [`framing`]: 400 |
+//!
+//! Handlers find an [`InterimSink`](hexpop_router::InterimSink) among the extensions of a request whose
+//! client can be sent interim responses (RFC 9110 §15.2): over HTTP/1.1 and HTTP/3. HTTP/1.0 has none, and
+//! hyper offers no way to send them over HTTP/2.
 
 mod activity;
 mod answer;
@@ -25,6 +29,7 @@ mod exchange;
 pub mod framing;
 mod guarded;
 mod http3;
+mod interim;
 mod listener;
 mod metrics;
 mod proxy_header;

@@ -28,7 +28,8 @@ use hexpop_node::{
         },
     },
 };
-use http::{Request, Response, StatusCode};
+use hexpop_router::{Interim, InterimSink};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt as _;
 use prometheus::Registry;
@@ -131,6 +132,19 @@ impl Handler for Answers {
             "/endless" => {
                 self.begun.fetch_add(1, SeqCst);
                 Response::new(Endless(self).boxed_unsync())
+            }
+            path @ ("/hints" | "/hints-and-hang") => {
+                let sink = request.extensions().get::<InterimSink>();
+                for number in 1..=query.parse().unwrap() {
+                    let (mut headers, status) = (HeaderMap::new(), StatusCode::EARLY_HINTS);
+                    headers.insert("link", format!("</{number}>").parse().unwrap());
+                    sink.iter()
+                        .for_each(|sink| sink.send(Interim { status, headers: headers.clone() }));
+                }
+                if path == "/hints-and-hang" {
+                    self.go_on.notified().await;
+                }
+                Response::new(full("after hints"))
             }
             "/hang" => {
                 self.hanging.fetch_add(1, SeqCst);

@@ -200,3 +200,26 @@ async fn what_is_under_way_when_the_port_closes_is_finished() {
     drop(client.endpoint);
     edge.end().await;
 }
+
+#[tokio::test]
+async fn interim_responses_come_before_the_answer() {
+    let edge = Edge::start().await;
+    let mut client = Client::new(&edge).await;
+    let request = Client::request("/hints-and-hang?2").body(()).unwrap();
+    let mut stream = within("a stream", client.sender.send_request(request)).await.unwrap();
+    stream.finish().await.unwrap();
+    for link in ["</1>", "</2>"] {
+        let head = within("a hint", stream.recv_response()).await.unwrap();
+        assert_eq!(
+            (head.status().as_u16(), head.headers()["link"].as_bytes()),
+            (103, link.as_bytes())
+        );
+    }
+    edge.answers.go_on.notify_one();
+    let head = within("the answer", stream.recv_response()).await.unwrap();
+    assert_eq!(head.status(), 200);
+    assert!(!head.headers().contains_key("link"));
+    let mut body = stream.recv_data().await.unwrap().unwrap();
+    assert_eq!(body.copy_to_bytes(body.remaining()), "after hints");
+    edge.end().await;
+}

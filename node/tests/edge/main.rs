@@ -7,6 +7,7 @@ mod edge;
 mod http1;
 mod http2;
 mod http3;
+mod interims;
 mod lenient;
 mod proxy;
 mod slow;

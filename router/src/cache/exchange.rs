@@ -1,12 +1,16 @@
 //! A client's request, and what of it the origin gets.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, Method, Request, Version, header};
 
 use super::{
     flight::FlightKey,
     headers::{
-        add_cdn_loop, add_via, keep_cookies, set_forwarded, strip_hop_by_hop, strip_misleading,
+        add_cdn_loop, add_via, is_rewritten, keep_cookies, set_forwarded, strip_hop_by_hop,
+        strip_misleading,
     },
+    interim::InterimSink,
     key::CacheKey,
     options::{CacheOptions, OriginHost},
     policy::{range::RangeSpec, reuse::varies_by, validation::conditions, vary::selecting},
@@ -48,6 +52,8 @@ pub(super) struct Exchange {
     pub(super) debugged: bool,
     /// Whether another node of the PoP asks, which stores what it gets as this one does.
     pub(super) for_peer: bool,
+    /// Who takes interim responses.
+    pub(super) interims: Option<InterimSink>,
 }
 
 impl Exchange {
@@ -60,6 +66,7 @@ impl Exchange {
         let counts = options.query.apply(given);
         let key = CacheKey::new(client.scheme, &authority, &counts);
         let debugged = parts.extensions.get::<Debugged>().is_some();
+        let interims = parts.extensions.get::<InterimSink>().cloned();
         let (method, version, mut headers) = (parts.method, parts.version, parts.headers);
         let target = if matches!(method, Method::GET | Method::HEAD) {
             keep_cookies(&mut headers, options.cookies.as_deref());
@@ -68,7 +75,33 @@ impl Exchange {
             given.to_owned()
         };
         let for_peer = false;
-        Self { method, target, version, headers, client, authority, key, debugged, for_peer }
+        Self {
+            method,
+            target,
+            version,
+            headers,
+            client,
+            authority,
+            key,
+            debugged,
+            for_peer,
+            interims,
+        }
+    }
+
+    /// Gives the fields that the origin does not get as the client sent them the values that it gets: a
+    /// response that varies by one of them was chosen by those (RFC 9111 §4.1), whatever clients claim.
+    pub(super) fn rewrite(&mut self) {
+        strip_hop_by_hop(&mut self.headers);
+        strip_misleading(&mut self.headers, &self.method);
+        set_forwarded(&mut self.headers, &self.client, &self.authority);
+    }
+
+    /// The same where one of these responses varies by such a field. Few do, and hits are to be quick.
+    pub(super) fn rewrite_for(&mut self, variants: &[Arc<Stored>]) {
+        if variants.iter().any(|stored| stored.vary.iter().any(is_rewritten)) {
+            self.rewrite();
+        }
     }
 
     /// The request that the origin gets.
@@ -122,7 +155,7 @@ impl Exchange {
     /// What a fetch for this request is shared by.
     pub(super) fn flight_key(
         &self,
-        variants: &[std::sync::Arc<Stored>],
+        variants: &[Arc<Stored>],
         ranged: bool,
         window: Option<u64>,
         by_owner: bool,

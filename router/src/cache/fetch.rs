@@ -13,6 +13,7 @@ use super::{
     exchange::Exchange,
     flight::{Arriving, Landing, Ticket},
     headers::{is_of_connection, strip_hop_by_hop},
+    interim::Interims,
     policy::{
         date,
         freshness::{FetchTimes, Guesses},
@@ -89,6 +90,8 @@ pub(super) struct Task {
     pub(super) owner: Option<NodeId>,
     /// Whether it refreshes what may be used still, so that another stale one is of no use.
     pub(super) refreshes: bool,
+    /// What comes before the response.
+    pub(super) interims: Interims,
 }
 
 /// A response that may be stored, and its body.
@@ -161,7 +164,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
             // It speaks of something else than what is stored (RFC 9111 §4.3.4).
             answered = self.ask(task, None).await?;
         }
-        let Answered { hop, status, head, body, times, arrived } = answered;
+        let Answered { hop, status, mut head, body, times, arrived } = answered;
         let length = content_length(&head).or_else(|| body.size_hint().exact());
         let how = match self.may_keep(task, status, &head, times, length) {
             Ok(how) => how.no_longer_than(hop.as_ref().and_then(|hop| hop.lifetime)),
@@ -176,8 +179,9 @@ impl<R: AsyncRuntime> HttpCache<R> {
                 return Err(Box::new(Fetched::Passed { response, bypass, via }));
             }
         };
+        // Of any other status the field says nothing (RFC 9110 §14.4), and goes along.
         let part = (status == StatusCode::PARTIAL_CONTENT)
-            .then(|| head.get(header::CONTENT_RANGE).cloned())
+            .then(|| head.remove(header::CONTENT_RANGE))
             .flatten();
         let stored_status = if part.is_some() { StatusCode::OK } else { status };
         let stored = self.stored(exchange, stored_status, &head, how, times, arrived);
@@ -225,10 +229,10 @@ impl<R: AsyncRuntime> HttpCache<R> {
             .upstream_for_store(validated, task.ranged, &self.name)
             .ok_or_else(|| failed(bad_target()))?;
         // A body cannot be lent to a task that moves between threads.
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let mut sent = self.uptime.now();
         let asked = match task.owner {
-            Some(owner) => self.ask_owner(owner, &task.exchange, &head, task.refreshes).await,
+            Some(owner) => self.ask_owner(owner, task, &head).await,
             None => FromOwner::Nothing,
         };
         let (response, hop) = match asked {
@@ -236,6 +240,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
             FromOwner::Failed(error) => return Err(failed(error)),
             FromOwner::Nothing => {
                 sent = self.uptime.now();
+                head.extensions.insert(task.interims.sink(&self.name));
                 let deadline = Deadline::after(self.options.origin_timeout);
                 let request = Request::from_parts(head, body);
                 let response = self.origin.fetch(Class::Proxy, request, deadline).await;
@@ -345,7 +350,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
     ) -> Arc<Stored> {
         let mut headers = head.clone();
         // Its age is counted from here on, and its length from its body.
-        for name in [header::AGE, header::CONTENT_LENGTH, header::CONTENT_RANGE] {
+        for name in [header::AGE, header::CONTENT_LENGTH] {
             headers.remove(name);
         }
         let named: Vec<_> = headers.keys().filter(|name| is_of_connection(name)).cloned().collect();

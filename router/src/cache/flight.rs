@@ -6,7 +6,9 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{key::CacheKey, purge::Purge, stored::Stored, tier::Hop, transfer::Transfer};
+use super::{
+    interim::Interims, key::CacheKey, purge::Purge, stored::Stored, tier::Hop, transfer::Transfer,
+};
 use crate::error::RouteError;
 
 /// What a flight is for: a URI, the values of the headers that it is known to vary by, and the ranges
@@ -85,6 +87,7 @@ pub(crate) struct Flights {
 #[derive(Debug)]
 struct Flight {
     landing: watch::Receiver<Option<Landing>>,
+    interims: Interims,
     /// Counts those who wait: each holds a clone. Also tells this flight from later ones of its key.
     waiting: Arc<()>,
 }
@@ -104,15 +107,19 @@ impl Flights {
                 return Joined::Crowded;
             }
             let (landing, counted) = (flight.landing.clone(), Arc::clone(&flight.waiting));
-            return Joined::Waiter(Waiter { landing, _counted: counted });
+            let interims = flight.interims.clone();
+            return Joined::Waiter(Waiter { landing, interims, _counted: counted });
         }
         if flying.len() >= self.limits.flights_max {
             return Joined::Full;
         }
         let (sender, landing) = watch::channel(None);
         let waiting = Arc::new(());
-        flying.insert(key.clone(), Flight { landing, waiting: Arc::clone(&waiting) });
-        Joined::Leader(Ticket { key, sender, waiting, flying: Arc::clone(&self.flying) })
+        let interims = Interims::default();
+        let flight = Flight { landing, interims: interims.clone(), waiting: Arc::clone(&waiting) };
+        flying.insert(key.clone(), flight);
+        let flying = Arc::clone(&self.flying);
+        Joined::Leader(Ticket { key, sender, interims, waiting, flying })
     }
 
     /// Lets nobody else join the flights that a purge is about, or may be about: what they bring is
@@ -134,6 +141,8 @@ impl Flights {
 pub(crate) struct Ticket {
     key: FlightKey,
     sender: watch::Sender<Option<Landing>>,
+    /// What comes before the landing.
+    pub(crate) interims: Interims,
     waiting: Arc<()>,
     flying: Flying,
 }
@@ -141,6 +150,7 @@ pub(crate) struct Ticket {
 impl Ticket {
     /// Tells those who wait; others may still join.
     pub(crate) fn announce(&self, landing: Landing) {
+        self.interims.end();
         self.sender.send_replace(Some(landing));
     }
 
@@ -171,6 +181,8 @@ impl Drop for Ticket {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     landing: watch::Receiver<Option<Landing>>,
+    /// What comes before the landing.
+    pub(crate) interims: Interims,
     _counted: Arc<()>,
 }
 

@@ -22,6 +22,7 @@ use super::{
         vary::{selecting, vary_names},
     },
     stored::{Payload, Stored},
+    tier::wire::{self, Frame, Question},
 };
 use crate::coding::{Coding, acceptable, untag, with_coding};
 
@@ -89,6 +90,7 @@ pub fn parse(bytes: &[u8]) {
     if let Some(names) = vary_names(&headers) {
         assert_eq!(selecting(&names, &headers).len(), names.len());
     }
+    say(bytes);
     // Who refuses a coding, or prefers none, gets none.
     let taken = acceptable(&headers, &Coding::ALL);
     assert_eq!(acceptable(&headers, &[]).coding, None);
@@ -136,6 +138,27 @@ pub fn parse(bytes: &[u8]) {
     let rules = QueryRules { drop: vec!["a*".to_owned()], keep: Vec::new(), sort: true };
     let once = rules.apply(&text);
     assert_eq!(rules.apply(&once), once);
+}
+
+/// Reads the bytes as what another node says, with and without the version that it says it in.
+fn say(bytes: &[u8]) {
+    let versioned = [&[hexpop_edge_config::codec::V2], bytes].concat();
+    for bytes in [bytes, &versioned] {
+        if let Some(question) = wire::decode::<Question>(bytes) {
+            let said = wire::encode(&question);
+            assert!(said.is_none_or(|said| wire::decode(&said) == Some(question)));
+        }
+        let Some(frame) = wire::decode::<Frame>(bytes) else { continue };
+        let said = wire::encode(&frame);
+        assert!(said.is_none_or(|said| wire::decode(&said).as_ref() == Some(&frame)));
+        let fields = match frame {
+            Frame::Head(head) => head.fields,
+            Frame::Trailers(fields) | Frame::Interim(_, fields) => fields,
+            _ => continue,
+        };
+        let count = fields.len();
+        assert!(wire::headers_of(fields).is_none_or(|headers| headers.len() == count));
+    }
 }
 
 /// Stores a response if the policy lets it, and asks for it at several times.

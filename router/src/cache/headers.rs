@@ -60,6 +60,19 @@ pub(crate) fn is_of_connection(name: &HeaderName) -> bool {
     OF_CONNECTION.contains(name)
 }
 
+/// Whether the origin gets another field of this name than the client sent, or none.
+pub(crate) fn is_rewritten(name: &HeaderName) -> bool {
+    is_of_connection(name)
+        || is_claim(name)
+        || MISLEADING.contains(&name.as_str())
+        || METHOD_OVERRIDES.contains(&name.as_str())
+}
+
+/// Whether a field speaks of earlier hops.
+fn is_claim(name: &HeaderName) -> bool {
+    name.as_str().starts_with("x-forwarded-") || *name == FORWARDED
+}
+
 /// Removes what is meant for the next hop only.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = all_members(headers, &header::CONNECTION)
@@ -102,11 +115,7 @@ pub(crate) fn keep_cookies(headers: &mut HeaderMap, keep: Option<&[String]>) {
 /// Replaces whatever the client claims about earlier hops by what its connection says. `authority` is
 /// the one that the cache key has.
 pub(crate) fn set_forwarded(headers: &mut HeaderMap, client: &Client, authority: &str) {
-    let claimed: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("x-forwarded-") || **name == FORWARDED)
-        .cloned()
-        .collect();
+    let claimed: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
     for name in &claimed {
         headers.remove(name);
     }

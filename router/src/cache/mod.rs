@@ -9,7 +9,8 @@
 //!                                       store <─ fill <─ transfer (all read as it comes) ┘
 //! ```
 //!
-//! What may be stored and used is decided by the pure functions of [`policy`].
+//! What may be stored and used is decided by the pure functions of [`policy`]. What comes before a response
+//! (1xx) goes past all of this to those who wait: [`interim`].
 
 mod body;
 mod conclude;
@@ -23,6 +24,7 @@ pub mod fuzz;
 mod headers;
 mod index;
 mod inspect;
+mod interim;
 mod key;
 mod options;
 mod pass;
@@ -39,6 +41,7 @@ pub use body::{empty, full};
 pub use exchange::Debugged;
 pub use follow::{PurgeHit, PurgeProgress};
 pub use inspect::{NotAUrl, StoredView};
+pub use interim::{INTERIM_BYTES_MAX, INTERIMS_MAX, Interim, InterimSink};
 pub use key::QueryRules;
 pub use options::{CacheOptions, OriginHost};
 pub(crate) use policy::text::has_token;

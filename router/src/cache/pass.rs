@@ -11,6 +11,7 @@ use super::{
     exchange::Exchange,
     fetch::{bad_target, content_length},
     headers::strip_hop_by_hop,
+    interim::Interims,
     policy::reuse::Why,
     proxy::HttpCache,
     store::Variants,
@@ -84,7 +85,8 @@ impl<R: AsyncRuntime> HttpCache<R> {
         body: Body,
         deadline: Deadline<R>,
     ) -> Result<Response<Body>, RouteError> {
-        let request = exchange.upstream(body, &self.name).ok_or_else(bad_target)?;
+        let mut request = exchange.upstream(body, &self.name).ok_or_else(bad_target)?;
+        request.extensions_mut().insert(Interims::of(exchange).sink(&self.name));
         let deadline = deadline.at_most(self.options.origin_timeout);
         let is_write = !is_safe(&exchange.method);
         let response = self.origin.fetch(Class::Proxy, request, deadline).await;

@@ -23,6 +23,7 @@ use super::{
     flight::{FlightLimits, Flights, Joined, Landing, Waiter},
     follow::Followed,
     headers::is_loop,
+    interim::Interims,
     key::CacheKey,
     options::CacheOptions,
     policy::reuse::{Asked, Decision, Use, Why, decide, usable_if_error},
@@ -200,7 +201,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
     /// Answers a GET or HEAD; of another node's too, where the answer may be that there is none for it.
     pub(super) async fn cached(
         self: &Arc<Self>,
-        exchange: Exchange,
+        mut exchange: Exchange,
         mut asked: Asked,
         deadline: Deadline<R>,
     ) -> Result<Response<Body>, RouteError> {
@@ -209,6 +210,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
         asked.trusts_store = self.followed.trusts_store(now);
         let began = self.store.moment();
         let variants = self.store.get(&exchange.key);
+        exchange.rewrite_for(&variants);
         let (method, headers) = (&exchange.method, &exchange.headers);
         let (why, before) = match decide(method, headers, &asked, &variants, now, now_ms) {
             Decision::Answer(stored, Use::Hit(ttl)) => {
@@ -226,6 +228,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
                 return Err(RouteError::new(Problem::OriginTimeout, detail));
             }
         };
+        exchange.rewrite();
         let is_uncacheable = self.is_uncacheable(&exchange.key);
         if exchange.for_peer && (is_uncacheable || why == Why::Condition) {
             return Ok(declined(Declined::Uncacheable));
@@ -259,12 +262,13 @@ impl<R: AsyncRuntime> HttpCache<R> {
         passage: Passage<R>,
         variants: &Variants,
     ) -> Result<Response<Body>, RouteError> {
-        let task = self.task(&passage);
         let window = self.followed.window(self.uptime.now());
         let by_owner = passage.owner.is_some();
         let key = passage.exchange.flight_key(variants, passage.ranged, window, by_owner);
         match self.flights.join(key) {
             Joined::Leader(ticket) => {
+                ticket.interims.lead(&passage.exchange);
+                let task = self.task(&passage, ticket.interims.clone());
                 // Another flight may have landed between the look into the store and this one.
                 if let Some((stored, source)) = self.stored_meanwhile(&passage) {
                     let Passage { exchange, asked, .. } = &passage;
@@ -307,7 +311,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
         }
     }
 
-    fn task(&self, passage: &Passage<R>) -> Task {
+    fn task(&self, passage: &Passage<R>, interims: Interims) -> Task {
         Task {
             exchange: Arc::clone(&passage.exchange),
             before: passage.before.clone(),
@@ -315,6 +319,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
             began: self.store.moment(),
             owner: passage.owner,
             refreshes: false,
+            interims,
         }
     }
 
@@ -325,6 +330,9 @@ impl<R: AsyncRuntime> HttpCache<R> {
         waiter: Waiter,
     ) -> Result<Response<Body>, RouteError> {
         self.metrics.coalesced();
+        if let Some(sink) = &passage.exchange.interims {
+            waiter.interims.join(sink);
+        }
         let landed = passage.deadline.bound(waiter.landed()).await;
         let source = Source::Collapsed { stale: passage.why == Why::Stale };
         match landed {
@@ -375,7 +383,8 @@ impl<R: AsyncRuntime> HttpCache<R> {
 
     /// Fetches without letting others wait for it.
     async fn alone(self: &Arc<Self>, passage: &Passage<R>) -> Result<Response<Body>, RouteError> {
-        self.fetch_alone(passage, self.task(passage)).await
+        let interims = Interims::of(&passage.exchange);
+        self.fetch_alone(passage, self.task(passage, interims)).await
     }
 
     /// As [`alone`](Self::alone), from the origin itself: whatever comes is for this client only.
@@ -383,7 +392,8 @@ impl<R: AsyncRuntime> HttpCache<R> {
         self: &Arc<Self>,
         passage: &Passage<R>,
     ) -> Result<Response<Body>, RouteError> {
-        let task = Task { owner: None, ..self.task(passage) };
+        let interims = Interims::of(&passage.exchange);
+        let task = Task { owner: None, ..self.task(passage, interims) };
         self.fetch_alone(passage, task).await
     }
 
@@ -401,14 +411,20 @@ impl<R: AsyncRuntime> HttpCache<R> {
     }
 
     /// Refreshes what was just used, behind the answer.
-    fn refresh(self: &Arc<Self>, exchange: Exchange, before: Arc<Stored>, variants: &Variants) {
+    fn refresh(self: &Arc<Self>, mut exchange: Exchange, before: Arc<Stored>, variants: &Variants) {
+        exchange.rewrite();
         let owner = self.owner(&exchange, self.uptime.now());
         let key = exchange.flight_key(variants, false, None, owner.is_some());
         if let Joined::Leader(ticket) = self.flights.join(key) {
             let this = Arc::clone(self);
             let began = self.store.moment();
             let (exchange, before) = (Arc::new(exchange), Some(before));
-            let task = Task { exchange, before, ranged: false, began, owner, refreshes: true };
+            // Its client has its answer; others may join.
+            let interims = ticket.interims.clone();
+            interims.lead(&exchange);
+            let ranged = false;
+            let refreshes = true;
+            let task = Task { exchange, before, ranged, began, owner, refreshes, interims };
             drop(R::spawn(async move {
                 drop(this.fetch(task, Some(ticket)).await);
             }));

@@ -96,8 +96,7 @@ impl Respondent<'_> {
     /// As [`taken`](Self::taken), for a part: it is given out without a coding, and varies by what the whole
     /// varies by (RFC 9110 §15.3.7). Of how long that is nothing is said here.
     fn taken_uncoded(&self, headers: &HeaderMap) -> Taken {
-        let taken = self.taken(StatusCode::OK, headers, None)?;
-        Some(Acceptable { coding: None, ..taken })
+        self.taken(StatusCode::OK, headers, None).map(|_may_be_coded| Acceptable { coding: None })
     }
 
     /// The answer to a client that has it already (RFC 9110 §13.2.1: conditions are for what succeeds):
@@ -329,6 +328,8 @@ fn several_parts(stored: &Stored, parts: &[Range<u64>]) -> Response<Body> {
         headers.insert(header::CONTENT_TYPE, kind);
     }
     headers.insert(header::CONTENT_LENGTH, length.into());
+    // It is each part's own.
+    headers.remove(header::CONTENT_RANGE);
     response
 }
 

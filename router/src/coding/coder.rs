@@ -108,7 +108,7 @@ impl Coder {
         // RFC 9111 §5.2.1.6.
         let coding =
             taken.coding.filter(|_| !has_token(request, &header::CACHE_CONTROL, "no-transform"));
-        Acceptable { coding, ..taken }
+        Acceptable { coding }
     }
 
     /// A body in a coding; made once, however many ask. `None` = not now: it is sent as it is.

@@ -39,8 +39,6 @@ impl Coding {
 pub struct Acceptable {
     /// The coding it gets, if that can be made; `None` = none.
     pub coding: Option<Coding>,
-    /// Whether it takes a body without any.
-    pub identity: bool,
 }
 
 /// Weights in thousandths.
@@ -53,7 +51,7 @@ const WEIGHT_MAX: u16 = 1000;
 pub fn acceptable(headers: &HeaderMap, offered: &[Coding]) -> Acceptable {
     let lines = headers.get_all(header::ACCEPT_ENCODING);
     if lines.iter().next().is_none() {
-        return Acceptable { coding: None, identity: true };
+        return Acceptable { coding: None };
     }
     let mut named: [Option<u16>; Coding::ALL.len()] = [None; Coding::ALL.len()];
     let (mut identity, mut any) = (None, None);
@@ -82,9 +80,8 @@ pub fn acceptable(headers: &HeaderMap, offered: &[Coding]) -> Acceptable {
     }
     // Without a word about it, it is acceptable, but less than what is named (§12.5.3, 2).
     let liked = identity.map_or(1, |weight: u16| weight);
-    let identity_taken = identity.or(any).is_none_or(|weight| weight > 0);
     let coding = best.filter(|(_, weight)| *weight >= liked).map(|(coding, _)| coding);
-    Acceptable { coding, identity: identity_taken }
+    Acceptable { coding }
 }
 
 /// A member: its name in lower case, and its weight in thousandths.
@@ -135,41 +132,41 @@ mod tests {
     #[test]
     fn rfc9110_12_5_3_accept_encoding() {
         let (br, zstd, gzip) = (Some(Coding::Brotli), Some(Coding::Zstd), Some(Coding::Gzip));
-        for (lines, coding, identity) in [
-            (&[][..], None, true),
-            (&[""], None, true),
-            (&["gzip"], gzip, true),
-            (&["GZIP"], gzip, true),
-            (&["x-gzip"], gzip, true),
-            (&["gzip, deflate, br, zstd"], br, true),
-            (&["gzip", "zstd"], zstd, true),
-            (&["gzip;q=1.0, br;q=0.9"], gzip, true),
-            (&["gzip ; q=0.5 , br; Q=0.501"], br, true),
-            (&["gzip;q=0"], None, true),
-            (&["gzip;q=0, *"], br, true),
-            (&["*"], br, true),
-            (&["*;q=0"], None, false),
-            (&["*;q=0, gzip"], gzip, false),
-            (&["identity"], None, true),
-            (&["identity;q=0"], None, false),
-            (&["identity;q=0, gzip;q=0.1"], gzip, false),
-            (&["identity, gzip;q=0.5"], None, true),
-            (&["identity;q=0.5, gzip;q=0.5"], gzip, true),
-            (&["identity;q=0.5, *;q=0"], None, true),
-            (&["compress, x-other"], None, true),
+        for (lines, coding) in [
+            (&[][..], None),
+            (&[""], None),
+            (&["gzip"], gzip),
+            (&["GZIP"], gzip),
+            (&["x-gzip"], gzip),
+            (&["gzip, deflate, br, zstd"], br),
+            (&["gzip", "zstd"], zstd),
+            (&["gzip;q=1.0, br;q=0.9"], gzip),
+            (&["gzip ; q=0.5 , br; Q=0.501"], br),
+            (&["gzip;q=0"], None),
+            (&["gzip;q=0, *"], br),
+            (&["*"], br),
+            (&["*;q=0"], None),
+            (&["*;q=0, gzip"], gzip),
+            (&["identity"], None),
+            (&["identity;q=0"], None),
+            (&["identity;q=0, gzip;q=0.1"], gzip),
+            (&["identity, gzip;q=0.5"], None),
+            (&["identity;q=0.5, gzip;q=0.5"], gzip),
+            (&["identity;q=0.5, *;q=0"], None),
+            (&["compress, x-other"], None),
             // What cannot be read counts as absent.
-            (&["gzip;q=2, br;q=0.0001, zstd;q=x"], None, true),
-            (&["gzip;q=1.001"], None, true),
-            (&["gzip;level"], None, true),
-            (&[", ,gzip,,"], gzip, true),
+            (&["gzip;q=2, br;q=0.0001, zstd;q=x"], None),
+            (&["gzip;q=1.001"], None),
+            (&["gzip;level"], None),
+            (&[", ,gzip,,"], gzip),
         ] {
             let taken = of(lines, &Coding::ALL);
-            assert_eq!((taken.coding, taken.identity), (coding, identity), "{lines:?}");
+            assert_eq!(taken.coding, coding, "{lines:?}");
         }
         assert_eq!(of(&["br, gzip"], &[Coding::Gzip, Coding::Brotli]).coding, gzip);
         assert_eq!(of(&["br, gzip"], &[Coding::Gzip]).coding, gzip);
         assert_eq!(of(&["br"], &[Coding::Gzip]).coding, None);
-        assert_eq!(of(&["br"], &[]), Acceptable { coding: None, identity: true });
+        assert_eq!(of(&["br"], &[]), Acceptable { coding: None });
     }
 
     fn names() -> impl Strategy<Value = &'static str> {
@@ -191,7 +188,6 @@ mod tests {
                 let fallback = if name == "identity" { None } else { Some(0) };
                 list.get(name).or_else(|| list.get("*")).copied().or(fallback)
             };
-            prop_assert_eq!(taken.identity, weight("identity") != Some(0));
             match taken.coding {
                 Some(coding) => {
                     let own = weight(coding.as_str()).unwrap();

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::StreamExt as _;
-use hexpop_router::OriginHost;
+use hexpop_router::{Client, OriginHost};
 use hexpop_shard::PurgeTarget;
 use http_body_util::BodyExt as _;
 
@@ -18,7 +18,8 @@ use crate::{
 };
 
 /// An origin's body that a test writes by hand.
-fn by_hand() -> (futures::channel::mpsc::UnboundedSender<&'static str>, hexpop_router::Body) {
+pub(crate) fn by_hand()
+-> (futures::channel::mpsc::UnboundedSender<&'static str>, hexpop_router::Body) {
     let (sender, receiver) = futures::channel::mpsc::unbounded();
     let frames = receiver.map(|text: &'static str| {
         if text == "break" {
@@ -30,7 +31,7 @@ fn by_hand() -> (futures::channel::mpsc::UnboundedSender<&'static str>, hexpop_r
 }
 
 /// An origin that answers with that body, once.
-fn handing_out(
+pub(crate) fn handing_out(
     headers: &'static [(&'static str, &'static str)],
     body: hexpop_router::Body,
 ) -> Arc<TestOrigin> {
@@ -269,6 +270,67 @@ async fn what_the_key_lacks_never_reaches_the_origin() {
     ask(&router, "POST", "/p?b=1&utm_source=x", &[("cookie", "session=1")]).await;
     assert_eq!(origin.last().target, "/p?b=1&utm_source=x");
     assert_eq!(origin.last().headers["cookie"], "session=1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc9111_4_1_a_field_that_the_origin_gets_from_us_selects_by_what_it_gets() {
+    for (vary, claimed, shared) in [
+        // The address of the client, whatever it claims.
+        ("x-forwarded-for", "10.9.9.9", false),
+        ("forwarded", "for=10.9.9.9", false),
+        // The same for all of one scheme and authority.
+        ("x-forwarded-proto", "https", true),
+        ("x-forwarded-host", "evil.test", true),
+        // The origin gets none.
+        ("x-forwarded-port", "81", true),
+        ("x-original-url", "/admin", true),
+        ("te", "trailers", true),
+    ] {
+        let origin = TestOrigin::new(move |got| {
+            let said = got.headers.get(vary).map_or("nothing", |value| value.to_str().unwrap());
+            respond(200, &[FRESH[0], ("vary", vary)], said)
+        });
+        let router = router(&origin);
+        let ask = async |address: &str, claim: Option<&str>| {
+            let claim: Vec<_> = claim.iter().map(|claim| (vary, *claim)).collect();
+            let from = Client { address: address.parse().unwrap(), ..client() };
+            let response = router.proxy(request("GET", "/p", &claim), from, None).await.unwrap();
+            crate::origin::seen(response).await.2
+        };
+        let first = ask("10.1.2.3", Some(claimed)).await;
+        assert_ne!(first, claimed, "{vary}");
+        assert_eq!(ask("10.1.2.3", None).await, first, "{vary}");
+        assert_eq!(origin.count(), 1, "{vary}: the claim means nothing");
+        let other = ask("10.9.9.9", None).await;
+        assert_eq!(other == first, shared, "{vary}");
+        assert_eq!(origin.count(), if shared { 1 } else { 2 }, "{vary}");
+        assert_eq!(ask("10.9.9.9", Some("x")).await, other, "{vary}");
+        assert_eq!(ask("10.1.2.3", None).await, first, "{vary}: both are kept");
+        assert_eq!(origin.count(), if shared { 1 } else { 2 }, "{vary}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc9110_14_4_content_range_means_nothing_beside_200() {
+    let fields = [FRESH[0], ("content-range", "bytes 1-2/3"), ("etag", "\"1\"")];
+    let origin = TestOrigin::new(move |_| respond(200, &fields, "whole"));
+    let router = router(&origin);
+    let ask = async |range: Option<&str>| {
+        let fields: Vec<_> = range.iter().map(|range| ("range", *range)).collect();
+        let response = router.proxy(request("GET", "/p", &fields), client(), None).await.unwrap();
+        let range = response.headers().get("content-range");
+        let range = range.map(|range| range.to_str().unwrap().to_owned());
+        (response.status().as_u16(), range, crate::origin::seen(response).await.2)
+    };
+    for _ in 0..2 {
+        let (status, range, body) = ask(None).await;
+        assert_eq!((status, range.as_deref(), body.as_str()), (200, Some(fields[1].1), "whole"));
+    }
+    let (status, range, body) = ask(Some("bytes=0-1")).await;
+    assert_eq!((status, range.as_deref(), body.as_str()), (206, Some("bytes 0-1/5"), "wh"));
+    let (status, range, _body) = ask(Some("bytes=0-0,4-4")).await;
+    assert_eq!((status, range), (206, None));
+    assert_eq!(origin.count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

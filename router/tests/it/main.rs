@@ -11,6 +11,7 @@ mod codings;
 mod edge;
 mod feed;
 mod ingest;
+mod interims;
 mod listings;
 mod mesh;
 mod origin;

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use hexpop_router::{Body, Client, Origin, OriginError, full};
+use hexpop_router::{Body, Client, Interim, InterimSink, Origin, OriginError, full};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
@@ -35,6 +35,8 @@ pub(crate) struct TestOrigin {
     pub(crate) count: AtomicU64,
     pub(crate) down: AtomicBool,
     gate: Semaphore,
+    /// What it says before each answer.
+    pub(crate) hints: Mutex<Vec<Interim>>,
 }
 
 impl TestOrigin {
@@ -56,6 +58,7 @@ impl TestOrigin {
             count: AtomicU64::new(0),
             down: AtomicBool::new(false),
             gate: Semaphore::new(0),
+            hints: Mutex::default(),
         })
     }
 
@@ -112,6 +115,9 @@ impl Origin for Port {
             let got = Got { method, target: parts.uri.to_string(), headers, body };
             origin.count.fetch_add(1, Ordering::Relaxed);
             origin.got.lock().push(got.clone());
+            if let Some(sink) = parts.extensions.get::<InterimSink>() {
+                origin.hints.lock().iter().cloned().for_each(|hint| sink.send(hint));
+            }
             let permit = origin.gate.acquire().await;
             drop(permit);
             let answer = Arc::clone(&origin.answer.lock());

@@ -11,6 +11,7 @@ use http_body_util::BodyExt as _;
 
 use crate::{
     cache::{ask, get},
+    edge::{by_hand, handing_out},
     mesh::{Mesh, TestRouter},
     origin::{TestOrigin, client, port, request, respond},
     purges::purge,
@@ -156,6 +157,82 @@ async fn what_is_for_one_client_only_is_asked_for_once_each() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_owner_gets_for_one_asker_only_is_given_to_nobody_else() {
+    let asked = std::sync::atomic::AtomicU64::new(0);
+    let origin = TestOrigin::new(move |_| {
+        let nth = asked.fetch_add(1, Ordering::Relaxed).to_string();
+        respond(200, &[("cache-control", "private")], &nth)
+    });
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(6);
+    let first = get(pop.node(3), &target, &[]).await;
+    assert!(
+        first.1.starts_with("hexpop-mil-6; fwd=bypass; detail=private, hexpop-mil-3; "),
+        "{}",
+        first.1
+    );
+    // Both remember it: the asker makes no detour, and the owner has nothing for others.
+    pop.mesh.take_questions();
+    let again = get(pop.node(3), &target, &[]).await;
+    let other = get(pop.node(9), &target, &[]).await;
+    let own = get(pop.node(6), &target, &[]).await;
+    assert_eq!(pop.mesh.take_questions(), [(9, 6)]);
+    assert_eq!([first.2, again.2, other.2, own.2], ["0", "1", "2", "3"]);
+    assert!([again.1, other.1].iter().all(|status| !status.contains("hexpop-mil-6")));
+    assert_eq!(origin.count(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_on_its_way_through_an_owner_ends_for_all_and_is_kept_by_nobody() {
+    let (origin_writes, body) = by_hand();
+    let origin = handing_out(FRESH, body);
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(6);
+    let mut bodies = Vec::new();
+    for node in Pop::others(6) {
+        let asked = request("GET", &target, &[]);
+        bodies.push(pop.node(node).proxy(asked, client(), None).await.unwrap().into_body());
+    }
+    origin_writes.unbounded_send("some").unwrap();
+    let begin = tokio::time::Instant::now();
+    for body in &mut bodies {
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "some");
+        assert!(body.frame().await.unwrap().is_err());
+    }
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    settle().await;
+    for (_node, router) in &pop.routers {
+        assert_eq!(get(router, &target, &[]).await.2, "later");
+    }
+    assert_eq!(origin.count(), 2);
+    drop(origin_writes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_drains_ends_what_it_began_and_is_asked_for_nothing_new() {
+    let origin = TestOrigin::shut(|_| respond(200, FRESH, "page"));
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(6);
+    let (router, shared) = (Arc::clone(pop.node(3)), target.clone());
+    let begun = tokio::spawn(async move { get(&router, &shared, &[]).await });
+    settle().await;
+    for node in NODES {
+        pop.mesh.believes(node, &Pop::others(6));
+    }
+    origin.open();
+    let (_code, status, body) = begun.await.unwrap();
+    assert!(status.starts_with("hexpop-mil-6; ") && body == "page", "{status}");
+    pop.purge_all(&[PurgeTarget::All]);
+    pop.mesh.take_questions();
+    for node in NODES {
+        assert_eq!(get(pop.node(node), &target, &[]).await.2, "page");
+    }
+    assert!(!pop.mesh.is_asked(6));
+    assert_eq!(origin.count(), 2, "another one keeps it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_origin_that_stalls_is_waited_for_once_by_all_nodes() {
     let origin = TestOrigin::shut(|_| respond(200, FRESH, "never"));
     let pop = Pop::new(&origin);
@@ -260,6 +337,38 @@ async fn an_owner_that_accepts_and_says_nothing_more_is_taken_for_a_sick_one() {
     pop.mesh.take_questions();
     assert_eq!(get(pop.node(3), &target, &[]).await.2, "page");
     assert!(!pop.mesh.is_asked(6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_sick_owner_is_probed_the_next_one_is_asked() {
+    let origin = TestOrigin::new(|_| respond(200, FRESH, "page"));
+    let pop = Pop::new(&origin);
+    // Two pages of node 6, of which node 9 keeps the second without it.
+    let first = pop.kept_by(6);
+    pop.mesh.believes(3, &Pop::others(6));
+    let mut second = String::new();
+    for target in (0..).map(|n| format!("/page/{n}")).filter(|target| pop.owner(target) == 6) {
+        pop.mesh.take_questions();
+        get(pop.node(3), &target, &[]).await;
+        second = target;
+        if second != first && pop.mesh.is_asked(9) {
+            break;
+        }
+    }
+    pop.mesh.believes(3, &NODES);
+    pop.purge_all(&[PurgeTarget::All]);
+    pop.mesh.stall(6);
+    for _ in 0..5 {
+        get(pop.node(3), &first, &[]).await;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    pop.mesh.take_questions();
+    // Both choose it before one of them probes it.
+    let probe = get(pop.node(3), &first, &[]);
+    let beside = get(pop.node(3), &second, &[]);
+    let (probe, beside) = tokio::join!(probe, beside);
+    assert_eq!((probe.0, beside.2.as_str()), (504, "page"));
+    assert_eq!(pop.mesh.take_questions(), [(3, 6), (3, 9)]);
 }
 
 #[tokio::test(start_paused = true)]

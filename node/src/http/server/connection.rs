@@ -212,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Client<S> {
             port: Arc::clone(port),
             peer,
             activity: Arc::clone(&activity),
-            verdict: None,
+            guarded: None,
             count: AtomicU64::new(0),
         };
         let drive = Drive { port, peer, activity: &activity, ending };
@@ -222,8 +222,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Client<S> {
             drive.until_end(builder.serve_connection(TokioIo::new(stream), service)).await;
         } else {
             let times = ReadTimes { head: limits.header_timeout, idle: limits.client_idle };
-            let (stream, verdict) = Guarded::new(stream, head, times, Arc::clone(&activity));
-            requests.verdict = Some(verdict);
+            let (stream, verdict, heads) = Guarded::new(stream, head, times, Arc::clone(&activity));
+            requests.guarded = Some((verdict, heads));
             let service = service_fn(move |request| requests.next(request));
             let connection = http1(head).serve_connection(TokioIo::new(stream), service);
             drive.until_end(connection).await;

@@ -6,13 +6,13 @@ use std::sync::{
 };
 
 use hexpop_router::Problem as ProblemType;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, header};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
 use super::{
     Handler, Peer, Protocol, RequestBody, ServerLimits, activity::Activity, answer::Answer,
-    framing::Refusal, guarded::Verdict, metrics::ConnectionMetrics,
+    framing::Refusal, guarded::Verdict, interim::Heads, metrics::ConnectionMetrics,
 };
 use crate::http::{body::Body, problem::Problem, trace::RequestIds};
 
@@ -184,8 +184,8 @@ pub(super) struct Requests<H> {
     pub(super) port: Arc<Port<H>>,
     pub(super) peer: Peer,
     pub(super) activity: Arc<Activity>,
-    /// Of HTTP/1.1: what the guard refuses.
-    pub(super) verdict: Option<Arc<Verdict>>,
+    /// Of HTTP/1.1: what the guard refuses, and what is written before an answer.
+    pub(super) guarded: Option<(Arc<Verdict>, Arc<Heads>)>,
     pub(super) count: AtomicU64,
 }
 
@@ -197,13 +197,21 @@ impl<H: Handler> Requests<H> {
     ) -> impl Future<Output = Result<Response<Answer>, std::convert::Infallible>> + Send + use<H>
     {
         let (port, activity) = (Arc::clone(&self.port), Arc::clone(&self.activity));
-        let (peer, verdict) = (self.peer, self.verdict.clone());
+        let (peer, guarded) = (self.peer, self.guarded.clone());
         // In the order of the connection, in which the guard counts too.
         let number = self.count.fetch_add(1, Relaxed) + 1;
         async move {
-            let verdict = || verdict.as_ref().and_then(|verdict| verdict.of(number));
-            let request = request.map(RequestBody::from);
-            Ok(port.answer(peer, &activity, request, verdict).await)
+            let mut request = request.map(RequestBody::from);
+            let Some((verdict, heads)) = guarded else {
+                return Ok(port.answer(peer, &activity, request, || None).await);
+            };
+            // RFC 9110 §15.2: not to a client of HTTP/1.0.
+            if request.version() == Version::HTTP_11 {
+                request.extensions_mut().insert(heads.open(number));
+            }
+            let response = port.answer(peer, &activity, request, || verdict.of(number)).await;
+            heads.close().await;
+            Ok(response)
         }
     }
 }

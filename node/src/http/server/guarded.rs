@@ -1,4 +1,5 @@
-//! An HTTP/1.1 connection that passes only what the guard lets through.
+//! An HTTP/1.1 connection that passes only what the guard lets through, and writes interim responses
+//! between the answers.
 
 use std::{
     io,
@@ -18,6 +19,7 @@ use tokio_util::io::poll_read_buf;
 use super::{
     activity::Activity,
     framing::{Advance, Guard, HeadLimits, Place, Refusal},
+    interim::Heads,
 };
 
 /// What stands for a head that is refused: hyper passes it on when all requests before it are answered,
@@ -74,6 +76,10 @@ pub(super) struct Guarded<S> {
     /// When the client must have sent its head, or begun it.
     deadline: Option<(Place, Instant)>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Interim responses that are to be written.
+    heads: Arc<Heads>,
+    /// What is not written yet of those that were begun.
+    begun: BytesMut,
 }
 
 impl<S: AsyncRead + Unpin> Guarded<S> {
@@ -82,8 +88,9 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
         limits: HeadLimits,
         times: ReadTimes,
         activity: Arc<Activity>,
-    ) -> (Self, Arc<Verdict>) {
+    ) -> (Self, Arc<Verdict>, Arc<Heads>) {
         let verdict = Arc::new(Verdict::default());
+        let heads = Arc::new(Heads::default());
         let guarded = Self {
             inner,
             guard: Guard::new(limits),
@@ -98,8 +105,10 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
             // The first head is awaited from the beginning on.
             deadline: Some((Place::Between, Instant::now() + times.head)),
             timer: None,
+            heads: Arc::clone(&heads),
+            begun: BytesMut::new(),
         };
-        (guarded, verdict)
+        (guarded, verdict, heads)
     }
 
     /// Lets the guard look at what it has not seen.
@@ -258,12 +267,27 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Guarded<S> {
+    /// Writes what was begun, before anything else is written.
+    fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.begun.is_empty() {
+            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.begun))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.begun.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_begun(cx))?;
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 
@@ -272,6 +296,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_begun(cx))?;
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 
@@ -280,6 +305,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Whoever writes has nothing left that goes before.
+        let this = &mut *self;
+        this.heads.take(cx, &mut this.begun);
+        ready!(this.poll_begun(cx))?;
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 

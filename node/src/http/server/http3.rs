@@ -6,13 +6,14 @@
 mod body;
 mod frames;
 
-use std::{io, net::UdpSocket, sync::Arc, time::Duration};
+use std::{io, net::UdpSocket, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use h3::{
     error::{Code, StreamError},
     server::{RequestResolver, RequestStream},
 };
+use hexpop_router::{Interim, InterimSink};
 use http::{Method, Request, Response, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -265,8 +266,8 @@ impl<H: Handler> Connected<'_, H> {
                     return;
                 }
             };
-            let response = port.answer(peer, &activity, request, || None).await;
-            let sent = send(sender, response, limits.client_idle).await;
+            let answer = |request| port.answer(peer, &activity, request, || None);
+            let sent = send(sender, request, answer, limits.client_idle).await;
             if matches!(sent, Err(NotSent::Stalled)) {
                 port.metrics.stalled();
             }
@@ -301,19 +302,60 @@ enum NotSent {
     Broken,
 }
 
-/// Sends an answer, and never waits longer than `patience` for the client to take a piece of it.
-async fn send(
+/// Sends an answer and what comes before it, and never waits longer than `patience` for the client to take a piece of it.
+async fn send<A>(
     mut sender: Sender,
-    response: Response<Answer>,
+    request: Request<RequestBody>,
+    answer: impl FnOnce(Request<RequestBody>) -> A,
     patience: Duration,
-) -> Result<(), NotSent> {
-    let outcome = send_parts(&mut sender, response, patience).await;
+) -> Result<(), NotSent>
+where
+    A: Future<Output = Response<Answer>>,
+{
+    let outcome = match send_interims(&mut sender, request, answer, patience).await {
+        Ok(response) => send_parts(&mut sender, response, patience).await,
+        Err(not_sent) => Err(not_sent),
+    };
     match outcome {
         Ok(()) => {}
         Err(NotSent::Stalled) => sender.stop_stream(Code::H3_REQUEST_CANCELLED),
         Err(NotSent::Broken) => sender.stop_stream(Code::H3_INTERNAL_ERROR),
     }
     outcome
+}
+
+/// Sends what comes before the answer as it comes, until the answer is there.
+async fn send_interims<A>(
+    sender: &mut Sender,
+    mut request: Request<RequestBody>,
+    answer: impl FnOnce(Request<RequestBody>) -> A,
+    patience: Duration,
+) -> Result<Response<Answer>, NotSent>
+where
+    A: Future<Output = Response<Answer>>,
+{
+    let (sink, mut interims) = InterimSink::channel();
+    request.extensions_mut().insert(sink);
+    let mut answer = pin!(answer(request));
+    loop {
+        let (interim, response) = tokio::select! {
+            biased;
+            Some(interim) = interims.recv() => (Some(interim), None),
+            response = &mut answer => (None, Some(response)),
+        };
+        // Those that came with the answer go before it.
+        let mut next = interim.or_else(|| interims.try_recv().ok());
+        while let Some(Interim { status, headers }) = next {
+            let mut head = Response::new(());
+            *head.status_mut() = status;
+            *head.headers_mut() = headers;
+            taken(sender.send_response(head), patience).await?;
+            next = interims.try_recv().ok();
+        }
+        if let Some(response) = response {
+            return Ok(response);
+        }
+    }
 }
 
 async fn send_parts(

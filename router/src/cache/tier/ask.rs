@@ -15,12 +15,19 @@ use openraft_rt::AsyncRuntime;
 use super::{
     ACCEPT_WITHIN, TRANSIT,
     wire::{
-        self, Declined, Failed, Fetch, Forget, Forgotten, Frame, Head, Question, fields_of,
+        self, Declined, Failed, Fetch, Fields, Forget, Forgotten, Frame, Head, Question, fields_of,
         headers_of,
     },
 };
 use crate::{
-    cache::{body::empty, exchange::Exchange, proxy::HttpCache},
+    breakers::Admitted,
+    cache::{
+        body::empty,
+        fetch::Task,
+        interim::{INTERIMS_MAX, Interim},
+        key::CacheKey,
+        proxy::HttpCache,
+    },
     deadline::Deadline,
     error::{Problem, RouteError},
     metrics::TierOutcome,
@@ -65,24 +72,22 @@ enum Unserved {
 }
 
 impl<R: AsyncRuntime> HttpCache<R> {
-    /// Asks a node for what the origin would be asked for with this request. `fresh`: it is stale here, so
-    /// that a stale one is of no use.
+    /// Asks a node for what the origin would be asked for with this request.
     ///
     /// Whatever is fetched must have begun before this is called: the answer is as of the purges that this
     /// node has applied by now, or of later ones.
     pub(in crate::cache) async fn ask_owner(
         &self,
         owner: NodeId,
-        exchange: &Exchange,
+        task: &Task,
         request: &request::Parts,
-        fresh: bool,
     ) -> FromOwner {
-        let Some(admitted) = self.tier.admit(owner, self.uptime.now()) else {
+        let Some((owner, admitted)) = self.admitted(owner, &task.exchange.key) else {
             return FromOwner::Nothing;
         };
         let count = |outcome| self.tier.metrics.tier_asked(outcome);
         count(TierOutcome::Asked);
-        let asked = self.exchange_frames(owner, exchange, request, fresh).await;
+        let asked = self.exchange_frames(owner, task, request).await;
         let healthy = !matches!(asked, Err(Unserved::Broken(_) | Unserved::TooLong));
         admitted.report(healthy, self.uptime.now());
         match asked {
@@ -120,20 +125,31 @@ impl<R: AsyncRuntime> HttpCache<R> {
         }
     }
 
+    /// The node that is asked: the one that was chosen, or the next one, if that one's breaker has let others
+    /// pass since and nobody more.
+    fn admitted(&self, chosen: NodeId, key: &CacheKey) -> Option<(NodeId, Admitted)> {
+        let now = self.uptime.now();
+        if let Some(admitted) = self.tier.admit(chosen, now) {
+            return Some((chosen, admitted));
+        }
+        let next = self.tier.owner(key, now)?;
+        Some((next, self.tier.admit(next, now)?))
+    }
+
     async fn exchange_frames(
         &self,
         owner: NodeId,
-        exchange: &Exchange,
+        task: &Task,
         request: &request::Parts,
-        fresh: bool,
     ) -> Result<(Response<Body>, Hop), Unserved> {
         let pending = self.tier.unconfirmed.of(owner);
         let also = self.tier.unconfirmed.missed_too(owner, &pending);
         let fetch = Fetch {
             position: self.purge_position(),
             forget: Forget { all: pending.all.clone(), also },
-            fresh,
-            client: (&exchange.client).into(),
+            fresh: task.refreshes,
+            interims: true,
+            client: (&task.exchange.client).into(),
             target: request.uri.to_string(),
             fields: fields_of(&request.headers),
         };
@@ -156,16 +172,23 @@ impl<R: AsyncRuntime> HttpCache<R> {
         }
         // Whatever it does now, it does it within what the origin may take.
         let answer = Deadline::<R>::after(self.options.origin_timeout.saturating_add(TRANSIT));
-        match next(&mut frames, &mut lost, answer).await {
-            Ok(Some(Frame::Head(head))) => {
-                answered(*head, frames).ok_or_else(|| Unserved::Broken(OUT_OF_PLACE.to_owned()))
-            }
-            Ok(Some(Frame::Declined(why))) => Err(Unserved::Declined(why)),
-            Ok(Some(Frame::Failed(failed))) => Err(Unserved::Failed(failed)),
-            Ok(Some(_other)) => Err(Unserved::Broken(OUT_OF_PLACE.to_owned())),
-            Ok(None) => Err(Unserved::TooLong),
-            Err(unserved) => Err(unserved),
+        let out_of_place = || Unserved::Broken(OUT_OF_PLACE.to_owned());
+        for _before in 0..=INTERIMS_MAX {
+            return match next(&mut frames, &mut lost, answer).await {
+                Ok(Some(Frame::Interim(status, fields))) => {
+                    let interim = interim_of(status, fields).ok_or_else(out_of_place)?;
+                    task.interims.push(interim, &self.name);
+                    continue;
+                }
+                Ok(Some(Frame::Head(head))) => answered(*head, frames).ok_or_else(out_of_place),
+                Ok(Some(Frame::Declined(why))) => Err(Unserved::Declined(why)),
+                Ok(Some(Frame::Failed(failed))) => Err(Unserved::Failed(failed)),
+                Ok(Some(_other)) => Err(out_of_place()),
+                Ok(None) => Err(Unserved::TooLong),
+                Err(unserved) => Err(unserved),
+            };
         }
+        Err(out_of_place())
     }
 
     /// Has a node forget all that it is to forget, and tells it who missed that: `None` = who is known here
@@ -230,6 +253,12 @@ async fn next<R: AsyncRuntime>(
         Some(Err(error)) => Err(Unserved::Broken(error.to_string())),
         None => Err(broken("it ended too early")),
     }
+}
+
+/// The response before the response that a frame says; `None` if it is none.
+fn interim_of(status: u16, fields: Fields) -> Option<Interim> {
+    let status = StatusCode::from_u16(status).ok().filter(StatusCode::is_informational)?;
+    Some(Interim { status, headers: headers_of(fields)? })
 }
 
 /// The response that begins with a head; `None` if it is none.

@@ -30,7 +30,7 @@ mod owner;
 mod serve;
 mod tell;
 mod unconfirmed;
-mod wire;
+pub(super) mod wire;
 
 use std::{sync::Arc, time::Duration};
 

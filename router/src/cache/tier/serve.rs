@@ -1,14 +1,15 @@
 //! Answering another node of the PoP that asks for what this one keeps.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
-use futures::{StreamExt as _, stream, stream::BoxStream};
+use futures::{Stream, StreamExt as _, stream, stream::BoxStream};
 use hexpop_edge_config::NodeId;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use openraft_rt::AsyncRuntime;
+use tokio::sync::mpsc;
 
 use super::wire::{
     self, Declined, Failed, Fetch, Forget, Frame, Head, PIECE_BYTES_MAX, Question, fields_of,
@@ -16,7 +17,11 @@ use super::wire::{
 };
 use crate::{
     cache::{
-        exchange::Exchange, headers::is_loop, policy::reuse::Asked, proxy::HttpCache,
+        exchange::Exchange,
+        headers::is_loop,
+        interim::{Interim, InterimSink},
+        policy::reuse::Asked,
+        proxy::HttpCache,
         respond::ForPeer,
     },
     deadline::Deadline,
@@ -37,13 +42,17 @@ impl<R: AsyncRuntime> HttpCache<R> {
             None => return self.decline(Declined::Malformed),
         };
         self.forget(&fetch.forget);
-        let (exchange, asked) = match self.take(*fetch) {
+        let takes_interims = fetch.interims;
+        let (mut exchange, asked) = match self.take(*fetch) {
             Ok(taken) => taken,
             Err(why) => return self.decline(why),
         };
         let this = Arc::clone(self);
+        let (sink, interims) = InterimSink::channel();
+        exchange.interims = takes_interims.then_some(sink);
         let answer = stream::once(async move { this.answer_peer(exchange, asked).await });
-        frames([Frame::Accepted]).chain(answer.flatten()).boxed()
+        let answer = before(interims, answer.flatten().boxed());
+        frames([Frame::Accepted]).chain(answer).boxed()
     }
 
     fn forget(self: &Arc<Self>, forget: &Forget) {
@@ -142,6 +151,39 @@ fn frames<const N: usize>(of: [Frame; N]) -> BoxStream<'static, Bytes> {
     stream::iter(encoded.unwrap_or_default()).boxed()
 }
 
+/// The frames of an answer, and those of interim responses as they come before it.
+fn before(
+    mut interims: mpsc::Receiver<Interim>,
+    mut answer: BoxStream<'static, Bytes>,
+) -> impl Stream<Item = Bytes> + Send {
+    let encoded = |Interim { status, headers }: Interim| {
+        wire::encode(&Frame::Interim(status.as_u16(), fields_of(&headers)))
+    };
+    let mut first = None;
+    let mut is_begun = false;
+    stream::poll_fn(move |cx| {
+        if is_begun {
+            return answer.poll_next_unpin(cx);
+        }
+        // Those that came with it go before it.
+        if first.is_none() {
+            first = match answer.poll_next_unpin(cx) {
+                Poll::Ready(frame) => Some(frame),
+                Poll::Pending => None,
+            };
+        }
+        while let Poll::Ready(Some(interim)) = interims.poll_recv(cx) {
+            // What is too long for a frame is no loss.
+            if let Some(frame) = encoded(interim) {
+                return Poll::Ready(Some(frame));
+            }
+        }
+        let Some(frame) = first.take() else { return Poll::Pending };
+        is_begun = true;
+        Poll::Ready(frame)
+    })
+}
+
 /// The head of a response that took `worked`, for the way; `None` if it was not made for another node.
 fn head_of(response: &mut Response<Body>, worked: Duration) -> Option<Head> {
     let ForPeer { member, age, lifetime, stands_in } = response.extensions_mut().remove()?;
@@ -202,6 +244,8 @@ fn pieces(body: Body) -> BoxStream<'static, Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, StatusCode};
+
     use super::*;
     use crate::cache::body::{chunks, full};
 
@@ -221,6 +265,24 @@ mod tests {
         let piece = Some(PIECE_BYTES_MAX);
         assert_eq!(sizes, [piece, piece, Some(1), Some(2), None]);
         assert_eq!(sent(full(Bytes::new())).await, [Frame::End]);
+    }
+
+    #[tokio::test]
+    async fn what_comes_with_the_answer_goes_before_it_and_nothing_goes_behind() {
+        let hint = || Interim { status: StatusCode::EARLY_HINTS, headers: HeaderMap::new() };
+        let (sink, interims) = InterimSink::channel();
+        let late = sink.clone();
+        let head = stream::once(async move {
+            sink.send(hint());
+            Bytes::from("head")
+        });
+        let rest = stream::once(async move {
+            late.send(hint());
+            Bytes::from("rest")
+        });
+        let frames: Vec<Bytes> = before(interims, head.chain(rest).boxed()).collect().await;
+        let interim = wire::encode(&Frame::Interim(103, Vec::new())).unwrap();
+        assert_eq!(frames, [interim, "head".into(), "rest".into()]);
     }
 
     #[tokio::test]

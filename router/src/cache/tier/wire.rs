@@ -55,6 +55,8 @@ pub(crate) struct Fetch {
     pub(crate) forget: Forget,
     /// Whether the asker has a stale one itself, and wants nothing but a fresh one.
     pub(crate) fresh: bool,
+    /// Whether it passes interim responses on.
+    pub(crate) interims: bool,
     /// Who sent the request to the asker.
     pub(crate) client: Sender,
     /// Path and query.
@@ -104,6 +106,8 @@ pub(crate) enum Frame {
     End,
     /// The body broke off.
     BrokenOff(String),
+    /// A response before the response: its status and its fields.
+    Interim(u16, Fields),
 }
 
 /// Why a node has nothing for the asker.

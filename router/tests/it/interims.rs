@@ -1,0 +1,126 @@
+//! Interim responses (RFC 9110 §15.2, RFC 8297): to who asked and to who waits, through the tier too, and
+//! into no store.
+
+use std::sync::Arc;
+
+use hexpop_router::{Interim, InterimSink};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::{sync::mpsc::Receiver, task::JoinHandle};
+
+use crate::{
+    mesh::TestRouter,
+    origin::{TestOrigin, client, request, respond, seen},
+    tier::{FRESH, Pop, settle},
+};
+
+const LINK: &str = "</style.css>; rel=preload; as=style";
+
+fn hint() -> Interim {
+    let mut headers = HeaderMap::new();
+    headers.insert("link", HeaderValue::from_static(LINK));
+    headers.insert("x-own", HeaderValue::from_static("1"));
+    Interim { status: StatusCode::EARLY_HINTS, headers }
+}
+
+/// An origin that says so before each answer, and answers once it is opened.
+fn hinting(fields: &'static [(&'static str, &'static str)]) -> Arc<TestOrigin> {
+    let origin = TestOrigin::shut(move |_| respond(200, fields, "page"));
+    origin.hints.lock().push(hint());
+    origin
+}
+
+type Seen = (u16, String, String);
+
+/// Asks; what comes before the answer is received apart from it.
+fn ask(
+    router: &Arc<TestRouter>,
+    target: &str,
+    fields: &[(&str, &str)],
+) -> (Receiver<Interim>, JoinHandle<Seen>) {
+    let (sink, interims) = InterimSink::channel();
+    let mut asked = request("GET", target, fields);
+    asked.extensions_mut().insert(sink);
+    let router = Arc::clone(router);
+    let answer =
+        tokio::spawn(async move { seen(router.proxy(asked, client(), None).await.unwrap()).await });
+    (interims, answer)
+}
+
+/// The names of the fields of each that has come, and its links.
+fn come(interims: &mut Receiver<Interim>) -> Vec<String> {
+    let mut all = Vec::new();
+    while let Ok(Interim { status, headers }) = interims.try_recv() {
+        assert_eq!(
+            (status.as_u16(), headers.get("link").unwrap().as_bytes()),
+            (103, LINK.as_bytes())
+        );
+        let names: Vec<&str> = headers.keys().map(http::HeaderName::as_str).collect();
+        all.push(names.join(" "));
+    }
+    all
+}
+
+#[tokio::test(start_paused = true)]
+async fn hints_come_before_the_answer_to_all_who_wait_and_not_with_a_hit() {
+    let origin = hinting(FRESH);
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(3);
+    let (mut own, first) = ask(pop.node(3), &target, &[]);
+    settle().await;
+    let (mut shared, second) = ask(pop.node(3), &target, &[]);
+    settle().await;
+    assert_eq!(come(&mut own), ["link x-own via"]);
+    assert_eq!(come(&mut shared), ["link"]);
+    origin.open();
+    assert_eq!(first.await.unwrap().2, "page");
+    assert_eq!(second.await.unwrap().2, "page");
+    let (mut none, hit) = ask(pop.node(3), &target, &[]);
+    assert!(hit.await.unwrap().1.contains("; hit"));
+    assert_eq!(come(&mut none), [""; 0]);
+    assert_eq!(origin.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hints_of_an_owner_s_fetch_reach_the_clients_of_all_nodes() {
+    let origin = hinting(FRESH);
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(6);
+    let [one, other] = Pop::others(6);
+    let (mut own, first) = ask(pop.node(one), &target, &[]);
+    settle().await;
+    let (mut beside, second) = ask(pop.node(one), &target, &[]);
+    let (mut elsewhere, third) = ask(pop.node(other), &target, &[]);
+    settle().await;
+    assert_eq!(come(&mut own), ["link x-own via"]);
+    assert_eq!(come(&mut beside), ["link"]);
+    assert_eq!(come(&mut elsewhere), ["link via"]);
+    origin.open();
+    for answer in [first, second, third] {
+        assert_eq!(answer.await.unwrap().2, "page");
+    }
+    assert_eq!(origin.count(), 1);
+    let (mut none, hit) = ask(pop.node(6), &target, &[]);
+    assert!(hit.await.unwrap().1.contains("; hit"));
+    assert_eq!(come(&mut none), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hints_that_may_name_somebody_are_for_that_one_only() {
+    let origin = hinting(&[("cache-control", "private")]);
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(3);
+    let (mut own, first) = ask(pop.node(3), &target, &[("cookie", "session=1")]);
+    settle().await;
+    let (mut other, second) = ask(pop.node(3), &target, &[]);
+    settle().await;
+    assert_eq!(come(&mut own), ["link x-own via"]);
+    assert_eq!(come(&mut other), [""; 0]);
+    origin.open();
+    assert_eq!(first.await.unwrap().2, "page");
+    // It goes alone, and gets hints of its own.
+    assert_eq!(second.await.unwrap().2, "page");
+    assert_eq!(come(&mut other), ["link x-own via"]);
+    let (mut written, answer) = ask(pop.node(3), &target, &[("cache-control", "no-store")]);
+    answer.await.unwrap();
+    assert_eq!(come(&mut written), ["link x-own via"], "past the cache");
+}

@@ -76,6 +76,9 @@ pub struct Context {
     pub draining: AtomicBool,
     /// Whether it is to be emptied, also after a restart.
     pub drain_mark: DrainMark,
+    /// Held while a drain begins or is undone, so that of two at once the later one holds everywhere: in the
+    /// data directory, here, and in what the others hear.
+    pub drain_turn: tokio::sync::Mutex<()>,
     /// What this node tells the others of itself.
     pub gossip: GossipHandle,
     /// Whether it has been ready once: from then on only its own state counts.
@@ -333,6 +336,7 @@ impl AdminCalls for Calls {
                     }
                 }
                 AdminRequest::Drain { on } => {
+                    let _turn = context.drain_turn.lock().await;
                     let mark = context.drain_mark.clone();
                     match tokio::task::spawn_blocking(move || mark.set(on)).await {
                         Ok(Ok(())) => {}

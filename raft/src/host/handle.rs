@@ -245,6 +245,14 @@ fn question<R: AsyncRuntime>(
             Ok(ready(Response::Park { refused }))
         }
         Request::Hello => Ok(ready(Response::Hello(hello(inner)))),
+        Request::ReadThere { reads } => {
+            for (shard, reads_per_s) in reads.into_iter().take(supervisor::TOLD_MAX) {
+                if let Some(group) = inner.group(shard).filter(|group| group.leads()) {
+                    group.note_reads(sender.node, reads_per_s);
+                }
+            }
+            Ok(ready(Response::Noted))
+        }
         Request::Loads => Ok(ready(Response::Loads(supervisor::own_loads(inner)))),
         Request::PullMap { known } => Ok(ready(Response::Map(pulled_map(inner, known)))),
         Request::Compacted { group, raft, upto } => {

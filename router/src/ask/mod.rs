@@ -206,6 +206,7 @@ impl<R: AsyncRuntime> Asker<R> {
         op: &ReadOp,
         call: &Call<R>,
     ) -> Result<(ShardAnswer, NodeId), Failure> {
+        self.local.note_read(shard.id);
         let mut order = for_read(self.candidates(shard, Class::Read)).into_iter();
         let mut running = FuturesUnordered::new();
         // The nodes that were asked, in that order, unless they failed.

@@ -419,6 +419,8 @@ impl LocalShard for Local {
         })
     }
 
+    fn note_read(&self, _shard: ShardId) {}
+
     fn map(&self) -> Arc<ShardMap> {
         self.mesh.map()
     }

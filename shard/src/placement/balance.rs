@@ -1,16 +1,15 @@
-//! Evening out: over PoPs first, then over nodes.
+//! Evening out over nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hexpop_edge_config::{NodeId, ShardId};
+use hexpop_edge_config::{NodeId, PopId, ShardId};
 
 use super::{
-    Cause, Member, Move, Relocation,
+    Cause, Move, Relocation,
     lanes::Lanes,
     moves::{Scene, Weights, is_bound_to_pops},
-    spread::PopCounts,
 };
-use crate::{Replica, ShardDescriptor};
+use crate::{Replica, ReplicaRole, ShardDescriptor};
 
 /// A difference of less than one part in so many of what the fuller node has is left.
 const SLACK_PART: u64 = 20;
@@ -18,60 +17,6 @@ const SLACK_PART: u64 = 20;
 /// How many places for its replicas are looked at for one node, so that a mesh in which nothing fits
 /// costs a bounded time.
 const LOOKS_PER_NODE: usize = 4_096;
-
-/// Has replicas leave PoPs that they share with others of their shard, for PoPs that have none.
-pub(super) fn spread(
-    scene: &Scene<'_>,
-    crowded: &[&ShardDescriptor],
-    weights: &mut Weights,
-    lanes: &mut Lanes<'_>,
-    moves: &mut Vec<Move>,
-) {
-    for shard in crowded {
-        if lanes.are_full() {
-            return;
-        }
-        if !scene.traffic.is_free(shard.id) || !lanes.may_send(shard.id) {
-            continue;
-        }
-        let Some((old, from, to)) = spread_one(scene, shard, weights, lanes) else { continue };
-        let reason = format!("PoP {} has two of its voters, and {} none", from.pop, to.pop);
-        let relocation =
-            Relocation { from: old.node, old: old.raft, to: to.node, cause: Cause::Spread };
-        weights.shift(scene.traffic.weight(shard.id), old.node, to.node);
-        lanes.begin(shard.id, to.node);
-        moves.push(Move { shard: shard.id, relocation, reason });
-    }
-}
-
-fn spread_one<'a>(
-    scene: &Scene<'a>,
-    shard: &'a ShardDescriptor,
-    weights: &Weights,
-    lanes: &Lanes<'_>,
-) -> Option<(&'a Replica, &'a Member, &'a Member)> {
-    let holders = scene.nodes.holders(scene.world.policy.of(&shard.range))?;
-    let voters: Vec<(&Replica, &Member)> =
-        shard.voters().filter_map(|voter| Some((voter, scene.nodes.get(voter.node)?))).collect();
-    let mut pops = PopCounts::default();
-    for (_, member) in &voters {
-        pops.add(&member.pop);
-    }
-    let (old, from) = voters
-        .iter()
-        .copied()
-        .max_by_key(|(_, member)| (pops.of(&member.pop), weights.of(member.node), member.node))?;
-    let free = holders.allowed.values().copied().filter(|member| {
-        pops.of(&member.pop) == 0
-            && !lanes.is_full(member.node)
-            && !scene.traffic.avoids(shard.id, member.node)
-    });
-    // A learner that is there already becomes the voter.
-    let to = free.min_by_key(|member| {
-        (shard.replica_on(member.node).is_none(), weights.of(member.node), member.node)
-    })?;
-    Some((old, from, to))
-}
 
 /// Nodes by what they have, and what goes from where to where.
 struct Evening<'s, 'a> {
@@ -272,7 +217,8 @@ impl<'s, 'a> Evening<'s, 'a> {
         exact.or_else(|| held.iter().rev().find_map(|held| find(held, false)))
     }
 
-    /// Whether a replica may go from one node to another without making the spread over PoPs worse.
+    /// Whether a replica may go from one node to another without making the spread over PoPs worse, or a voter
+    /// leave the ring of the others. A learner is for the readers of its PoP, and stays there.
     fn may_go(&self, shard: &ShardDescriptor, from: NodeId, to: NodeId) -> bool {
         if shard.replica_on(to).is_some() || self.scene.traffic.avoids(shard.id, to) {
             return false;
@@ -282,10 +228,31 @@ impl<'s, 'a> Evening<'s, 'a> {
         if old == new {
             return true;
         }
+        let votes = |it: &Replica| it.role == ReplicaRole::Voter;
+        if is_bound_to_pops(shard) || !shard.replica_on(from).is_some_and(votes) {
+            return false;
+        }
         let others = |wanted| {
             let others = shard.voters().filter(|voter| voter.node != from);
             others.filter(|voter| pop(voter.node) == wanted).count()
         };
-        !is_bound_to_pops(shard) && others(new) <= others(old)
+        others(new) <= others(old) && !self.leaves_home(shard, old, new)
+    }
+
+    fn leaves_home(
+        &self,
+        shard: &ShardDescriptor,
+        old: Option<&PopId>,
+        new: Option<&PopId>,
+    ) -> bool {
+        if !self.scene.world.rings.are_told_apart() {
+            return false;
+        }
+        let policy = self.scene.world.policy.of(&shard.range);
+        self.scene.nodes.holders(policy).is_some_and(|holders| {
+            let home = self.scene.home(shard, holders);
+            let is_in = |pop: Option<&PopId>| pop.is_some_and(|pop| home.has(pop));
+            is_in(old) && !is_in(new)
+        })
     }
 }

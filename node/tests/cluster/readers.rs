@@ -41,7 +41,11 @@ fn replicas(mesh: &Mesh, asked: u64, shard: u64, role: &str) -> Vec<u64> {
 /// Searches a territory; which node answered for `shard`.
 fn answered_by(node: &Node, territory: &str, shard: u64) -> Result<u64, String> {
     let search = json!({"listingType": "sale", "territories": [territory]});
-    let headers = [("content-type", "application/json"), ("hexpop-consistency", "eventual")];
+    let headers = [
+        ("content-type", "application/json"),
+        ("hexpop-consistency", "eventual"),
+        ("hexpop-debug", "1"),
+    ];
     let answer = node.send_or("POST", "/api/v1/search", &headers, &search.to_string())?;
     let timing = answer.expect(200).header("server-timing").to_owned();
     let (_, after) = timing.split_once(&format!("desc=\"{shard}@")).ok_or(timing.clone())?;

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hexpop_edge_config::{NodeId, PopId, ShardId};
+use hexpop_edge_config::{NodeId, ShardId};
 
 use super::{
     Cause, Move, Relocation,
     lanes::Lanes,
     moves::{Scene, Weights, is_bound_to_pops},
+    rings::Ring,
 };
 use crate::{Replica, ReplicaRole, ShardDescriptor};
 
@@ -23,18 +24,21 @@ struct Evening<'s, 'a> {
     scene: &'s Scene<'a>,
     /// What each node that replicas may leave has, largest first.
     held: BTreeMap<NodeId, Vec<Held<'a>>>,
-    /// For each set of labels: who may hold what needs them, least first.
-    takers: BTreeMap<&'a BTreeSet<String>, BTreeSet<(u64, NodeId)>>,
+    /// For each set of labels, in each ring and in all of them: who may hold what needs them, least first.
+    takers: BTreeMap<Where<'a>, BTreeSet<(u64, NodeId)>>,
     /// What each node would have if all were as even as their labels let them be.
     fair: BTreeMap<NodeId, u64>,
     busy: BTreeSet<ShardId>,
 }
 
+/// Labels that are needed, and the ring that must not be left, if there is one.
+type Where<'a> = (&'a BTreeSet<String>, Option<Ring<'a>>);
+
 /// A replica that may go elsewhere.
 struct Held<'a> {
     weight: u64,
     shard: &'a ShardDescriptor,
-    labels: &'a BTreeSet<String>,
+    to: Where<'a>,
 }
 
 /// Has replicas go from nodes that have much to nodes that have little.
@@ -93,7 +97,7 @@ fn fair(
 ) -> BTreeMap<NodeId, u64> {
     let mut bound: BTreeMap<&BTreeSet<String>, u64> = BTreeMap::new();
     for held in held.values().flatten() {
-        let bound = bound.entry(held.labels).or_default();
+        let bound = bound.entry(held.to.0).or_default();
         *bound = bound.saturating_add(held.weight);
     }
     let share = |weight: u64, nodes: usize| weight / u64::try_from(nodes).unwrap_or(1).max(1);
@@ -137,19 +141,24 @@ impl<'s, 'a> Evening<'s, 'a> {
             }
             let weight = scene.traffic.weight(shard.id);
             let labels = &scene.world.policy.of(&shard.range).labels;
+            let ring = scene.ring_to_stay_in(shard);
             for replica in &shard.replicas {
                 if let Some(held) = held.get_mut(&replica.node) {
-                    held.push(Held { weight, shard, labels });
+                    held.push(Held { weight, shard, to: (labels, ring(replica)) });
                 }
             }
         }
         for shards in held.values_mut() {
             shards.sort_by_key(|held| (std::cmp::Reverse(held.weight), held.shard.id));
         }
-        let mut takers = BTreeMap::new();
+        let mut takers: BTreeMap<Where<'a>, BTreeSet<(u64, NodeId)>> = BTreeMap::new();
         for (labels, holders) in scene.nodes.all_holders() {
-            let nodes = holders.allowed.keys().map(|node| (weights.of(*node), *node));
-            takers.insert(labels, nodes.collect());
+            for member in holders.allowed.values().copied() {
+                let taker = (weights.of(member.node), member.node);
+                for ring in [None, scene.ring(member)] {
+                    takers.entry((labels, ring)).or_default().insert(taker);
+                }
+            }
         }
         let fair = fair(scene, weights, &held);
         let busy = moves.iter().map(|planned| planned.shard).collect();
@@ -187,9 +196,9 @@ impl<'s, 'a> Evening<'s, 'a> {
         let held = self.held.get(&from)?;
         let mut looks = 0;
         let mut find = |held: &Held<'a>, is_exact: bool| {
-            let Held { weight, shard, labels } = *held;
+            let Held { weight, shard, to } = *held;
             let is_busy = self.busy.contains(&shard.id) || !lanes.may_send(shard.id);
-            let takers = self.takers.get(labels).filter(|_| !is_busy)?;
+            let takers = self.takers.get(&to).filter(|_| !is_busy)?;
             let fair = |node: NodeId| self.fair.get(&node).copied().unwrap_or(0);
             for (least, to) in takers {
                 let difference = has.saturating_sub(*least);
@@ -217,8 +226,8 @@ impl<'s, 'a> Evening<'s, 'a> {
         exact.or_else(|| held.iter().rev().find_map(|held| find(held, false)))
     }
 
-    /// Whether a replica may go from one node to another without making the spread over PoPs worse, or a voter
-    /// leave the ring of the others. A learner is for the readers of its PoP, and stays there.
+    /// Whether a replica may go from one node to another without making the spread over PoPs worse. A learner is
+    /// for the readers of its PoP, and stays there.
     fn may_go(&self, shard: &ShardDescriptor, from: NodeId, to: NodeId) -> bool {
         if shard.replica_on(to).is_some() || self.scene.traffic.avoids(shard.id, to) {
             return false;
@@ -236,23 +245,6 @@ impl<'s, 'a> Evening<'s, 'a> {
             let others = shard.voters().filter(|voter| voter.node != from);
             others.filter(|voter| pop(voter.node) == wanted).count()
         };
-        others(new) <= others(old) && !self.leaves_home(shard, old, new)
-    }
-
-    fn leaves_home(
-        &self,
-        shard: &ShardDescriptor,
-        old: Option<&PopId>,
-        new: Option<&PopId>,
-    ) -> bool {
-        if !self.scene.world.rings.are_told_apart() {
-            return false;
-        }
-        let policy = self.scene.world.policy.of(&shard.range);
-        self.scene.nodes.holders(policy).is_some_and(|holders| {
-            let home = self.scene.home(shard, holders);
-            let is_in = |pop: Option<&PopId>| pop.is_some_and(|pop| home.has(pop));
-            is_in(old) && !is_in(new)
-        })
+        others(new) <= others(old)
     }
 }

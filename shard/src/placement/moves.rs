@@ -17,7 +17,7 @@ use super::{
     lanes::Lanes,
     nodes::{Holders, Nodes},
     plan::{home, plan_shard},
-    rings::Home,
+    rings::{Home, Ring},
     spread::{Counts, PopCounts},
 };
 use crate::{Replica, ReplicaRole, ShardDescriptor};
@@ -222,6 +222,30 @@ impl<'a> Scene<'a> {
     /// Where the voters of a shard are to be.
     pub(super) fn home(&self, shard: &ShardDescriptor, holders: &Holders<'a>) -> Home<'a> {
         home(shard, self.world, self.nodes, holders)
+    }
+
+    /// The ring that a node is in, if there is more than one.
+    pub(super) fn ring(&self, member: &'a Member) -> Option<Ring<'a>> {
+        let rings = self.world.rings;
+        rings.are_told_apart().then(|| rings.ring(&member.pop))
+    }
+
+    /// The ring that a replica of a shard does not leave: that of the others, if it is a voter and in there, and
+    /// its own, if it is a learner.
+    pub(super) fn ring_to_stay_in(
+        &self,
+        shard: &'a ShardDescriptor,
+    ) -> impl Fn(&Replica) -> Option<Ring<'a>> {
+        let holders = self.nodes.holders(self.world.policy.of(&shard.range));
+        let holders = holders.filter(|_| self.world.rings.are_told_apart());
+        let home = holders.map(|holders| self.home(shard, holders));
+        move |replica| {
+            let member = self.nodes.get(replica.node)?;
+            match replica.role {
+                ReplicaRole::Voter => home?.stays_in(&member.pop),
+                ReplicaRole::Learner => self.ring(member),
+            }
+        }
     }
 
     /// Finds a voter outside of the ring of the others: to be moved if a PoP in there is free, or reported.

@@ -37,9 +37,14 @@ pub(super) enum Ring<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Home<'a>(Option<(&'a Rings, Ring<'a>)>);
 
-impl Home<'_> {
+impl<'a> Home<'a> {
     /// Any PoP is as good as another.
     pub(super) const ANYWHERE: Home<'static> = Home(None);
+
+    /// The ring to stay in, of who is in one of these PoPs: that of the home, if it is there already.
+    pub(super) fn stays_in(&self, pop: &PopId) -> Option<Ring<'a>> {
+        self.0.filter(|_| self.has(pop)).map(|(_, ring)| ring)
+    }
 
     /// Whether a PoP is where voters are to be.
     pub(super) fn has(&self, pop: &PopId) -> bool {
@@ -70,7 +75,8 @@ impl Rings {
         !self.of.is_empty()
     }
 
-    fn ring<'a>(&self, pop: &'a PopId) -> Ring<'a> {
+    /// The ring of a PoP.
+    pub(super) fn ring<'a>(&self, pop: &'a PopId) -> Ring<'a> {
         self.of.get(pop).map_or(Ring::Alone(pop), |number| Ring::Of(*number))
     }
 

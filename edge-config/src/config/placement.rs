@@ -185,6 +185,14 @@ impl Placement {
                 )
                 .between(1, 128)
                 .or(default.moves_per_node),
+            ..Self::read_learners(section)
+        }
+    }
+
+    /// Where voters are beyond that, and learners.
+    fn read_learners(section: &mut Section<'_>) -> Self {
+        let default = Self::default();
+        Self {
             rings: section
                 .key("rings", "PoPs near each other, one list a ring: a shard's voters stay in one.")
                 .check(|rings: &Vec<Vec<PopId>>| check_rings(rings))
@@ -208,6 +216,7 @@ impl Placement {
                 .key("learner_keep", "How long they must have been few before the learner goes.")
                 .between(Duration::from_secs(1), Duration::from_secs(7 * 24 * 60 * 60))
                 .or(default.learner_keep),
+            ..default
         }
     }
 }

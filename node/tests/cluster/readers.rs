@@ -48,8 +48,9 @@ fn answered_by(node: &Node, territory: &str, shard: u64) -> Result<u64, String> 
     ];
     let answer = node.send_or("POST", "/api/v1/search", &headers, &search.to_string())?;
     let timing = answer.expect(200).header("server-timing").to_owned();
-    let (_, after) = timing.split_once(&format!("desc=\"{shard}@")).ok_or(timing.clone())?;
-    let (node, _) = after.split_once('"').ok_or(timing.clone())?;
+    let (_, after) =
+        timing.split_once(&format!("desc=\"{shard}@")).ok_or_else(|| timing.clone())?;
+    let (node, _) = after.split_once('"').ok_or_else(|| timing.clone())?;
     node.parse().map_err(|_error| timing.clone())
 }
 

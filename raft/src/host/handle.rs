@@ -246,11 +246,7 @@ fn question<R: AsyncRuntime>(
         }
         Request::Hello => Ok(ready(Response::Hello(hello(inner)))),
         Request::ReadThere { reads } => {
-            for (shard, reads_per_s) in reads.into_iter().take(supervisor::TOLD_MAX) {
-                if let Some(group) = inner.group(shard).filter(|group| group.leads()) {
-                    group.note_reads(sender.node, reads_per_s);
-                }
-            }
+            supervisor::note_reads(inner, sender.node, reads);
             Ok(ready(Response::Noted))
         }
         Request::Loads => Ok(ready(Response::Loads(supervisor::own_loads(inner)))),

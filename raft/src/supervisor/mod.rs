@@ -63,7 +63,7 @@ pub(crate) use meta::{propose_meta, propose_meta_here};
 pub(crate) use operate::run as run_errand;
 pub(crate) use place::{own_loads, why};
 pub(crate) use purges::{propose_purge, propose_purge_here, pull_purges, pull_purges_here};
-pub(crate) use readers::{ReadHere, TOLD_MAX};
+pub(crate) use readers::{ReadHere, note_reads};
 pub(crate) use replicas::FETCHED_AT_ONCE;
 
 /// How long one question to another node may take.

@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_secs(3);
 const SHARDS_MAX: usize = 4_096;
 
 /// Of how many shards one leader is told, those that are read most.
-pub(crate) const TOLD_MAX: usize = 512;
+const TOLD_MAX: usize = 512;
 
 /// How many leaders are told at a time.
 const TOLD_AT_ONCE: usize = 16;
@@ -78,6 +78,19 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
         })
         .await;
     PAUSE
+}
+
+/// A node tells how many reads a second of shards that are led here come in there.
+pub(crate) fn note_reads<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    from: NodeId,
+    reads: Vec<(ShardId, u64)>,
+) {
+    for (shard, reads_per_s) in reads.into_iter().take(TOLD_MAX) {
+        if let Some(group) = inner.group(shard).filter(|group| group.leads()) {
+            group.note_reads(from, reads_per_s);
+        }
+    }
 }
 
 /// How many reads a second of which shards came in, of those that no voter of this node's PoP has and that

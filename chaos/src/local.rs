@@ -101,6 +101,10 @@ impl<R: AsyncRuntime> LocalShard for HostShards<R> {
         self.0.shard_map()
     }
 
+    fn note_read(&self, shard: ShardId) {
+        self.0.note_read(shard);
+    }
+
     fn hears(&self, node: NodeId) -> bool {
         self.0.hears(node)
     }

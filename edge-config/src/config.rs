@@ -144,6 +144,7 @@ impl Config {
             data: &data,
             origin: &origin,
             territories: &territories,
+            placement: &placement,
             cache: &cache,
             limits: &limits,
             raft: &raft,

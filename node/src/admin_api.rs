@@ -78,14 +78,23 @@ pub struct ShardsReport {
     pub groups: Vec<GroupRow>,
 }
 
-/// A group that is in no shard map: that of the map itself, or of purges. What is null, nobody who answered
-/// knows.
+/// A group that is in no shard map: that of the map itself, or of purges.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupRow {
     /// `meta` or `purges`.
     pub name: String,
-    /// How often its members have changed, as in the epoch of a shard.
+    /// Its consensus.
+    #[serde(flatten)]
+    pub raft: RaftRow,
+}
+
+/// The consensus of a shard or of another group. What only a replica knows comes from the leader if it
+/// answered, else from the most advanced replica that did; it is null if none did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RaftRow {
+    /// `version.conf`: how often its range and its members have changed.
     pub epoch: String,
     /// Its replicas.
     pub replicas: Vec<ReplicaRow>,
@@ -101,7 +110,7 @@ pub struct GroupRow {
     pub state: String,
 }
 
-/// One shard. What only a replica knows (`term`, `applied`, …) comes from the leader if it answered,
+/// One shard. What only a replica knows (`keys`, `bytes`, …) comes from the leader if it answered,
 /// else from the most advanced replica that did; it is null if none did.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -112,18 +121,9 @@ pub struct ShardRow {
     pub space: String,
     /// Its keys.
     pub range: RangeRow,
-    /// `version.conf`.
-    pub epoch: String,
-    /// Its replicas.
-    pub replicas: Vec<ReplicaRow>,
-    /// The node that leads it, if known.
-    pub leader: Option<u32>,
-    /// The leader's term.
-    pub term: Option<u64>,
-    /// The last applied log index.
-    pub applied: Option<u64>,
-    /// The last committed log index.
-    pub commit: Option<u64>,
+    /// Its consensus.
+    #[serde(flatten)]
+    pub raft: RaftRow,
     /// How far the asked node's own replica may be behind, milliseconds; 0 at the leader.
     pub staleness: Option<u64>,
     /// Records.
@@ -134,8 +134,6 @@ pub struct ShardRow {
     pub complete: Option<bool>,
     /// Whether the group is parked.
     pub hibernating: bool,
-    /// `ok`, `under-replicated` or `unavailable`.
-    pub state: String,
 }
 
 /// A key range, for people and for programs.

@@ -76,6 +76,9 @@ pub struct Context {
     pub draining: AtomicBool,
     /// Whether it is to be emptied, also after a restart.
     pub drain_mark: DrainMark,
+    /// Held while a drain begins or is undone, so that of two at once the later one holds everywhere: in the
+    /// data directory, here, and in what the others hear.
+    pub drain_turn: tokio::sync::Mutex<()>,
     /// What this node tells the others of itself.
     pub gossip: GossipHandle,
     /// Whether it has been ready once: from then on only its own state counts.
@@ -332,21 +335,7 @@ impl AdminCalls for Calls {
                         Err(why) => AdminAnswer::Failed(why),
                     }
                 }
-                AdminRequest::Drain { on } => {
-                    let mark = context.drain_mark.clone();
-                    match tokio::task::spawn_blocking(move || mark.set(on)).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => {
-                            let why = format!("it cannot be kept in the data directory: {error}");
-                            return AdminAnswer::Failed(why);
-                        }
-                        Err(error) => return AdminAnswer::Failed(error.to_string()),
-                    }
-                    context.draining.store(on, Ordering::Relaxed);
-                    let state = if on { NodeState::Draining } else { NodeState::Up };
-                    context.gossip.set_state(state).await;
-                    AdminAnswer::Done
-                }
+                AdminRequest::Drain { on } => context.drain(on).await,
                 AdminRequest::SplitPoint { shard } => {
                     match context.read_here(shard, &ReadOp::SplitPoint).await {
                         Ok(ReadAnswer::SplitPoint(at)) => AdminAnswer::SplitPoint(at),
@@ -378,6 +367,24 @@ impl AdminCalls for Calls {
 }
 
 impl Context {
+    /// Begins to empty this node, or undoes that.
+    async fn drain(&self, on: bool) -> AdminAnswer {
+        let _turn = self.drain_turn.lock().await;
+        let mark = self.drain_mark.clone();
+        match tokio::task::spawn_blocking(move || mark.set(on)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let why = format!("it cannot be kept in the data directory: {error}");
+                return AdminAnswer::Failed(why);
+            }
+            Err(error) => return AdminAnswer::Failed(error.to_string()),
+        }
+        self.draining.store(on, Ordering::Relaxed);
+        let state = if on { NodeState::Draining } else { NodeState::Up };
+        self.gossip.set_state(state).await;
+        AdminAnswer::Done
+    }
+
     /// Asks the replica of a group that is here, which leads it.
     async fn read_here(&self, shard: ShardId, op: &ReadOp) -> Result<ReadAnswer, String> {
         let epoch = self.host.replica(shard).map_or(Epoch::FIRST, |replica| replica.epoch);

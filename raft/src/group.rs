@@ -1,6 +1,7 @@
 //! One running replica of a group: its Raft instance, its state, and what is under way.
 
 mod closed;
+mod readers;
 mod sleep;
 mod writers;
 
@@ -42,6 +43,7 @@ use crate::{
 };
 
 use closed::Closed;
+use readers::Told;
 pub(crate) use sleep::ParkedOf;
 use writers::Counted;
 
@@ -85,8 +87,8 @@ pub(crate) struct Group<R: AsyncRuntime> {
     heard_leader: Mutex<R::Instant>,
     /// Whether a change of the group is being carried out.
     pub(crate) busy: AtomicBool,
-    /// Until then placement leaves the group alone, since an operation changes it.
-    held_until: Mutex<R::Instant>,
+    /// Until then, and in this term, placement leaves the group alone, since an operation changes it.
+    held: Mutex<(u64, R::Instant)>,
     /// openraft's view changed. Beside its `watch`, which wakes those who wait in an order of chance.
     pub(crate) changed: Notify,
     /// What is parked on this node, this group among it perhaps.
@@ -106,6 +108,7 @@ pub(crate) struct Group<R: AsyncRuntime> {
     wakes: IntCounter,
     pub(crate) observed: Observed,
     counted: Counted<R::Instant>,
+    told: Told<R::Instant>,
     /// Reads that were answered from here.
     pub(crate) reads: AtomicU64,
     proposals_max: usize,
@@ -177,7 +180,7 @@ impl<R: AsyncRuntime> Group<R> {
             leader_seen: AtomicU64::new(0),
             heard_leader: Mutex::new(now),
             busy: AtomicBool::new(false),
-            held_until: Mutex::new(now),
+            held: Mutex::new((0, now)),
             changed: Notify::new(),
             parked,
             asleep: AtomicBool::new(false),
@@ -189,6 +192,7 @@ impl<R: AsyncRuntime> Group<R> {
             wakes,
             observed,
             counted: Counted::new(now),
+            told: Told::new(now),
             reads: AtomicU64::new(0),
             proposals_max,
             lease,
@@ -251,14 +255,20 @@ impl<R: AsyncRuntime> Group<R> {
         now != 0
     }
 
-    /// Has placement leave the group alone for a while.
+    /// Has placement leave the group alone for a while, but not beyond this leadership: that the operation has
+    /// ended is told to whoever leads by then, and one that leads again later would not hear of it.
     pub(crate) fn hold(&self, time: Duration) {
-        *self.held_until.lock() = R::Instant::now() + time;
+        *self.held.lock() = (self.term(), R::Instant::now() + time);
     }
 
     /// Whether an operation changes the group.
     pub(crate) fn is_held(&self) -> bool {
-        R::Instant::now() < *self.held_until.lock()
+        let (term, until) = *self.held.lock();
+        R::Instant::now() < until && term == self.term()
+    }
+
+    fn term(&self) -> u64 {
+        self.with_metrics(|metrics| metrics.current_term)
     }
 
     /// Whether this replica, as a leader, has applied an entry of its term, and with it everything that

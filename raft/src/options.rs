@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hexpop_edge_config::{ClusterId, NodeId};
-use hexpop_shard::{PlacementPolicy, SplitLimits};
+use hexpop_shard::{PlacementPolicy, ReaderLimits, Rings, SplitLimits};
 use openraft::SnapshotPolicy;
 
 use crate::error::OpenError;
@@ -62,6 +62,10 @@ pub struct Options {
     pub moves_per_node: usize,
     /// How long most writes of a shard must have come in at one PoP before its leader goes there. Default 30 s.
     pub follow_writers_after: Duration,
+    /// Which PoPs are near each other. Default all.
+    pub rings: Rings,
+    /// When a PoP gets a learner of what it reads. Default never.
+    pub reader_limits: ReaderLimits,
 }
 
 impl Options {
@@ -104,6 +108,8 @@ impl Options {
             moves_at_once: 0,
             moves_per_node: 4,
             follow_writers_after: Duration::from_secs(30),
+            rings: Rings::default(),
+            reader_limits: ReaderLimits::NONE,
         }
     }
 

@@ -97,6 +97,8 @@ pub(crate) enum Request<R: AsyncRuntime> {
     PullPurges { position: Option<PurgeId>, wait_ms: u64 },
     /// What do the shards hold that you lead?
     Loads,
+    /// To a leader of several shards: how many reads a second of them came in at the sender lately.
+    ReadThere { reads: Vec<(ShardId, u64)> },
 }
 
 impl<R: AsyncRuntime> Request<R> {
@@ -166,6 +168,8 @@ pub(crate) enum Response<R: AsyncRuntime> {
     Purges(PurgeTail),
     /// To `Loads`.
     Loads(Vec<(ShardId, ShardLoad)>),
+    /// To `ReadThere`.
+    Noted,
 }
 
 /// How far an errand is.

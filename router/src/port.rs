@@ -44,6 +44,9 @@ pub trait LocalShard: Send + Sync + 'static {
     /// The newest shard map that this node knows.
     fn map(&self) -> Arc<ShardMap>;
 
+    /// A read of a shard came in at this node that any replica may answer. Called for each: it is to be cheap.
+    fn note_read(&self, shard: ShardId);
+
     /// Whether a node that shares a group with this one, or was asked lately, is still heard; true of any
     /// other. It tells of a dead node within a few heartbeats, long before membership suspects it.
     fn hears(&self, node: NodeId) -> bool;

@@ -70,9 +70,10 @@ pub use meta::{
 };
 pub use placement::{
     Candidate, Cause, Demand, Explanation, Finding, Growth, Losses, Member, Move, Moves,
-    PlacementError, PlacementPolicy, Places, Plan, Policy, Relocation, ShardLoad, SplitLimits,
-    Step, StepKind, SystemGroup, Traffic, Unplaceable, Verdict, World, Writers, bound_of, explain,
-    plan, plan_first_map, plan_led, plan_moves, plan_system_group, split_point,
+    PlacementError, PlacementPolicy, Places, Plan, Policy, ReadDemand, ReaderLimits, Readers,
+    ReadersOf, Relocation, Rings, ShardLoad, SplitLimits, Step, StepKind, SystemGroup, Traffic,
+    Unplaceable, Verdict, World, Writers, bound_of, explain, plan, plan_first_map,
+    plan_first_map_in, plan_led, plan_moves, plan_system_group, split_point,
 };
 pub use position::LogPosition;
 pub use purge::{

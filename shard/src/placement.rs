@@ -2,8 +2,8 @@
 //!
 //! Pure functions of the policy, the members and the map. Hard rules, never relaxed: a replica is only
 //! on a node that has every label of the shard's policy, and no two replicas of a shard are in one PoP
-//! while another PoP that may hold it has none. Soft: even counts of replicas, even counts of leaders.
-//! What cannot be met is reported.
+//! while another PoP that may hold it has none. Soft: the voters of a shard within one ring of PoPs, even
+//! counts of replicas, even counts of leaders. What cannot be met is reported.
 //!
 //! What the leader of a shard can do for itself is in [`plan`]; what moves replicas between nodes, and so
 //! has to be rationed over the whole mesh, in [`plan_moves`]. The groups that are in no map have a plan of their
@@ -13,6 +13,7 @@ mod balance;
 mod demand;
 mod explain;
 mod first_map;
+mod gather;
 mod growth;
 mod lanes;
 mod leaders;
@@ -21,6 +22,8 @@ mod moves;
 mod nodes;
 mod plan;
 mod policy;
+mod readers;
+mod rings;
 mod split_point;
 mod spread;
 mod step;
@@ -31,12 +34,14 @@ mod world;
 
 pub use demand::{Demand, Writers};
 pub use explain::{Candidate, Explanation, Verdict, explain};
-pub use first_map::{PlacementError, Unplaceable, plan_first_map};
+pub use first_map::{PlacementError, Unplaceable, plan_first_map, plan_first_map_in};
 pub use growth::{Growth, ShardLoad, SplitLimits};
 pub use members::Member;
 pub use moves::{Traffic, plan_moves};
 pub use plan::{plan, plan_led};
 pub use policy::{PlacementPolicy, Policy};
+pub use readers::{ReadDemand, ReaderLimits, Readers, ReadersOf};
+pub use rings::Rings;
 pub use split_point::{Places, bound_of, split_point};
 pub use step::{Cause, Finding, Move, Moves, Plan, Relocation, Step, StepKind};
 pub use system::{SystemGroup, plan_system_group};

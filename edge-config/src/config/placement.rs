@@ -1,13 +1,16 @@
 //! Section `placement`: where replicas of what no territory names go.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     ProblemKind,
-    checks::{Fault, check_labels},
+    checks::{Fault, at_most, check_labels},
     section::Section,
 };
-use crate::ByteSize;
+use crate::{ByteSize, PopId};
+
+/// How many rings there may be, and how many PoPs in each.
+const RINGS_MAX: usize = 256;
 
 /// Where replicas go unless their territory says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +68,35 @@ pub struct Placement {
     /// from requests by all the copies at once. Default 4, 1 to 128. Since 0.1. Watch
     /// `hexpop_shards_under_replicated`.
     pub moves_per_node: u32,
+    /// PoPs that are near each other, one list a ring: the voters of a shard stay within one of them, as far
+    /// as residency, the number of replicas and one replica a PoP let them.
+    ///
+    /// Empty: all PoPs are one ring. A PoP in none of them is one by itself. Rings that are too wide make every
+    /// write wait for the far ones; rings that are too small put two voters in a PoP, or one elsewhere. The
+    /// same list on all nodes. Default `[]`, at most 256 of 256. Since 0.1. `hexpop doctor` says when the round
+    /// trips measured are not in keeping with it.
+    pub rings: Vec<Vec<PopId>>,
+    /// How many reads a second of a shard, from a PoP that has no replica of it, give that PoP a learner; 0 =
+    /// none ever.
+    ///
+    /// Too low: learners for what is hardly read, each of which takes part in every write. Too high: reads
+    /// cross between PoPs. Default 500. Since 0.1. Watch `hexpop_shard_requests_total`.
+    pub learner_reads_per_second: u64,
+    /// How many learners a shard may have for that.
+    ///
+    /// Too low: some of the PoPs that ask go on asking others. Too high: the leader of a shard that is asked
+    /// for everywhere sends every write to all of them. Default 4, 1 to 64. Since 0.1.
+    pub learners_max: u32,
+    /// How long the reads must have been so many before the learner is made.
+    ///
+    /// Too low: bursts have state copied. Too high: a PoP waits long for its own replica. Default 30s, 1s to
+    /// 1h. Since 0.1.
+    pub learner_after: Duration,
+    /// How long they must have been less than a quarter of it before the learner goes again.
+    ///
+    /// Too low: every quiet hour has state copied twice. Too high: what nobody reads is kept. Default 10m, 1s
+    /// to 7d. Since 0.1.
+    pub learner_keep: Duration,
 }
 
 impl Default for Placement {
@@ -80,6 +112,11 @@ impl Default for Placement {
             repair_after: Duration::from_secs(300),
             moves_at_once: 2,
             moves_per_node: 4,
+            rings: Vec::new(),
+            learner_reads_per_second: 500,
+            learners_max: 4,
+            learner_after: Duration::from_secs(30),
+            learner_keep: Duration::from_secs(600),
         }
     }
 }
@@ -148,8 +185,54 @@ impl Placement {
                 )
                 .between(1, 128)
                 .or(default.moves_per_node),
+            ..Self::read_learners(section)
         }
     }
+
+    /// Where voters are beyond that, and learners.
+    fn read_learners(section: &mut Section<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            rings: section
+                .key("rings", "PoPs near each other, one list a ring: a shard's voters stay in one.")
+                .check(|rings: &Vec<Vec<PopId>>| check_rings(rings))
+                .or(default.rings),
+            learner_reads_per_second: section
+                .key(
+                    "learner_reads_per_second",
+                    "Reads a second of a shard that give a PoP without a replica a learner; 0 = none.",
+                )
+                .between(0, 1 << 40)
+                .or(default.learner_reads_per_second),
+            learners_max: section
+                .key("learners_max", "How many learners near its readers a shard may have.")
+                .between(1, 64)
+                .or(default.learners_max),
+            learner_after: section
+                .key("learner_after", "How long the reads must have been so many before that.")
+                .between(Duration::from_secs(1), Duration::from_secs(60 * 60))
+                .or(default.learner_after),
+            learner_keep: section
+                .key("learner_keep", "How long they must have been few before the learner goes.")
+                .between(Duration::from_secs(1), Duration::from_secs(7 * 24 * 60 * 60))
+                .or(default.learner_keep),
+            ..default
+        }
+    }
+}
+
+/// That no PoP is in two rings, and that there are not too many.
+fn check_rings(rings: &[Vec<PopId>]) -> Vec<Fault> {
+    let mut faults: Vec<Fault> = at_most(rings.len(), RINGS_MAX).into_iter().collect();
+    faults.extend(rings.iter().filter_map(|ring| at_most(ring.len(), RINGS_MAX)));
+    let mut seen = BTreeSet::new();
+    for pop in rings.iter().flatten() {
+        if !seen.insert(pop) {
+            let message = format!("PoP \"{pop}\" is named twice");
+            faults.push(Fault::whole(ProblemKind::Wrong, message));
+        }
+    }
+    faults
 }
 
 /// Reads the key `replicas`.

@@ -5,7 +5,7 @@ use super::{
     placement::{read_labels, read_replicas},
     section::Section,
 };
-use crate::Territory;
+use crate::{PopId, Territory};
 
 /// A territory that has shards of its own, and where its replicas may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,11 @@ pub struct TerritoryPolicy {
     /// 1 does not survive a node; 3 survive one, 5 two. Odd, 1 to 7. Default that of
     /// `placement.replicas`. Since 0.1.
     pub replicas: u32,
+    /// A PoP in whose ring (`placement.rings`) the voters of its shards are.
+    ///
+    /// Far from where it is written and read: every write and every strong read pays for the way. Default none:
+    /// the ring where most of a shard's voters are already, or at first the one with the most room. Since 0.1.
+    pub near: Option<PopId>,
 }
 
 impl TerritoryPolicy {
@@ -32,6 +37,8 @@ impl TerritoryPolicy {
         let territory = section.key("territory", "The territory, such as IT:lombardia.").required();
         let labels = read_labels(section, placement.labels.clone());
         let replicas = read_replicas(section, placement.replicas);
-        Some(Self { territory: territory?, labels, replicas })
+        let near =
+            section.key("near", "A PoP in whose ring the voters of its shards are.").optional();
+        Some(Self { territory: territory?, labels, replicas, near })
     }
 }

@@ -3,10 +3,10 @@
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use super::{
-    Admin, Cache, Chaos, Data, Gossip, Limits, Listen, Mesh, Node, Origin, Problem, ProblemKind,
-    Raft, Role, Source, TerritoryPolicy, Tls, ledger::Ledger,
+    Admin, Cache, Chaos, Data, Gossip, Limits, Listen, Mesh, Node, Origin, Placement, Problem,
+    ProblemKind, Raft, Role, Source, TerritoryPolicy, Tls, ledger::Ledger,
 };
-use crate::ConfigDuration;
+use crate::{ConfigDuration, PopId};
 
 /// A configuration of which required parts may be missing.
 pub(super) struct Draft<'d> {
@@ -18,6 +18,7 @@ pub(super) struct Draft<'d> {
     pub(super) data: &'d Data,
     pub(super) origin: &'d Origin,
     pub(super) territories: &'d [TerritoryPolicy],
+    pub(super) placement: &'d Placement,
     pub(super) cache: &'d Cache,
     pub(super) limits: &'d Limits,
     pub(super) raft: &'d Raft,
@@ -44,6 +45,7 @@ pub(super) fn validate(draft: &Draft<'_>, ledger: &Ledger) -> Vec<Problem> {
     check_admin(&mut rules, draft.admin, draft.chaos);
     check_data(&mut rules, draft.data);
     check_territories(&mut rules, draft.territories);
+    check_rings(&mut rules, draft.node, draft.placement, draft.territories);
     check_sizes(&mut rules, draft.cache, draft.limits);
     check_times(&mut rules, draft.origin, draft.gossip);
     check_raft(&mut rules, draft.raft);
@@ -199,6 +201,30 @@ fn check_territories(rules: &mut Rules<'_>, territories: &[TerritoryPolicy]) {
         let key = format!("territories[{nth}].territory");
         rules.require(&[&key], seen.insert(&policy.territory), || {
             format!("{} is named twice", policy.territory)
+        });
+    }
+}
+
+/// With rings, every PoP that is spoken of is in one.
+fn check_rings(
+    rules: &mut Rules<'_>,
+    node: Option<&Node>,
+    placement: &Placement,
+    territories: &[TerritoryPolicy],
+) {
+    let is_in_one = |pop: &PopId| {
+        placement.rings.is_empty() || placement.rings.iter().any(|ring| ring.contains(pop))
+    };
+    if let Some(node) = node {
+        rules.require(&["node.pop", "placement.rings"], is_in_one(&node.pop), || {
+            format!("this node's PoP {} is in none of placement.rings", node.pop)
+        });
+    }
+    for (nth, policy) in territories.iter().enumerate() {
+        let Some(near) = &policy.near else { continue };
+        let key = format!("territories[{nth}].near");
+        rules.require(&[&key, "placement.rings"], is_in_one(near), || {
+            format!("PoP {near} is in none of placement.rings")
         });
     }
 }

@@ -286,15 +286,16 @@ impl Demo {
             .await?
             .shards
             .into_iter()
-            .filter_map(|shard| Some((shard.id, shard.commit?)))
+            .filter_map(|shard| Some((shard.id, shard.raft.commit?)))
             .collect();
         loop {
             self.children.check()?;
             let report: ShardsReport = first.get("/admin/v1/shards").await?;
             let behind = report.shards.iter().find(|shard| {
                 let target = committed.get(&shard.id).copied().unwrap_or_default();
-                shard.leader.is_none()
+                shard.raft.leader.is_none()
                     || shard
+                        .raft
                         .replicas
                         .iter()
                         .any(|replica| replica.applied.is_none_or(|applied| applied < target))

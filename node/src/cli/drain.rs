@@ -96,12 +96,15 @@ struct Held {
 /// What a node holds of shards, and of the groups that are none.
 fn held_by(node: u32, report: ShardsReport) -> Vec<Held> {
     let holds = |replicas: &[ReplicaRow]| replicas.iter().any(|replica| replica.node == node);
-    let shards = report.shards.into_iter().filter(|shard| holds(&shard.replicas)).map(|shard| {
-        let what = format!("shard {} ({} {})", shard.id, shard.space, shard.range.text);
-        Held { what, leads: shard.leader == Some(node) }
-    });
-    let groups = report.groups.into_iter().filter(|group| holds(&group.replicas)).map(|group| {
-        Held { what: format!("the {} group", group.name), leads: group.leader == Some(node) }
-    });
+    let shards =
+        report.shards.into_iter().filter(|shard| holds(&shard.raft.replicas)).map(|shard| {
+            let what = format!("shard {} ({} {})", shard.id, shard.space, shard.range.text);
+            Held { what, leads: shard.raft.leader == Some(node) }
+        });
+    let groups =
+        report.groups.into_iter().filter(|group| holds(&group.raft.replicas)).map(|group| Held {
+            what: format!("the {} group", group.name),
+            leads: group.raft.leader == Some(node),
+        });
     shards.chain(groups).collect()
 }

@@ -180,18 +180,18 @@ fn select(report: &mut ShardsReport, args: &ListArgs) {
     let holds = |replicas: &[ReplicaRow]| {
         args.node.is_none_or(|node| replicas.iter().any(|replica| replica.node == node))
     };
-    report.groups.retain(|group| holds(&group.replicas));
+    report.groups.retain(|group| holds(&group.raft.replicas));
     let shards = &mut report.shards;
     shards.retain(|shard| {
         args.space.as_ref().is_none_or(|space| *space == shard.space)
             && args.territory.as_ref().is_none_or(|territory| *territory == shard.range.text)
-            && holds(&shard.replicas)
+            && holds(&shard.raft.replicas)
     });
     match args.sort {
         Some(SortBy::Keys) => shards.sort_by_key(|shard| std::cmp::Reverse(shard.keys)),
         Some(SortBy::Bytes) => shards.sort_by_key(|shard| std::cmp::Reverse(shard.bytes)),
         Some(SortBy::Lag) => {
-            shards.sort_by_key(|shard| std::cmp::Reverse(max_lag(&shard.replicas)));
+            shards.sort_by_key(|shard| std::cmp::Reverse(max_lag(&shard.raft.replicas)));
         }
         None => {}
     }
@@ -224,16 +224,16 @@ fn render_shards(shards: &[ShardRow], groups: &[GroupRow], no_header: bool) -> S
             shard.id.to_string(),
             shard.space.clone(),
             shard.range.text.clone(),
-            shard.epoch.clone(),
-            or_dash(shard.leader),
-            nodes_of(&shard.replicas, "voter"),
-            nodes_of(&shard.replicas, "learner"),
-            or_dash(shard.term),
-            or_dash(shard.commit),
-            or_dash(max_lag(&shard.replicas)),
+            shard.raft.epoch.clone(),
+            or_dash(shard.raft.leader),
+            nodes_of(&shard.raft.replicas, "voter"),
+            nodes_of(&shard.raft.replicas, "learner"),
+            or_dash(shard.raft.term),
+            or_dash(shard.raft.commit),
+            or_dash(max_lag(&shard.raft.replicas)),
             or_dash(shard.keys.map(grouped)),
             or_dash(shard.bytes.map(bytes)),
-            shard.state.clone(),
+            shard.raft.state.clone(),
         ]);
     }
     for group in groups {
@@ -241,20 +241,20 @@ fn render_shards(shards: &[ShardRow], groups: &[GroupRow], no_header: bool) -> S
             "-".to_owned(),
             group.name.clone(),
             "-".to_owned(),
-            group.epoch.clone(),
-            or_dash(group.leader),
-            nodes_of(&group.replicas, "voter"),
-            nodes_of(&group.replicas, "learner"),
-            or_dash(group.term),
-            or_dash(group.commit),
-            or_dash(max_lag(&group.replicas)),
+            group.raft.epoch.clone(),
+            or_dash(group.raft.leader),
+            nodes_of(&group.raft.replicas, "voter"),
+            nodes_of(&group.raft.replicas, "learner"),
+            or_dash(group.raft.term),
+            or_dash(group.raft.commit),
+            or_dash(max_lag(&group.raft.replicas)),
             "-".to_owned(),
             "-".to_owned(),
-            group.state.clone(),
+            group.raft.state.clone(),
         ]);
     }
-    let all = shards.iter().map(|shard| &shard.replicas);
-    let mut all = all.chain(groups.iter().map(|group| &group.replicas)).flatten();
+    let all = shards.iter().map(|shard| &shard.raft.replicas);
+    let mut all = all.chain(groups.iter().map(|group| &group.raft.replicas)).flatten();
     let someone_is_down = all.any(|replica| replica.state == "unreachable");
     table.render() + if someone_is_down { "! node is not up\n" } else { "" }
 }
@@ -283,7 +283,7 @@ fn render_shard(shard: &ShardRow, no_header: bool) -> String {
         ("ERROR", false),
     ];
     let mut table = Columns::new(&heads, no_header);
-    for replica in &shard.replicas {
+    for replica in &shard.raft.replicas {
         table.row([
             format!("node {}", replica.node),
             replica.role.clone(),

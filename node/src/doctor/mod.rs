@@ -11,6 +11,7 @@
 pub mod before;
 pub mod probe;
 mod report;
+mod rings;
 pub mod running;
 
 pub use report::{Category, Check, Outcome, Report, Topic};

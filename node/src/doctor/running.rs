@@ -8,7 +8,7 @@ use std::{
 use hexpop_edge_config::ConfigDuration;
 use serde_json::Value;
 
-use super::{Check, Topic, counted, expiry_check, millis};
+use super::{Check, Topic, counted, expiry_check, millis, rings::Rings};
 use crate::admin_api::{
     BreakersReport, ConfigState, NodeRow, NodesReport, ReadyReport, ShardRow, ShardsReport,
     StatusReport,
@@ -68,7 +68,14 @@ pub fn checks(facts: &Facts) -> Vec<(Topic, Check)> {
         versions_check(&nodes),
     ];
     checks.extend(mesh.into_iter().map(|check| (Topic::Mesh, check)));
-    let timing = failover_checks(&facts.config, &nodes);
+    let rings = Rings::of(&facts.config, &status.pop);
+    let near: Vec<&NodeRow> = nodes
+        .iter()
+        .copied()
+        .filter(|node| node.pop.as_ref().is_none_or(|pop| rings.is_near(pop)))
+        .collect();
+    checks.extend(rings.check(&nodes).map(|check| (Topic::Mesh, check)));
+    let timing = failover_checks(&facts.config, &near);
     checks.extend(timing.into_iter().map(|check| (Topic::Mesh, check)));
     checks.push((Topic::Origin, origin_check(facts)));
     checks
@@ -155,10 +162,10 @@ fn leaders_check(shards: &[ShardRow], meta_leader: Option<u32>) -> Check {
         return Check::error("no shards", "this node has not learned the shard map yet")
             .hint("are placement.expect_nodes nodes up, the founders among them?");
     }
-    let led = shards.iter().filter(|shard| shard.leader.is_some()).count();
+    let led = shards.iter().filter(|shard| shard.raft.leader.is_some()).count();
     let found = format!("{led} of {} shards have a leader", shards.len());
     let without: Vec<u64> =
-        shards.iter().filter(|shard| shard.leader.is_none()).map(|shard| shard.id).collect();
+        shards.iter().filter(|shard| shard.raft.leader.is_none()).map(|shard| shard.id).collect();
     match (without.as_slice(), meta_leader) {
         ([], Some(_)) => Check::ok(found),
         ([], None) => Check::warning(format!("{found}, and the meta group none that is known"))
@@ -171,12 +178,12 @@ fn leaders_check(shards: &[ShardRow], meta_leader: Option<u32>) -> Check {
 fn replicas_check(shards: &[ShardRow]) -> Check {
     let under: Vec<u64> = shards
         .iter()
-        .filter(|shard| shard.state == "under-replicated")
+        .filter(|shard| shard.raft.state == "under-replicated")
         .map(|shard| shard.id)
         .collect();
     let faults: Vec<String> = shards
         .iter()
-        .flat_map(|shard| shard.replicas.iter().map(move |replica| (shard.id, replica)))
+        .flat_map(|shard| shard.raft.replicas.iter().map(move |replica| (shard.id, replica)))
         .filter_map(|(shard, replica)| {
             let why = replica.error.as_ref()?;
             Some(format!("shard {shard} on node {}: {why}", replica.node))
@@ -235,7 +242,7 @@ fn versions_check(nodes: &[&NodeRow]) -> Check {
     }
 }
 
-/// How long a shard may be without a leader, and whether the timeouts suit the distances.
+/// How long a shard may be without a leader, and whether the timeouts suit the distances within the ring.
 fn failover_checks(config: &Value, nodes: &[&NodeRow]) -> Vec<Check> {
     let key = |pointer: &str| -> Option<Duration> {
         let text = config.pointer(pointer)?.as_str()?;

@@ -45,6 +45,31 @@ pub struct GossipHandle {
     events: broadcast::Sender<Event>,
 }
 
+/// What the loop sees, for who is not to keep it running: it ends when every [`GossipHandle`] is gone.
+#[derive(Debug)]
+pub struct GossipWatch {
+    view: Arc<ArcSwap<View>>,
+    events: broadcast::Receiver<Event>,
+}
+
+impl GossipWatch {
+    /// The members as this node saw them at the last change.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Waits until something has happened; `false` when nothing will any more.
+    pub async fn changed(&mut self) -> bool {
+        !matches!(self.events.recv().await, Err(broadcast::error::RecvError::Closed))
+    }
+
+    /// What happened so far is no news any more.
+    pub fn skip(&mut self) {
+        self.events = self.events.resubscribe();
+    }
+}
+
 /// The loop's half, made before the mesh whose handler needs the [`GossipHandle`].
 #[derive(Debug)]
 pub struct GossipLoop {
@@ -71,6 +96,12 @@ impl GossipHandle {
     #[must_use]
     pub fn view(&self) -> Arc<View> {
         self.view.load_full()
+    }
+
+    /// What happens from now on, without keeping the loop running.
+    #[must_use]
+    pub fn watch(&self) -> GossipWatch {
+        GossipWatch { view: Arc::clone(&self.view), events: self.events.subscribe() }
     }
 
     /// What happens from now on.

@@ -10,10 +10,8 @@ use std::{
     time::Duration,
 };
 
+use super::gossip_loop::GossipWatch;
 use hexpop_edge_config::codec;
-use tokio::sync::broadcast::error::RecvError;
-
-use super::gossip_loop::GossipHandle;
 
 /// How many addresses are kept: any one that answers tells of all others.
 const PEERS_MAX: usize = 64;
@@ -68,15 +66,11 @@ fn merged(up: Vec<SocketAddr>, before: &[SocketAddr]) -> Vec<SocketAddr> {
     peers
 }
 
-/// Keeps `file` as the members change, until the gossip ends.
-pub async fn follow(gossip: GossipHandle, file: PathBuf, mut peers: Vec<SocketAddr>) {
-    let mut events = gossip.subscribe();
-    loop {
-        if matches!(events.recv().await, Err(RecvError::Closed)) {
-            return;
-        }
+/// Keeps `file` as the members change, until the gossip ends, which this does not keep from ending.
+pub async fn follow(mut gossip: GossipWatch, file: PathBuf, mut peers: Vec<SocketAddr>) {
+    while gossip.changed().await {
         tokio::time::sleep(PAUSE).await;
-        events = events.resubscribe();
+        gossip.skip();
         let view = gossip.view();
         let mut up: Vec<SocketAddr> = view
             .up()

@@ -8,14 +8,17 @@ use std::{
 
 use arc_swap::ArcSwap;
 use hexpop_chaos::{FaultyDisk, FaultyOrigin, Registry as Faults};
-use hexpop_edge_config::{ClusterId, config::Loaded};
+use hexpop_edge_config::{
+    ClusterId,
+    config::{Loaded, Placement},
+};
 use hexpop_gossip::NodeState;
 use hexpop_raft::{
     Disk, Documents, FsDisk, Host, Options as RaftOptions, Parts, identity,
     wal::{Health, Options as WalOptions, Wal, WriterThread},
 };
 use hexpop_router::{ErasureHandle, FeedHandle, Origin, Ports, Router, RouterOptions, Sealer};
-use hexpop_shard::{PlacementPolicy, SplitLimits};
+use hexpop_shard::{PlacementPolicy, ReaderLimits, Rings, SplitLimits};
 use tokio::runtime::Runtime;
 
 use super::{NodeError, parts};
@@ -123,6 +126,7 @@ impl Node {
             started,
             draining: AtomicBool::new(drains),
             drain_mark,
+            drain_turn: tokio::sync::Mutex::default(),
             gossip: gossip.clone(),
             was_ready: AtomicBool::new(false),
             heartbeat_ms: std::sync::atomic::AtomicU64::new(0),
@@ -230,6 +234,8 @@ async fn open_host(
         repair_after: config.placement.repair_after,
         moves_at_once: usize::try_from(config.placement.moves_at_once).unwrap_or(usize::MAX),
         moves_per_node: usize::try_from(config.placement.moves_per_node).unwrap_or(usize::MAX),
+        rings: Rings::from_config(&config.placement, &config.territories),
+        reader_limits: reader_limits(&config.placement),
         ..RaftOptions::new(cluster, config.node.id, config.mesh.bootstrap.clone(), policy)
     };
     let metrics = hexpop_raft::Metrics::register(registry)
@@ -247,6 +253,16 @@ async fn open_host(
     })
     .await
     .map_err(|error| NodeError::open("consensus")(&error))
+}
+
+fn reader_limits(placement: &Placement) -> ReaderLimits {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    ReaderLimits {
+        reads_per_s: placement.learner_reads_per_second,
+        learners_max: usize::try_from(placement.learners_max).unwrap_or(usize::MAX),
+        persist_ms: millis(placement.learner_after),
+        keep_ms: millis(placement.learner_keep),
+    }
 }
 
 /// The mesh, whose requests are answered by `dispatch` on the runtime of the data port.

@@ -88,7 +88,7 @@ pub(super) fn start_gossip(
     dispatch.serve_gossip(handle.clone());
     let file = config.node.data_dir.join("peers");
     let peers = remembered::load(&file);
-    tokio::spawn(remembered::follow(handle.clone(), file, peers.clone()));
+    tokio::spawn(remembered::follow(handle.watch(), file, peers.clone()));
     tokio::spawn(driver.remembering(peers).run(mesh.clone()));
     Ok(handle)
 }

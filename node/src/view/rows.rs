@@ -9,7 +9,8 @@ use hexpop_shard::{KeyRange, Replica, ReplicaRole, ShardDescriptor, ShardKey, Sh
 use super::{Clocks, MemberView, Reports};
 use crate::admin_api::{
     CacheSummary, ConfigState, GroupRow, ListingCounts, MeshSummary, NodeRow, NodesReport,
-    OriginHealth, RangeRow, ReplicaRow, ShardRow, ShardSummary, ShardsReport, StatusReport,
+    OriginHealth, RaftRow, RangeRow, ReplicaRow, ShardRow, ShardSummary, ShardsReport,
+    StatusReport,
 };
 
 /// `GET /admin/v1/nodes`.
@@ -93,13 +94,22 @@ pub fn shards_report(
 
 /// A group that is in no map: its leader says who its replicas are, else whoever knows most.
 fn group_row(name: &str, known: &[(NodeId, &ReplicaStatus)], up: &BTreeSet<NodeId>) -> GroupRow {
+    let listed = best_of(known).map_or(&[][..], |(_node, status)| status.replicas.as_slice());
+    GroupRow { name: name.to_owned(), raft: raft_row(Epoch::FIRST, listed, known, up) }
+}
+
+/// The consensus of a group with these replicas, of which at least this epoch is known.
+fn raft_row(
+    epoch: Epoch,
+    listed: &[Replica],
+    known: &[(NodeId, &ReplicaStatus)],
+    up: &BTreeSet<NodeId>,
+) -> RaftRow {
     let leader = leader_of(known);
-    let best = leader.or_else(|| known.iter().max_by_key(|(_node, status)| status.applied));
-    let listed = best.map_or(&[][..], |(_node, status)| status.replicas.as_slice());
+    let best = best_of(known);
     let rows = replica_rows(listed, known, leader, up);
-    GroupRow {
-        name: name.to_owned(),
-        epoch: best.map_or(Epoch::FIRST, |(_, status)| status.epoch).to_string(),
+    RaftRow {
+        epoch: best.map_or(epoch, |(_, status)| status.epoch.max(epoch)).to_string(),
         state: state_of(leader.is_some(), &rows).to_owned(),
         replicas: rows,
         leader: leader.map(|(node, _)| node.0),
@@ -107,6 +117,13 @@ fn group_row(name: &str, known: &[(NodeId, &ReplicaStatus)], up: &BTreeSet<NodeI
         applied: best.map(|(_, status)| status.applied.index),
         commit: best.map(|(_, status)| status.commit_index),
     }
+}
+
+/// Whoever knows most of a group: its leader, else the most advanced.
+fn best_of<'k, 's>(
+    known: &'k [(NodeId, &'s ReplicaStatus)],
+) -> Option<&'k (NodeId, &'s ReplicaStatus)> {
+    leader_of(known).or_else(|| known.iter().max_by_key(|(_node, status)| status.applied))
 }
 
 /// Of two that believe to lead, the one with the newer term does.
@@ -168,32 +185,23 @@ fn shard_row(
     known: &[(NodeId, &ReplicaStatus)],
     up: &BTreeSet<NodeId>,
 ) -> ShardRow {
-    let leader = leader_of(known);
-    let best = leader.or_else(|| known.iter().max_by_key(|(_node, status)| status.applied));
+    let best = best_of(known);
     // The log of a shard is the truth of its replicas; the map may lag behind it.
-    let listed = match leader {
+    let listed = match leader_of(known) {
         Some((_node, status)) if !status.replicas.is_empty() => &status.replicas,
         _ => &shard.replicas,
     };
-    let rows = replica_rows(listed, known, leader, up);
-    let state = state_of(leader.is_some(), &rows);
     let own_status = known.iter().find(|(node, _)| *node == own).map(|(_, status)| *status);
     ShardRow {
         id: shard.id.0,
         space: shard.range.space_of().as_str().to_owned(),
         range: range_row(&shard.range),
-        epoch: best.map_or(shard.epoch, |(_, status)| status.epoch.max(shard.epoch)).to_string(),
-        replicas: rows,
-        leader: leader.map(|(node, _)| node.0),
-        term: best.map(|(_, status)| status.term),
-        applied: best.map(|(_, status)| status.applied.index),
-        commit: best.map(|(_, status)| status.commit_index),
+        raft: raft_row(shard.epoch, listed, known, up),
         staleness: own_status.and_then(|status| status.staleness_ms),
         keys: best.map(|(_, status)| status.keys),
         bytes: best.map(|(_, status)| status.bytes),
         complete: best.map(|(_, status)| status.complete),
         hibernating: best.is_some_and(|(_, status)| status.parked),
-        state: state.to_owned(),
     }
 }
 
@@ -277,8 +285,8 @@ pub fn status_report(
     let summary = ShardSummary {
         map_version: map.version(),
         total: shards.len() as u64,
-        with_leader: count(&|shard| shard.leader.is_some()),
-        under_replicated: count(&|shard| shard.state == "under-replicated"),
+        with_leader: count(&|shard| shard.raft.leader.is_some()),
+        under_replicated: count(&|shard| shard.raft.state == "under-replicated"),
         meta_leader: reports
             .iter()
             .find(|(_node, report)| {

@@ -24,6 +24,7 @@ mod mesh;
 mod oracle;
 mod origin;
 mod purge;
+mod readers;
 mod reload;
 mod repair;
 mod scripted;

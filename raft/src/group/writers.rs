@@ -48,9 +48,14 @@ impl<R: AsyncRuntime> Group<R> {
         }
     }
 
-    /// Looks at what was counted since the last look: where most writes come in, if at one PoP, and whether
+    /// Looks, as the leader at the node `own`, at what was counted since the last look: where most writes come in, if at one PoP, and whether
     /// that has been so for `persist`.
-    pub(crate) fn writers(&self, members: &[Member], persist: Duration) -> Option<Writers> {
+    pub(crate) fn writers(
+        &self,
+        members: &[Member],
+        own: NodeId,
+        persist: Duration,
+    ) -> Option<Writers> {
         let now = R::Instant::now();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let now_ms = millis(now.saturating_duration_since(self.started));
@@ -72,7 +77,8 @@ impl<R: AsyncRuntime> Group<R> {
                 *counted.entry(member.pop.clone()).or_default() += count;
             }
         }
-        looked.demand.look(now_ms, millis(elapsed), &counted);
+        let own = members.iter().find(|member| member.node == own).map(|member| &member.pop);
+        looked.demand.look(now_ms, millis(elapsed), &counted, own);
         looked.demand.writers(now_ms, millis(persist))
     }
 }

@@ -245,6 +245,10 @@ fn question<R: AsyncRuntime>(
             Ok(ready(Response::Park { refused }))
         }
         Request::Hello => Ok(ready(Response::Hello(hello(inner)))),
+        Request::ReadThere { reads } => {
+            supervisor::note_reads(inner, sender.node, reads);
+            Ok(ready(Response::Noted))
+        }
         Request::Loads => Ok(ready(Response::Loads(supervisor::own_loads(inner)))),
         Request::PullMap { known } => Ok(ready(Response::Map(pulled_map(inner, known)))),
         Request::Compacted { group, raft, upto } => {

@@ -37,7 +37,7 @@ use crate::{
     port::{Membership, WallClock},
     read::{Read, epoch_matches},
     snapshot::SnapshotStore,
-    supervisor::{Erased, LeftGroups, Measured, Ridding},
+    supervisor::{Erased, LateLearners, LeftGroups, Measured, ReadHere, Ridding},
     wal::{Health, WalHandle},
     wire::Wire,
 };
@@ -113,6 +113,11 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     /// Wakes whoever looks where this node is to stand for election.
     pub(crate) wake_standing: Notify,
     pub(crate) wake_grow: Notify,
+    pub(crate) wake_readers: Notify,
+    /// Learners of the groups without a range that are led here and do not catch up.
+    pub(crate) late_learners: Mutex<LateLearners>,
+    /// The reads that came in here, of which the leaders of their shards are told.
+    pub(crate) read_here: Mutex<ReadHere<R::Instant>>,
     /// What the shards that are led here had lately.
     pub(crate) measured: Mutex<BTreeMap<GroupId, Measured<R::Instant>>>,
     /// Which data directories that the map lists have no live node, and since when.
@@ -191,6 +196,9 @@ impl<R: AsyncRuntime> Inner<R> {
             wake_operate: Notify::new(),
             wake_standing: Notify::new(),
             wake_grow: Notify::new(),
+            wake_readers: Notify::new(),
+            late_learners: Mutex::default(),
+            read_here: Mutex::new(ReadHere::new(R::Instant::now())),
             measured: Mutex::new(BTreeMap::new()),
             away: Mutex::new(BTreeMap::new()),
             setbacks: Mutex::default(),

@@ -19,8 +19,8 @@ use futures::future::{self, BoxFuture};
 use hexpop_edge_config::{Epoch, NodeId, RaftId, RequestId, ShardId};
 use hexpop_shard::{
     ClusterSecret, Explanation, LogPosition, Losses, MetaOp, MetaOutcome, Op, PlacementPolicy,
-    PurgeEntry, PurgeId, PurgeOp, PurgeOutcome, PurgeTail, ReadOp, Reply, ShardDescriptor,
-    ShardMap, World,
+    PurgeEntry, PurgeId, PurgeOp, PurgeOutcome, PurgeTail, ReadOp, ReadersOf, Reply,
+    ShardDescriptor, ShardMap, World,
 };
 use openraft::AsyncRuntime;
 use tokio::sync::watch;
@@ -160,6 +160,14 @@ impl<R: AsyncRuntime> Host<R> {
         }
     }
 
+    /// A read of a shard came in at this node that any replica may answer, whoever does: a PoP that reads much
+    /// of a shard gets a replica of it.
+    pub fn note_read(&self, shard: ShardId) {
+        if self.inner.options.reader_limits.are_any() {
+            self.inner.read_here.lock().note(shard);
+        }
+    }
+
     /// Reads from the replica that is here.
     ///
     /// # Errors
@@ -294,7 +302,8 @@ impl<R: AsyncRuntime> Host<R> {
         let (map, leaders, losses) = (self.inner.map(), BTreeMap::new(), Losses::default());
         let policy = &self.inner.options.policy;
         let (map, members, leaders) = (&map, &members, &leaders);
-        let world = World { map, members, policy, leaders, losses: &losses };
+        let (rings, readers) = (&self.inner.options.rings, &ReadersOf::default());
+        let world = World { map, members, policy, leaders, losses: &losses, rings, readers };
         world.may_hold(shard, node).map(|_member| ())
     }
 

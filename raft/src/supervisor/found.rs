@@ -21,7 +21,7 @@ use std::{
 
 use futures::StreamExt;
 use hexpop_edge_config::{GroupId, NodeId};
-use hexpop_shard::{ClusterSecret, MetaOp, plan_first_map};
+use hexpop_shard::{ClusterSecret, MetaOp, plan_first_map_in};
 use openraft::{AsyncRuntime, Instant as _};
 use rand::Rng as _;
 
@@ -129,7 +129,8 @@ async fn first_map<R: AsyncRuntime>(inner: &Arc<Inner<R>>) -> Duration {
     if u32::try_from(alive).unwrap_or(u32::MAX) < inner.options.expect_nodes {
         return PAUSE;
     }
-    let descriptors = match plan_first_map(&inner.options.policy, &members) {
+    let options = &inner.options;
+    let descriptors = match plan_first_map_in(&options.policy, &options.rings, &members) {
         Ok(descriptors) => descriptors,
         Err(error) => {
             tracing::warn!(%error, "no shard map yet");

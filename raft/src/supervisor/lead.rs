@@ -9,8 +9,8 @@ use std::{
 
 use hexpop_edge_config::{NodeId, RaftId, ShardId};
 use hexpop_shard::{
-    MetaOp, Op, Replica, ReplicaRole, ShardDescriptor, Space, StepKind, SystemGroup, World,
-    Writers, plan_led, plan_system_group,
+    MetaOp, Op, ReadersOf, Replica, ReplicaRole, ShardDescriptor, Space, StepKind, SystemGroup,
+    World, Writers, plan_led, plan_system_group,
 };
 use openraft::{AsyncRuntime, ChangeMembers, Instant as _};
 
@@ -72,9 +72,17 @@ fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     let follow_after = inner.options.follow_writers_after;
     let writers: BTreeMap<ShardId, Writers> = led
         .iter()
-        .filter_map(|group| Some((group.id, group.writers(members, follow_after)?)))
+        .filter_map(|group| {
+            Some((group.id, group.writers(members, inner.options.node, follow_after)?))
+        })
         .collect();
-    let planned = plan_led(&World { map, members, policy, leaders, losses: &losses }, &writers);
+    let limits = &inner.options.reader_limits;
+    let shards = led.iter().filter(|group| limits.are_any() && group.id.is_of_shard());
+    let shards = shards.map(|group| (group.id, group.readers(members, limits))).collect();
+    let readers = &ReadersOf { learners_max: limits.learners(), shards };
+    let rings = &inner.options.rings;
+    let world = World { map, members, policy, leaders, losses: &losses, rings, readers };
+    let planned = plan_led(&world, &writers);
     let mut steps: BTreeMap<ShardId, StepKind> =
         planned.steps.into_iter().map(|step| (step.shard, step.kind)).collect();
     for group in led {
@@ -108,7 +116,7 @@ async fn tend<R: AsyncRuntime>(
         return;
     }
     let step = if !group.id.is_of_shard() {
-        system_step(inner, group.id, &replicas)
+        system_step(inner, group, &replicas)
     } else {
         // The log says which epoch it is; the map has it as soon as it was reported.
         if !is_reported(inner, group) {
@@ -153,12 +161,18 @@ async fn missing_learner<R: AsyncRuntime>(
 /// The next change of the meta group, or of that of purges, both of which are led here.
 fn system_step<R: AsyncRuntime>(
     inner: &Inner<R>,
-    id: ShardId,
+    group: &Group<R>,
     replicas: &[Replica],
 ) -> Option<StepKind> {
     let members = inner.membership.members();
-    let group = SystemGroup { id, replicas, leader: inner.options.node };
-    let planned = plan_system_group(&group, &members, &place::losses(inner));
+    let behind = replicas.iter().filter(|replica| {
+        replica.role == ReplicaRole::Learner && !is_caught_up(group, replica.raft)
+    });
+    let now_ms = u64::try_from(inner.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let avoid = inner.late_learners.lock().look(group.id, behind, now_ms);
+    let (id, leader) = (group.id, inner.options.node);
+    let seen = SystemGroup { id, replicas, leader, avoid: &avoid };
+    let planned = plan_system_group(&seen, &members, &place::losses(inner));
     let step = planned.steps.into_iter().next()?;
     tracing::debug!(group = %id, kind = step.kind.as_str(), reason = step.reason, "planned");
     Some(step.kind)

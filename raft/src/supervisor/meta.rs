@@ -67,8 +67,10 @@ pub(super) async fn at_leader<R: AsyncRuntime, T>(
     let until = R::Instant::now() + deadline;
     let mut hint = None;
     let mut turn = inner.next_turn();
+    // Whoever said last that it does not lead is not asked again on the word of the replica here.
+    let mut refused = None;
     loop {
-        let to = match hint.take().or_else(|| inner.group(group)?.leader_node()) {
+        let to = match hint.take().or_else(|| believed(inner, group, refused)) {
             Some(node) => Some(node),
             None => {
                 let voters = inner.voters_without_range(group);
@@ -84,11 +86,13 @@ pub(super) async fn at_leader<R: AsyncRuntime, T>(
             Ok(outcome) => return Ok(outcome),
             Err(ProposeError::NotLeader { leader }) => {
                 hint = leader.filter(|leader| Some(*leader) != to);
+                refused = to;
                 ProposeError::NotLeader { leader }
             }
             Err(ProposeError::NotHere) => {
                 // The group may have moved on from whoever was asked.
                 inner.wake_map.notify_one();
+                refused = to;
                 ProposeError::NotHere
             }
             Err(error @ ProposeError::Overloaded) => error,
@@ -101,6 +105,18 @@ pub(super) async fn at_leader<R: AsyncRuntime, T>(
             R::sleep(PAUSE).await;
         }
     }
+}
+
+/// Whom the replica here believes to lead, if that node is heard: one that is dead would be waited for in vain
+/// while the others have elected another one.
+fn believed<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    group: GroupId,
+    refused: Option<NodeId>,
+) -> Option<NodeId> {
+    let node = inner.group(group)?.leader_node()?;
+    let is_heard = node == inner.options.node || inner.pairs.lock().hears(node);
+    (is_heard && Some(node) != refused).then_some(node)
 }
 
 /// An answer that does not fit the question.

@@ -12,6 +12,7 @@
 //!  survey    asks members which groups they lead                     (every node)
 //!  births    starts the shards that others split off here            (every node)
 //!  grow      has shards divided that are too large or too busy     (leaders)
+//!  readers   tells leaders what is read of their shards         (every node)
 //!  place     has replicas go from node to node                   (leader of the meta group)
 //!  operate   drives operations, errand by errand                     (leader of the meta group)
 //! ```
@@ -27,11 +28,13 @@ mod follow;
 mod found;
 mod grow;
 mod lead;
+mod learners;
 mod leave;
 mod meta;
 mod operate;
 mod place;
 mod purges;
+mod readers;
 mod replicas;
 mod survey;
 
@@ -54,11 +57,13 @@ use crate::{
 pub(crate) use compact::{Erased, Ridding, note_compacted};
 pub(crate) use grow::Measured;
 pub(crate) use lead::hand_over_leaders;
+pub(crate) use learners::LateLearners;
 pub(crate) use leave::{LeftGroups, birth, holds, remember as remember_left_groups, unrid_groups};
 pub(crate) use meta::{propose_meta, propose_meta_here};
 pub(crate) use operate::run as run_errand;
 pub(crate) use place::{own_loads, why};
 pub(crate) use purges::{propose_purge, propose_purge_here, pull_purges, pull_purges_here};
+pub(crate) use readers::{ReadHere, note_reads};
 pub(crate) use replicas::FETCHED_AT_ONCE;
 
 /// How long one question to another node may take.
@@ -76,6 +81,7 @@ pub(crate) fn spawn<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     repeat(inner, |inner| &inner.wake_survey, |inner| Box::pin(survey::step(inner)));
     repeat(inner, |inner| inner.births.wake(), |inner| Box::pin(inner.start_births()));
     repeat(inner, |inner| &inner.wake_grow, |inner| Box::pin(grow::step(inner)));
+    repeat(inner, |inner| &inner.wake_readers, |inner| Box::pin(readers::step(inner)));
     repeat(inner, |inner| &inner.wake_operate, |inner| Box::pin(operate::step(inner)));
 }
 

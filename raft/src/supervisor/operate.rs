@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
+use futures::{StreamExt, future::BoxFuture};
 use hexpop_edge_config::{GroupId, NodeId, ShardId};
 use hexpop_shard::{
-    Errand, MetaOp, Next, Op, Operation, OperationKind, OperationState, OperationUpdate, Refusal,
-    Reply, Split, StepKind, World,
+    Errand, MetaOp, Next, Op, Operation, OperationKind, OperationState, OperationUpdate, ReadersOf,
+    Refusal, Reply, Split, StepKind, World,
 };
 use openraft::{AsyncRuntime, Instant as _};
 
@@ -47,8 +47,9 @@ const ERRAND: Duration = Duration::from_secs(30);
 /// How long a split may take to commit.
 const COMMIT: Duration = Duration::from_secs(10);
 
-/// How long placement leaves a shard alone after an errand, unless it hears that the operation has ended: whoever drives the operation comes again
-/// sooner than that, also when another errand of the same round takes its whole time.
+/// How long placement leaves a shard alone after an errand, unless it hears that the operation has ended or
+/// somebody else leads it meanwhile: whoever drives the operation comes again sooner than that, also when
+/// another errand of the same round takes its whole time.
 const HELD: Duration = Duration::from_secs(60);
 
 /// A move that placement began, and that has not come nearer to its end for so long, makes room for others.
@@ -132,7 +133,8 @@ fn next<R: AsyncRuntime>(inner: &Arc<Inner<R>>, operation: &Operation) -> Next {
     let (map, leaders, losses) = (inner.map(), place::leaders(inner), place::losses(inner));
     let policy = &inner.options.policy;
     let (map, members, leaders) = (&map, &members, &leaders);
-    World { map, members, policy, leaders, losses: &losses }.next(operation)
+    let (rings, readers) = (&inner.options.rings, &ReadersOf::default());
+    World { map, members, policy, leaders, losses: &losses, rings, readers }.next(operation)
 }
 
 /// Runs an errand at the leader of a shard, who is found by asking.
@@ -184,11 +186,16 @@ pub(crate) async fn run<R: AsyncRuntime>(
     if !group.leads() {
         return Err(Refused::NotLeader { leader: group.leader_node() });
     }
-    if errand == Errand::Release {
-        group.hold(Duration::ZERO);
-        inner.wake_leading.notify_one();
-        return Ok(ErrandAnswer::Done);
-    }
+    let (doing, held) = (Arc::clone(inner), Arc::clone(&group));
+    let work: BoxFuture<'static, ErrandAnswer> = match errand {
+        Errand::Split(split) => Box::pin(async move { divide(&doing, &held, split).await }),
+        Errand::Step(step) => Box::pin(async move { take_step(&doing, &held, step).await }),
+        Errand::Release => {
+            group.hold(Duration::ZERO);
+            inner.wake_leading.notify_one();
+            return Ok(ErrandAnswer::Done);
+        }
+    };
     group.hold(HELD);
     if group.busy.swap(true, Ordering::AcqRel) {
         return Ok(ErrandAnswer::Waiting("another change of the shard is under way".to_owned()));
@@ -196,11 +203,7 @@ pub(crate) async fn run<R: AsyncRuntime>(
     let (inner, held) = (Arc::clone(inner), Arc::clone(&group));
     // It goes on to its end also when nobody waits for it any more.
     let running = R::spawn(async move {
-        let answer = match errand {
-            Errand::Split(split) => divide(&inner, &held, split).await,
-            Errand::Step(step) => take_step(&inner, &held, step).await,
-            Errand::Release => ErrandAnswer::Done,
-        };
+        let answer = work.await;
         held.busy.store(false, Ordering::Release);
         // There may be something to report.
         inner.wake_leading.notify_one();

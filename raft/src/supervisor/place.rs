@@ -13,8 +13,8 @@ use std::{
 use futures::StreamExt;
 use hexpop_edge_config::{GroupId, NodeId, ShardId};
 use hexpop_shard::{
-    Explanation, Losses, MetaOp, MetaOutcome, Operation, OperationKind, OperationState, ShardLoad,
-    Traffic, World, explain, plan_moves,
+    Explanation, Losses, MetaOp, MetaOutcome, Operation, OperationKind, OperationState, ReadersOf,
+    ShardLoad, Traffic, World, explain, plan_moves,
 };
 use openraft::{AsyncRuntime, Instant as _};
 
@@ -143,12 +143,15 @@ fn see<R: AsyncRuntime, T>(
     let asks = inner.group(GroupId::META).is_some_and(|meta| meta.leads());
     let mut loads = inner.loads.lock().clone();
     loads.extend(own_loads(inner));
+    let readers = known_readers(inner);
     let world = World {
         map: &map,
         members: &members,
         policy: &inner.options.policy,
         leaders: &leaders,
         losses: &losses,
+        rings: &inner.options.rings,
+        readers: &readers,
     };
     let traffic = Traffic {
         running: &under_way.running,
@@ -159,6 +162,15 @@ fn see<R: AsyncRuntime, T>(
         per_node: inner.options.moves_per_node,
     };
     look(&world, &traffic)
+}
+
+/// Where the readers of the shards are that are led here, as of the last look.
+fn known_readers<R: AsyncRuntime>(inner: &Inner<R>) -> ReadersOf {
+    let limits = &inner.options.reader_limits;
+    let led = inner.running().into_iter();
+    let led = led.filter(|group| limits.are_any() && group.id.is_of_shard() && group.leads());
+    let shards = led.map(|group| (group.id, group.known_readers())).collect();
+    ReadersOf { learners_max: limits.learners(), shards }
 }
 
 /// What the shards that are led here hold.

@@ -73,13 +73,15 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
 /// Starts replicas of groups without a range that were here before, if they are members again.
 async fn start_invited<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     let invited = std::mem::take(&mut *inner.invited.lock());
-    for group in invited {
-        if !inner.has_slot(group)
-            && let Some(birth) = birth_without_range(inner, group).await
-        {
-            inner.start(group, birth).await;
-        }
-    }
+    futures::stream::iter(invited)
+        .for_each_concurrent(STARTED_AT_ONCE, |group| async move {
+            if !inner.has_slot(group)
+                && let Some(birth) = birth_without_range(inner, group).await
+            {
+                inner.start(group, birth).await;
+            }
+        })
+        .await;
 }
 
 /// Has a snapshot written when enough log has gathered; the log before it is purged later.

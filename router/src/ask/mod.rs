@@ -210,6 +210,7 @@ impl<R: AsyncRuntime> Asker<R> {
         op: &ReadOp,
         call: &Call<R>,
     ) -> Result<(ShardAnswer, NodeId), Failure> {
+        self.local.note_read(shard.id);
         let mut order = self.read_order(shard);
         let mut running = FuturesUnordered::new();
         // The nodes that were asked, in that order, unless they failed.

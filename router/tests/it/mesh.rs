@@ -414,6 +414,8 @@ impl LocalShard for Local {
         Some(LocalReplica { leader: None, is_leader: group.leader == self.node, ready: true })
     }
 
+    fn note_read(&self, _shard: ShardId) {}
+
     fn map(&self) -> Arc<ShardMap> {
         self.mesh.map()
     }

@@ -198,7 +198,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        KeyRange, Losses, OperationId, PlacementPolicy, Policy, ShardKey, ShardMap, Space,
+        KeyRange, Losses, OperationId, PlacementPolicy, Policy, ReadersOf, Rings, ShardKey,
+        ShardMap, Space,
     };
 
     fn member(node: u32, labels: &[&str]) -> Member {
@@ -247,7 +248,8 @@ mod tests {
         let map = map(replicas);
         let losses = Losses::default();
         let (map, members, policy, leaders) = (&map, &members, &policy, &leaders);
-        let world = World { map, members, policy, leaders, losses: &losses };
+        let (rings, readers) = (&Rings::default(), &ReadersOf::default());
+        let world = World { map, members, policy, leaders, losses: &losses, rings, readers };
         world.next(&operation(kind, OperationState::Running))
     }
 

@@ -1,16 +1,16 @@
-//! Evening out: over PoPs first, then over nodes.
+//! Evening out over nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hexpop_edge_config::{NodeId, ShardId};
 
 use super::{
-    Cause, Member, Move, Relocation,
+    Cause, Move, Relocation,
     lanes::Lanes,
     moves::{Scene, Weights, is_bound_to_pops},
-    spread::PopCounts,
+    rings::Ring,
 };
-use crate::{Replica, ShardDescriptor};
+use crate::{Replica, ReplicaRole, ShardDescriptor};
 
 /// A difference of less than one part in so many of what the fuller node has is left.
 const SLACK_PART: u64 = 20;
@@ -19,77 +19,26 @@ const SLACK_PART: u64 = 20;
 /// costs a bounded time.
 const LOOKS_PER_NODE: usize = 4_096;
 
-/// Has replicas leave PoPs that they share with others of their shard, for PoPs that have none.
-pub(super) fn spread(
-    scene: &Scene<'_>,
-    crowded: &[&ShardDescriptor],
-    weights: &mut Weights,
-    lanes: &mut Lanes<'_>,
-    moves: &mut Vec<Move>,
-) {
-    for shard in crowded {
-        if lanes.are_full() {
-            return;
-        }
-        if !scene.traffic.is_free(shard.id) || !lanes.may_send(shard.id) {
-            continue;
-        }
-        let Some((old, from, to)) = spread_one(scene, shard, weights, lanes) else { continue };
-        let reason = format!("PoP {} has two of its voters, and {} none", from.pop, to.pop);
-        let relocation =
-            Relocation { from: old.node, old: old.raft, to: to.node, cause: Cause::Spread };
-        weights.shift(scene.traffic.weight(shard.id), old.node, to.node);
-        lanes.begin(shard.id, to.node);
-        moves.push(Move { shard: shard.id, relocation, reason });
-    }
-}
-
-fn spread_one<'a>(
-    scene: &Scene<'a>,
-    shard: &'a ShardDescriptor,
-    weights: &Weights,
-    lanes: &Lanes<'_>,
-) -> Option<(&'a Replica, &'a Member, &'a Member)> {
-    let holders = scene.nodes.holders(scene.world.policy.of(&shard.range))?;
-    let voters: Vec<(&Replica, &Member)> =
-        shard.voters().filter_map(|voter| Some((voter, scene.nodes.get(voter.node)?))).collect();
-    let mut pops = PopCounts::default();
-    for (_, member) in &voters {
-        pops.add(&member.pop);
-    }
-    let (old, from) = voters
-        .iter()
-        .copied()
-        .max_by_key(|(_, member)| (pops.of(&member.pop), weights.of(member.node), member.node))?;
-    let free = holders.allowed.values().copied().filter(|member| {
-        pops.of(&member.pop) == 0
-            && !lanes.is_full(member.node)
-            && !scene.traffic.avoids(shard.id, member.node)
-    });
-    // A learner that is there already becomes the voter.
-    let to = free.min_by_key(|member| {
-        (shard.replica_on(member.node).is_none(), weights.of(member.node), member.node)
-    })?;
-    Some((old, from, to))
-}
-
 /// Nodes by what they have, and what goes from where to where.
 struct Evening<'s, 'a> {
     scene: &'s Scene<'a>,
     /// What each node that replicas may leave has, largest first.
     held: BTreeMap<NodeId, Vec<Held<'a>>>,
-    /// For each set of labels: who may hold what needs them, least first.
-    takers: BTreeMap<&'a BTreeSet<String>, BTreeSet<(u64, NodeId)>>,
+    /// For each set of labels, in each ring and in all of them: who may hold what needs them, least first.
+    takers: BTreeMap<Where<'a>, BTreeSet<(u64, NodeId)>>,
     /// What each node would have if all were as even as their labels let them be.
     fair: BTreeMap<NodeId, u64>,
     busy: BTreeSet<ShardId>,
 }
 
+/// Labels that are needed, and the ring that must not be left, if there is one.
+type Where<'a> = (&'a BTreeSet<String>, Option<Ring<'a>>);
+
 /// A replica that may go elsewhere.
 struct Held<'a> {
     weight: u64,
     shard: &'a ShardDescriptor,
-    labels: &'a BTreeSet<String>,
+    to: Where<'a>,
 }
 
 /// Has replicas go from nodes that have much to nodes that have little.
@@ -148,7 +97,7 @@ fn fair(
 ) -> BTreeMap<NodeId, u64> {
     let mut bound: BTreeMap<&BTreeSet<String>, u64> = BTreeMap::new();
     for held in held.values().flatten() {
-        let bound = bound.entry(held.labels).or_default();
+        let bound = bound.entry(held.to.0).or_default();
         *bound = bound.saturating_add(held.weight);
     }
     let share = |weight: u64, nodes: usize| weight / u64::try_from(nodes).unwrap_or(1).max(1);
@@ -192,19 +141,24 @@ impl<'s, 'a> Evening<'s, 'a> {
             }
             let weight = scene.traffic.weight(shard.id);
             let labels = &scene.world.policy.of(&shard.range).labels;
+            let ring = scene.ring_to_stay_in(shard);
             for replica in &shard.replicas {
                 if let Some(held) = held.get_mut(&replica.node) {
-                    held.push(Held { weight, shard, labels });
+                    held.push(Held { weight, shard, to: (labels, ring(replica)) });
                 }
             }
         }
         for shards in held.values_mut() {
             shards.sort_by_key(|held| (std::cmp::Reverse(held.weight), held.shard.id));
         }
-        let mut takers = BTreeMap::new();
+        let mut takers: BTreeMap<Where<'a>, BTreeSet<(u64, NodeId)>> = BTreeMap::new();
         for (labels, holders) in scene.nodes.all_holders() {
-            let nodes = holders.allowed.keys().map(|node| (weights.of(*node), *node));
-            takers.insert(labels, nodes.collect());
+            for member in holders.allowed.values().copied() {
+                let taker = (weights.of(member.node), member.node);
+                for ring in [None, scene.ring(member)] {
+                    takers.entry((labels, ring)).or_default().insert(taker);
+                }
+            }
         }
         let fair = fair(scene, weights, &held);
         let busy = moves.iter().map(|planned| planned.shard).collect();
@@ -242,9 +196,9 @@ impl<'s, 'a> Evening<'s, 'a> {
         let held = self.held.get(&from)?;
         let mut looks = 0;
         let mut find = |held: &Held<'a>, is_exact: bool| {
-            let Held { weight, shard, labels } = *held;
+            let Held { weight, shard, to } = *held;
             let is_busy = self.busy.contains(&shard.id) || !lanes.may_send(shard.id);
-            let takers = self.takers.get(labels).filter(|_| !is_busy)?;
+            let takers = self.takers.get(&to).filter(|_| !is_busy)?;
             let fair = |node: NodeId| self.fair.get(&node).copied().unwrap_or(0);
             for (least, to) in takers {
                 let difference = has.saturating_sub(*least);
@@ -272,7 +226,8 @@ impl<'s, 'a> Evening<'s, 'a> {
         exact.or_else(|| held.iter().rev().find_map(|held| find(held, false)))
     }
 
-    /// Whether a replica may go from one node to another without making the spread over PoPs worse.
+    /// Whether a replica may go from one node to another without making the spread over PoPs worse. A learner is
+    /// for the readers of its PoP, and stays there.
     fn may_go(&self, shard: &ShardDescriptor, from: NodeId, to: NodeId) -> bool {
         if shard.replica_on(to).is_some() || self.scene.traffic.avoids(shard.id, to) {
             return false;
@@ -282,10 +237,14 @@ impl<'s, 'a> Evening<'s, 'a> {
         if old == new {
             return true;
         }
+        let votes = |it: &Replica| it.role == ReplicaRole::Voter;
+        if is_bound_to_pops(shard) || !shard.replica_on(from).is_some_and(votes) {
+            return false;
+        }
         let others = |wanted| {
             let others = shard.voters().filter(|voter| voter.node != from);
             others.filter(|voter| pop(voter.node) == wanted).count()
         };
-        !is_bound_to_pops(shard) && others(new) <= others(old)
+        others(new) <= others(old)
     }
 }

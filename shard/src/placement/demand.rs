@@ -10,7 +10,8 @@ use hexpop_edge_config::PopId;
 /// Fewer writes a second than this, in thousandths, are not worth a change of leader.
 const LEAST: u64 = 1_000;
 
-/// What was followed stays so with fewer, down to this.
+/// What was followed stays so with fewer, down to this; and so does what a leader leads where it is, whoever
+/// made it the leader: or about [`LEAST`] writes a second would have it wander.
 const LEAST_TO_STAY: u64 = LEAST / 4;
 
 /// A PoP that so many percent of the writes come from is followed.
@@ -42,8 +43,14 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// Takes what was counted in the `elapsed_ms` before `now_ms`.
-    pub fn look(&mut self, now_ms: u64, elapsed_ms: u64, counted: &BTreeMap<PopId, u64>) {
+    /// Takes what was counted in the `elapsed_ms` before `now_ms`, by a leader in the PoP `own`.
+    pub fn look(
+        &mut self,
+        now_ms: u64,
+        elapsed_ms: u64,
+        counted: &BTreeMap<PopId, u64>,
+        own: Option<&PopId>,
+    ) {
         for pop in counted.keys().filter(|pop| counted.get(*pop).is_some_and(|count| *count > 0)) {
             self.rates.entry(pop.clone()).or_default();
         }
@@ -57,7 +64,8 @@ impl Demand {
         let followed = self.from.as_ref().map(|(pop, _)| pop);
         let found = most
             .filter(|pop| self.sends(pop, LEAST, FOLLOW_PERCENT))
-            .or_else(|| followed.filter(|pop| self.sends(pop, LEAST_TO_STAY, STAY_PERCENT)));
+            .or_else(|| followed.filter(|pop| self.sends(pop, LEAST_TO_STAY, STAY_PERCENT)))
+            .or_else(|| own.filter(|pop| self.sends(pop, LEAST_TO_STAY, STAY_PERCENT)));
         match found.cloned() {
             Some(pop) if self.from.as_ref().is_some_and(|(known, _)| *known == pop) => {}
             found => self.from = found.map(|pop| (pop, now_ms)),
@@ -88,8 +96,25 @@ mod tests {
     fn looks(demand: &mut Demand, from_s: u64, times: u64, counted: &[(&str, u64)]) {
         let counted = counted.iter().map(|(pop, count)| (pop.parse().unwrap(), *count)).collect();
         for second in from_s..from_s + times {
-            demand.look(second * 1_000, 1_000, &counted);
+            demand.look(second * 1_000, 1_000, &counted, None);
         }
+    }
+
+    #[test]
+    fn a_leader_stays_where_fewer_writes_come_in_than_would_bring_it_there() {
+        let mut demand = Demand::default();
+        let counted = |writes| BTreeMap::from([("mil".parse().unwrap(), writes)]);
+        let (here, there) = ("mil".parse().unwrap(), "mad".parse().unwrap());
+        // A write every other second.
+        let mut look = |own: &PopId| {
+            let mut demand = std::mem::take(&mut demand);
+            for second in 0..100 {
+                demand.look(second * 1_000, 1_000, &counted(second % 2), Some(own));
+            }
+            demand.writers(100_000, 30_000)
+        };
+        assert_eq!(look(&there), None, "too few to go there");
+        assert_eq!(look(&here).unwrap().pop, here, "enough to stay");
     }
 
     fn writers(demand: &Demand, now_s: u64) -> Option<(String, bool)> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Member, Moves, Plan, Policy, StepKind, Traffic, World, nodes::Nodes, plan, plan_moves,
+    readers::Near, rings::Home,
 };
 use crate::{ReplicaRole, ShardDescriptor};
 
@@ -180,10 +181,14 @@ fn candidates(world: &World<'_>, policy: &Policy, shard: &ShardDescriptor) -> Ve
         *count = count.saturating_add(1);
     }
     let count = |node| held.get(&node).copied().unwrap_or(0);
+    let home = nodes
+        .holders(policy)
+        .map_or(Home::ANYWHERE, |holders| plan::home(shard, world, &nodes, holders));
+    let place = Placed { nodes: &nodes, home, near: world.readers.of(shard.id) };
     let mut candidates: Vec<Candidate> = nodes
         .iter()
         .map(|member| {
-            let (verdict, why) = judge(&nodes, policy, shard, member, count(member.node));
+            let (verdict, why) = judge(&place, policy, shard, member, count(member.node));
             Candidate { node: member.node, pop: Some(member.pop.clone()), verdict, why }
         })
         .collect();
@@ -205,8 +210,33 @@ const fn verdict_of(role: ReplicaRole) -> Verdict {
     }
 }
 
+/// What a candidate is judged by.
+struct Placed<'a> {
+    nodes: &'a Nodes<'a>,
+    home: Home<'a>,
+    near: Near<'a>,
+}
+
+impl Placed<'_> {
+    /// Why the learner of a PoP is there.
+    fn reading(&self, pop: &PopId) -> String {
+        match (self.near, self.near.reads_at(pop)) {
+            (_, Some(reads)) => {
+                format!("; for its PoP, which reads the shard {reads} times a second")
+            }
+            (Near::Known { .. }, None) if self.near.keep(pop) => {
+                "; for the readers of its PoP, and goes once they have been few for long".to_owned()
+            }
+            (Near::Unknown, None) => {
+                "; for the readers of its PoP, by the leader's count".to_owned()
+            }
+            (Near::Known { .. } | Near::Nobody, None) => String::new(),
+        }
+    }
+}
+
 fn judge(
-    nodes: &Nodes<'_>,
+    place: &Placed<'_>,
     policy: &Policy,
     shard: &ShardDescriptor,
     member: &Member,
@@ -223,6 +253,10 @@ fn judge(
             "it came back without the data of its replica".to_owned()
         } else if member.draining {
             "it is being emptied".to_owned()
+        } else if replica.role == ReplicaRole::Learner && !super::moves::is_bound_to_pops(shard) {
+            format!("up; one of {held} replicas there{}", place.reading(&member.pop))
+        } else if replica.role == ReplicaRole::Voter && !place.home.has(&member.pop) {
+            format!("up; outside of the ring of the others; one of {held} replicas there")
         } else {
             format!("up; one of {held} replicas there")
         };
@@ -238,14 +272,20 @@ fn judge(
         return (Verdict::Unavailable, "it is being emptied".to_owned());
     }
     let neighbour = shard.voters().find(|voter| {
-        let pop = nodes.get(voter.node).map(|holder| &holder.pop);
+        let pop = place.nodes.get(voter.node).map(|holder| &holder.pop);
         pop == Some(&member.pop)
     });
     let why = match neighbour {
+        None if !place.home.has(&member.pop) => {
+            format!("not chosen: outside of the ring of the shard's voters; {held} replicas there")
+        }
         Some(voter) => {
             format!("not chosen: its PoP has a voter on node {}; {held} replicas there", voter.node)
         }
         None => format!("not chosen: the shard has its voters elsewhere; {held} replicas there"),
     };
-    (Verdict::Possible, why)
+    let reads = place.near.reads_at(&member.pop);
+    let reads = reads
+        .map_or_else(String::new, |reads| format!("; its PoP reads it {reads} times a second"));
+    (Verdict::Possible, format!("{why}{reads}"))
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hexpop_edge_config::{Epoch, NodeId, ShardId};
 
 use super::{
-    Member, PlacementPolicy, Policy,
+    Member, PlacementPolicy, Policy, Rings,
     spread::{Counts, Led, PopCounts, allowed, balance_leaders, next},
 };
 use crate::{KeyRange, Replica, ReplicaRole, ShardDescriptor, ShardKey, Space};
@@ -59,6 +59,19 @@ pub fn plan_first_map(
     policy: &PlacementPolicy,
     members: &[Member],
 ) -> Result<Vec<ShardDescriptor>, PlacementError> {
+    plan_first_map_in(policy, &Rings::default(), members)
+}
+
+/// As [`plan_first_map`], with the voters of each shard within one ring, as far as one each in a PoP lets
+/// them.
+///
+/// # Errors
+/// As there.
+pub fn plan_first_map_in(
+    policy: &PlacementPolicy,
+    rings: &Rings,
+    members: &[Member],
+) -> Result<Vec<ShardDescriptor>, PlacementError> {
     let mut planned = Vec::new();
     let mut unplaceable = Vec::new();
     let mut load = BTreeMap::new();
@@ -66,7 +79,7 @@ pub fn plan_first_map(
     for (id, range) in (1..).map(ShardId).zip(first_ranges(policy)) {
         let of_shard = policy.of(&range);
         let of_class = load.entry(Class::of(&range)).or_default();
-        let replicas = place(&range, of_shard, members, of_class, &mut total);
+        let replicas = place(&range, of_shard, (rings, members), of_class, &mut total);
         if replicas.is_empty() {
             unplaceable.push(Unplaceable { range, labels: of_shard.labels.clone() });
         } else {
@@ -113,12 +126,14 @@ fn first_ranges(policy: &PlacementPolicy) -> Vec<KeyRange> {
 fn place(
     range: &KeyRange,
     policy: &Policy,
-    members: &[Member],
+    (rings, members): (&Rings, &[Member]),
     of_class: &mut Counts,
     total: &mut Counts,
 ) -> Vec<Replica> {
     let mut free = allowed(members, policy);
     let voters = policy.voters(free.len());
+    let held = |member: &Member| of_class.of(member.node);
+    let home = rings.first_home(range, voters, free.values().copied(), held);
     let mut pops = PopCounts::default();
     let mut replicas = Vec::new();
     loop {
@@ -128,7 +143,9 @@ fn place(
                 || (PlacementPolicy::in_every_pop(range) && pops.of(&member.pop) == 0)
         };
         let candidates = free.values().filter(missing).copied();
-        let load = |member: &Member| (of_class.of(member.node), total.of(member.node));
+        let load = |member: &Member| {
+            (!home.has(&member.pop), of_class.of(member.node), total.of(member.node))
+        };
         let Some(member) = next(candidates, &pops, load) else { return replicas };
         free.remove(&member.node);
         pops.add(&member.pop);

@@ -2,20 +2,22 @@
 //!
 //! In this order, each only while there is room for one more move in the mesh: replicas where they must
 //! not be, replicas of nodes that stay down, those of the shards that are nearest to losing their quorum
-//! first; and, while nothing is wrong, replicas that share a PoP without need, and replicas of nodes that
-//! have more than others. What is wrong pauses the latter two: evening out takes disks and links from what
+//! first; and, while nothing is wrong, replicas that share a PoP without need, voters outside of the ring of
+//! the others, and replicas of nodes that have more than others. What is wrong pauses the latter three: evening out takes disks and links from what
 //! is being repaired, and would be undone when a node comes back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hexpop_edge_config::{NodeId, ShardId};
+use hexpop_edge_config::{NodeId, PopId, ShardId};
 
 use super::{
     Cause, Finding, Member, Move, Moves, PlacementPolicy, Relocation, ShardLoad, World,
-    balance::{balance, spread},
+    balance::balance,
+    gather::{gather, spread},
     lanes::Lanes,
     nodes::{Holders, Nodes},
-    plan::plan_shard,
+    plan::{home, plan_shard},
+    rings::{Home, Ring},
     spread::{Counts, PopCounts},
 };
 use crate::{Replica, ReplicaRole, ShardDescriptor};
@@ -112,8 +114,18 @@ struct Found<'a> {
     urgent: Vec<(Cause, usize, &'a ShardDescriptor, &'a Replica)>,
     /// Shards with two replicas in a PoP while another could have one.
     crowded: Vec<&'a ShardDescriptor>,
+    /// Shards with a voter outside of the ring of the others, and where that could be instead.
+    outside: Vec<Outside<'a>>,
     paused: Option<String>,
     findings: Vec<Finding>,
+}
+
+/// A voter outside of the ring where the others are.
+pub(super) struct Outside<'a> {
+    pub(super) shard: &'a ShardDescriptor,
+    pub(super) old: &'a Replica,
+    pub(super) from: &'a Member,
+    pub(super) home: Home<'a>,
 }
 
 impl Found<'_> {
@@ -172,6 +184,7 @@ pub fn plan_moves(world: &World<'_>, traffic: &Traffic<'_>) -> Moves {
     }
     if found.paused.is_none() {
         spread(&scene, &found.crowded, &mut weights, &mut lanes, &mut moves);
+        gather(&scene, &found.outside, &mut weights, &mut lanes, &mut moves);
         balance(&scene, &mut weights, &mut lanes, &mut moves);
     }
     Moves { moves, paused: found.paused, findings: found.findings }
@@ -198,10 +211,65 @@ impl<'a> Scene<'a> {
                     found.pause(|| format!("shard {} is changed: {}", shard.id, step.reason));
                 } else if self.is_crowded(shard, holders) {
                     found.crowded.push(shard);
+                } else if self.world.rings.are_told_apart() {
+                    self.look_at_ring(shard, holders, &mut found);
                 }
             }
         }
         found
+    }
+
+    /// Where the voters of a shard are to be.
+    pub(super) fn home(&self, shard: &ShardDescriptor, holders: &Holders<'a>) -> Home<'a> {
+        home(shard, self.world, self.nodes, holders)
+    }
+
+    /// The ring that a node is in, if there is more than one.
+    pub(super) fn ring(&self, member: &'a Member) -> Option<Ring<'a>> {
+        let rings = self.world.rings;
+        rings.are_told_apart().then(|| rings.ring(&member.pop))
+    }
+
+    /// The ring that a replica of a shard does not leave: that of the others, if it is a voter and in there, and
+    /// its own, if it is a learner.
+    pub(super) fn ring_to_stay_in(
+        &self,
+        shard: &'a ShardDescriptor,
+    ) -> impl Fn(&Replica) -> Option<Ring<'a>> {
+        let holders = self.nodes.holders(self.world.policy.of(&shard.range));
+        let holders = holders.filter(|_| self.world.rings.are_told_apart());
+        let home = holders.map(|holders| self.home(shard, holders));
+        move |replica| {
+            let member = self.nodes.get(replica.node)?;
+            match replica.role {
+                ReplicaRole::Voter => home?.stays_in(&member.pop),
+                ReplicaRole::Learner => self.ring(member),
+            }
+        }
+    }
+
+    /// Finds a voter outside of the ring of the others: to be moved if a PoP in there is free, or reported.
+    fn look_at_ring(
+        &self,
+        shard: &'a ShardDescriptor,
+        holders: &Holders<'a>,
+        found: &mut Found<'a>,
+    ) {
+        let home = self.home(shard, holders);
+        let voters = || shard.voters().filter_map(|it| Some((it, self.nodes.get(it.node)?)));
+        let outside = voters().filter(|(_, member)| !home.has(&member.pop));
+        let Some((old, from)) = outside.max_by_key(|(voter, _)| voter.node) else { return };
+        let is_free =
+            |pop: &&&PopId| home.has(pop) && voters().all(|(_, member)| member.pop != ***pop);
+        if holders.pops.iter().any(|pop| is_free(&pop)) {
+            found.outside.push(Outside { shard, old, from, home });
+            return;
+        }
+        let reason = format!(
+            "its voter on node {} in {} is outside of the ring of the others, where no PoP is left for it",
+            old.node, from.pop
+        );
+        found.findings.push(Finding { shard: shard.id, reason });
     }
 
     /// Whether a shard can have a leader, known or not, who would tell what it holds.
@@ -283,7 +351,7 @@ impl<'a> Scene<'a> {
     fn nowhere(&self, shard: &ShardDescriptor, old: &Replica, cause: Cause) -> Finding {
         let why = match cause {
             Cause::Residency => "must not hold a replica",
-            Cause::Repair | Cause::Spread | Cause::Balance => "stays down",
+            Cause::Repair | Cause::Spread | Cause::Balance | Cause::Ring => "stays down",
         };
         let failed = self.traffic.avoid.range((shard.id, NodeId(0))..=(shard.id, NodeId(u32::MAX)));
         let who = match failed.count() {
@@ -295,8 +363,9 @@ impl<'a> Scene<'a> {
         Finding { shard: shard.id, reason: format!("node {} {why}, and {who}", old.node) }
     }
 
-    /// Where a replica goes: a PoP that has as few of the others as may be, in there a learner that is
-    /// there already, else the node with the least among those that may get more now.
+    /// Where a replica goes: a PoP that has as few of the others as may be, in the ring of the others if that
+    /// can be, in there a learner that is there already, else the node with the least among those that may get
+    /// more now.
     fn target(
         &self,
         shard: &ShardDescriptor,
@@ -319,10 +388,12 @@ impl<'a> Scene<'a> {
         let candidates = holders.allowed.values().copied().filter(|member| {
             !holds(member, ReplicaRole::Voter) && !self.traffic.avoids(shard.id, member.node)
         });
+        let home = self.home(shard, holders);
         candidates.min_by_key(|member| {
+            let place = (pops.of(&member.pop), !home.has(&member.pop));
             let learns = holds(member, ReplicaRole::Learner);
             let is_full = lanes.is_full(member.node);
-            (pops.of(&member.pop), is_full, !learns, weights.of(member.node), member.node)
+            (place, is_full, !learns, weights.of(member.node), member.node)
         })
     }
 

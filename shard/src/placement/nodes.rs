@@ -58,6 +58,14 @@ impl<'m> Nodes<'m> {
         Self { by_node: members.iter().map(|member| (member.node, member)).collect(), holders }
     }
 
+    /// Has nodes not take another replica of anything.
+    pub(super) fn pass_over(&mut self, is_passed_over: impl Fn(NodeId) -> bool) {
+        for holders in self.holders.values_mut() {
+            holders.allowed.retain(|node, _| !is_passed_over(*node));
+            holders.pops = holders.allowed.values().map(|member| &member.pop).collect();
+        }
+    }
+
     pub(super) fn get(&self, node: NodeId) -> Option<&'m Member> {
         self.by_node.get(&node).copied()
     }

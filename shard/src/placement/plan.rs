@@ -8,6 +8,8 @@ use super::{
     Finding, Losses, Member, PlacementPolicy, Plan, Policy, Step, StepKind, World, Writers,
     leaders::{Leading, plan_leaders},
     nodes::{Holders, Nodes},
+    readers::Near,
+    rings::Home,
     spread::{Counts, PopCounts, next},
 };
 use crate::{Replica, ReplicaRole, ShardDescriptor};
@@ -15,8 +17,8 @@ use crate::{Replica, ReplicaRole, ShardDescriptor};
 /// What the leaders of shards do next, each for its own.
 ///
 /// They replace replicas whose data directory is gone (the node is there with another one), give
-/// shards that have too few replicas new ones, move what is on nodes that are being emptied, remove
-/// replicas that nothing needs, and even themselves out. A replica whose node is down they leave; see
+/// shards that have too few replicas new ones, move what is on nodes that are being emptied, give PoPs
+/// that ask for much a learner, remove replicas that nothing needs, and even themselves out. A replica whose node is down they leave; see
 /// [`plan_moves`](super::plan_moves) for what becomes of it. A shard that has lost its quorum gets no
 /// step. Doing the steps and planning again comes to a plan without steps.
 #[must_use]
@@ -65,12 +67,25 @@ pub(super) fn plan_shard(
     let policy = world.policy.of(&shard.range);
     let in_every_pop = PlacementPolicy::in_every_pop(&shard.range);
     let Some(holders) = nodes.holders(policy) else { return (None, Vec::new()) };
+    let near = world.readers.of(shard.id);
     // As nearly all of them are: nothing to find, and nothing to do.
-    if !in_every_pop && is_settled(&shard.replicas, policy, holders) {
+    if !in_every_pop && near.hot().is_empty() && is_settled(&shard.replicas, policy, holders) {
         return (None, Vec::new());
     }
-    let known = Known { nodes, holders, losses: world.losses };
+    let home = home(shard, world, nodes, holders);
+    let known = Known { nodes, holders, losses: world.losses, home, near };
     plan_replicas((shard.id, &shard.replicas), policy, in_every_pop, known, load)
+}
+
+/// Where the voters of a shard are to be.
+pub(super) fn home<'a>(
+    shard: &ShardDescriptor,
+    world: &World<'a>,
+    nodes: &Nodes<'a>,
+    holders: &Holders<'a>,
+) -> Home<'a> {
+    let voters = shard.voters().filter_map(|voter| nodes.get(voter.node));
+    world.rings.home(&shard.range, voters, &holders.pops)
 }
 
 /// Whether a shard has its voters, as many as asked for and no more, on nodes that may hold them.
@@ -99,6 +114,10 @@ pub(super) struct Known<'a> {
     pub(super) nodes: &'a Nodes<'a>,
     pub(super) holders: &'a Holders<'a>,
     pub(super) losses: &'a Losses,
+    /// Where its voters are to be.
+    pub(super) home: Home<'a>,
+    /// Where its readers are.
+    pub(super) near: Near<'a>,
 }
 
 /// One shard, and what is known of the nodes of its replicas.
@@ -128,6 +147,7 @@ fn plan_replicas(
         .or_else(|| view.fill_up(load))
         .or_else(|| view.empty(of_shard, load, &mut findings))
         .or_else(|| view.reach_pops(load))
+        .or_else(|| view.reach_readers(load))
         .or_else(|| view.remove_learner(of_shard))
         .or_else(|| view.shrink(of_shard));
     findings.extend(view.too_few(of_shard));
@@ -251,7 +271,9 @@ impl<'a> View<'a> {
             .values()
             .copied()
             .filter(|member| self.voters().all(|replica| replica.node != member.node));
-        let member = next(candidates, &pops, |member| (!learns(member), load.of(member.node)))?;
+        let member = next(candidates, &pops, |member| {
+            (!self.known.home.has(&member.pop), !learns(member), load.of(member.node))
+        })?;
         let (node, raft) = (member.node, member.raft);
         Some(if learns(member) {
             StepKind::Promote { node, raft }
@@ -297,18 +319,23 @@ impl<'a> View<'a> {
         Some(self.step(kind, reason))
     }
 
-    /// A learner in a PoP that should have a replica and has none.
-    fn reach_pops(&self, load: &Counts) -> Option<Step> {
-        if !self.in_every_pop {
-            return None;
-        }
+    /// How many replicas each PoP has. One that is not waited for any more serves nobody there.
+    fn reached(&self) -> PopCounts<'a> {
         let mut pops = PopCounts::default();
-        // One that is not waited for any more serves nobody there.
         for replica in self.replicas.iter().filter(|replica| !self.is_lost(replica)) {
             if let Some(member) = self.member(replica.node) {
                 pops.add(&member.pop);
             }
         }
+        pops
+    }
+
+    /// A learner in a PoP that should have a replica and has none.
+    fn reach_pops(&self, load: &Counts) -> Option<Step> {
+        if !self.in_every_pop {
+            return None;
+        }
+        let pops = self.reached();
         let allowed = self.known.holders.allowed.values().copied();
         let unreached = allowed.filter(|member| pops.of(&member.pop) == 0);
         let member = next(unreached, &pops, |member| load.of(member.node))?;
@@ -317,8 +344,30 @@ impl<'a> View<'a> {
         Some(self.step(kind, reason))
     }
 
+    /// A learner in the PoP that reads most of those that read much and have no replica.
+    fn reach_readers(&self, load: &Counts) -> Option<Step> {
+        let awaited = self.learners().filter(|learner| !self.is_lost(learner));
+        if awaited.count() >= self.known.near.learners_max() {
+            return None;
+        }
+        let pops = self.reached();
+        self.known.near.hot().iter().filter(|(pop, _)| pops.of(pop) == 0).find_map(
+            |(pop, reads)| {
+                let free = self.known.holders.allowed.values().copied().filter(|member| {
+                    member.pop == *pop && self.replicas.iter().all(|it| it.node != member.node)
+                });
+                let member = next(free, &pops, |member| load.of(member.node))?;
+                let kind = StepKind::AddLearner { node: member.node, raft: member.raft };
+                let reason =
+                    format!("PoP {pop} reads it {reads} times a second, and has no replica");
+                Some(self.step(kind, reason))
+            },
+        )
+    }
+
     /// A voter goes where there are more than were asked for: what a move that was given up left behind. One
-    /// that is lost; else, if all are up, the last one of the PoP that has most of them.
+    /// that is lost; else, if all are up, the last one of the PoP that has most of them, outside of the ring
+    /// of the others if there is one.
     pub(super) fn shrink(&self, policy: &Policy) -> Option<Step> {
         let voters: Vec<&Replica> = self.voters().collect();
         let asked = usize::try_from(policy.replicas).unwrap_or(usize::MAX).max(1);
@@ -341,7 +390,7 @@ impl<'a> View<'a> {
         let rank = |voter: &&&Replica| {
             self.member(voter.node).map(|member| {
                 let is_to_go = member.draining || !member.carries(&policy.labels);
-                (is_to_go, pops.of(&member.pop))
+                (is_to_go, pops.of(&member.pop), !self.known.home.has(&member.pop))
             })
         };
         let gone = voters.iter().max_by_key(rank)?;
@@ -349,8 +398,8 @@ impl<'a> View<'a> {
         Some(self.step(kind, format!("{} voters, and {asked} are asked for", voters.len())))
     }
 
-    /// A learner goes that neither becomes a voter nor is the only replica of its PoP, that is lost, or that
-    /// is where it must not be.
+    /// A learner goes that neither becomes a voter nor is the only replica of a PoP that is to have one, that is
+    /// lost, or that is where it must not be.
     pub(super) fn remove_learner(&self, policy: &Policy) -> Option<Step> {
         let mut reached = PopCounts::default();
         // As `reach_pops` counts them, or what that adds would go again at once.
@@ -369,7 +418,8 @@ impl<'a> View<'a> {
                 return Some(self.step(kind, reason));
             }
             let replaces = self.voters().any(|voter| voter.node == learner.node);
-            let needed = self.in_every_pop && reached.of(&member.pop) == 0;
+            let is_wanted = self.in_every_pop || self.known.near.keep(&member.pop);
+            let needed = is_wanted && reached.of(&member.pop) == 0;
             reached.add(&member.pop);
             if needed || replaces {
                 return None;

@@ -109,6 +109,8 @@ pub enum Cause {
     Spread,
     /// Its node has more than others.
     Balance,
+    /// It is outside of the ring where the others are.
+    Ring,
 }
 
 impl Cause {
@@ -120,6 +122,7 @@ impl Cause {
             Self::Repair => "repair",
             Self::Spread => "spread",
             Self::Balance => "balance",
+            Self::Ring => "ring",
         }
     }
 }

@@ -14,6 +14,8 @@ use super::{
     Losses, Member, Plan, Policy, Step, StepKind,
     nodes::Nodes,
     plan::{Known, View},
+    readers::Near,
+    rings::Home,
     spread::{Counts, PopCounts},
 };
 use crate::{Replica, ReplicaRole};
@@ -36,6 +38,8 @@ pub struct SystemGroup<'a> {
     pub replicas: &'a [Replica],
     /// The node that leads it: it is not the first to go.
     pub leader: NodeId,
+    /// Nodes that are not to take a replica of it: their learners did not catch up.
+    pub avoid: &'a BTreeSet<NodeId>,
 }
 
 /// What the leader of the meta group, or of that of purges, does next: at most one step.
@@ -46,9 +50,13 @@ pub struct SystemGroup<'a> {
 pub fn plan_system_group(group: &SystemGroup<'_>, members: &[Member], losses: &Losses) -> Plan {
     let policy =
         Policy { labels: BTreeSet::new(), replicas: voters_wanted(group, members, losses) };
-    let nodes = Nodes::of(members, [&policy]);
+    let mut nodes = Nodes::of(members, [&policy]);
+    nodes.pass_over(|node| {
+        let votes = |it: &Replica| it.node == node && it.role == ReplicaRole::Voter;
+        group.avoid.contains(&node) && !group.replicas.iter().any(votes)
+    });
     let Some(holders) = nodes.holders(&policy) else { return Plan::default() };
-    let known = Known { nodes: &nodes, holders, losses };
+    let known = Known { nodes: &nodes, holders, losses, home: Home::ANYWHERE, near: Near::Nobody };
     let view = View::new((group.id, group.replicas), &policy, false, known);
     if let Err(finding) = view.has_quorum() {
         return Plan { steps: Vec::new(), findings: vec![finding] };

@@ -1,5 +1,7 @@
 mod leaders;
 mod moves;
+mod readers;
+mod rings;
 mod system;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,8 +10,8 @@ use hexpop_edge_config::{Epoch, NodeId, RaftId, ShardId};
 use proptest::prelude::*;
 
 use super::{
-    Losses, Member, PlacementError, PlacementPolicy, Plan, Policy, Step, StepKind, World,
-    plan_first_map,
+    Losses, Member, PlacementError, PlacementPolicy, Plan, Policy, ReadersOf, Rings, Step,
+    StepKind, World, plan_first_map,
 };
 use crate::{KeyRange, Replica, ReplicaRole, ShardDescriptor, ShardKey, ShardMap, Space};
 
@@ -49,7 +51,15 @@ fn plan(
     policy: &PlacementPolicy,
     leaders: &BTreeMap<ShardId, NodeId>,
 ) -> Plan {
-    super::plan(&World { map, members, policy, leaders, losses: &Losses::default() })
+    super::plan(&World {
+        map,
+        members,
+        policy,
+        leaders,
+        losses: &Losses::default(),
+        rings: &Rings::default(),
+        readers: &ReadersOf::default(),
+    })
 }
 
 fn demo() -> Vec<Member> {

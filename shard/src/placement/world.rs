@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use hexpop_edge_config::{NodeId, RaftId, ShardId};
 
-use super::{Member, PlacementPolicy};
+use super::{Member, PlacementPolicy, ReadersOf, Rings};
 use crate::ShardMap;
 
 /// What placement and operations go by.
@@ -20,6 +20,10 @@ pub struct World<'a> {
     pub leaders: &'a BTreeMap<ShardId, NodeId>,
     /// Which data directories are away, and for how long.
     pub losses: &'a Losses,
+    /// Which PoPs are near each other.
+    pub rings: &'a Rings,
+    /// Where the readers of shards are.
+    pub readers: &'a ReadersOf,
 }
 
 /// The data directories that no live node runs on, and for how long that has been so.

@@ -1,5 +1,7 @@
 //! Placement over a whole mesh: skewed shards, lost PoPs that come back, new nodes, loads that move.
 //!
+//! Once with all PoPs in one ring, once with a ring for each third of them, and readers far away.
+//!
 //! A small mesh by default; one of 1,000 nodes in 100 PoPs with 100,000 shards with
 //! `HEXPOP_PLACEMENT_SCALE=paper`:
 //!
@@ -20,9 +22,9 @@ use std::{
 use hexpop_edge_config::{Epoch, NodeId, PopId, RaftId, ShardId};
 use hexpop_shard::{
     Cause, Errand, KeyRange, Losses, Member, Next, Operation, OperationId, OperationKind,
-    OperationState, PlacementPolicy, Policy, Relocation, Replica, ReplicaRole, ShardDescriptor,
-    ShardKey, ShardLoad, ShardMap, Space, StepKind, Traffic, World, plan, plan_first_map,
-    plan_moves,
+    OperationState, PlacementPolicy, Policy, Readers, ReadersOf, Relocation, Replica, ReplicaRole,
+    Rings, ShardDescriptor, ShardKey, ShardLoad, ShardMap, Space, StepKind, Traffic, World, plan,
+    plan_first_map, plan_moves,
 };
 
 use crate::seeded::Seeded;
@@ -72,6 +74,8 @@ struct Sim {
     round_max: Duration,
     moved_bytes: u64,
     begun: BTreeMap<Cause, usize>,
+    rings: Rings,
+    readers: ReadersOf,
 }
 
 /// How many replicas may be on their way to one node, and sent by one.
@@ -169,6 +173,8 @@ impl Sim {
             round_max: scale.round_max,
             moved_bytes: 0,
             begun: BTreeMap::new(),
+            rings: Rings::default(),
+            readers: ReadersOf::default(),
         };
         sim.reindex();
         sim
@@ -193,6 +199,8 @@ impl Sim {
             policy: &self.policy,
             leaders: &self.leaders,
             losses: &losses,
+            rings: &self.rings,
+            readers: &self.readers,
         };
         let traffic = Traffic {
             running: &running,
@@ -409,12 +417,16 @@ impl Sim {
     }
 }
 
-#[test]
-fn a_mesh_settles_within_the_rules_and_moves_little_more_than_it_has_to() {
-    let scale = match std::env::var("HEXPOP_PLACEMENT_SCALE").as_deref() {
+fn scale() -> Scale {
+    match std::env::var("HEXPOP_PLACEMENT_SCALE").as_deref() {
         Ok("paper") => PAPER,
         _ => SMALL,
-    };
+    }
+}
+
+#[test]
+fn a_mesh_settles_within_the_rules_and_moves_little_more_than_it_has_to() {
+    let scale = scale();
     let mut random = Seeded(7);
     let mut sim = Sim::new(scale, &mut random);
     println!(
@@ -458,4 +470,75 @@ fn a_mesh_settles_within_the_rules_and_moves_little_more_than_it_has_to() {
     for node in next..next + scale.nodes_per_pop {
         assert!(held[&NodeId(node)] > share / 2, "{} of {share}", held[&NodeId(node)]);
     }
+}
+
+/// The PoPs where the replicas of a shard in a role are.
+fn pops_of(sim: &Sim, shard: &ShardDescriptor, role: ReplicaRole) -> BTreeSet<PopId> {
+    let replicas = shard.replicas.iter().filter(|replica| replica.role == role);
+    replicas.map(|replica| sim.member(replica.node).pop.clone()).collect()
+}
+
+#[test]
+fn voters_gather_in_rings_and_far_readers_get_learners_for_as_long_as_they_read() {
+    let scale = scale();
+    let mut random = Seeded(11);
+    let mut sim = Sim::new(scale, &mut random);
+    let ring = |pop: u32| (3 * pop / scale.pops) as usize;
+    let pop = |pop: u32| -> PopId { format!("p{pop}").parse().unwrap() };
+    let of: BTreeMap<PopId, usize> = (0..scale.pops).map(|it| (pop(it), ring(it))).collect();
+    sim.rings = Rings::new(of.clone(), BTreeMap::new());
+    let gathered = |sim: &Sim| {
+        for shard in sim.map.shards() {
+            let pops = pops_of(sim, shard, ReplicaRole::Voter);
+            let rings: BTreeSet<usize> = pops.iter().map(|pop| of[pop]).collect();
+            assert_eq!((pops.len(), rings.len()), (3, 1), "{shard:?}");
+        }
+    };
+    sim.settle("gathered in rings from chance");
+    gathered(&sim);
+    sim.settle("again");
+    assert_eq!(sim.moved_bytes, 0);
+    sim.kill_pop("p1");
+    sim.settle("a PoP of a ring is lost");
+    gathered(&sim);
+    sim.revive();
+    sim.settle("it comes back, empty");
+    gathered(&sim);
+
+    // Every fiftieth shard is read at both ends of the mesh, and nobody reads the others.
+    let ends = [pop(0), pop(scale.pops - 1)];
+    let hot: BTreeSet<ShardId> = sim.map.shards().map(|shard| shard.id).step_by(50).collect();
+    let of_nobody = Readers { hot: Vec::new(), kept: Some(BTreeSet::new()) };
+    let of_ends = Readers {
+        hot: ends.iter().map(|pop| (pop.clone(), 1_000)).collect(),
+        kept: Some(BTreeSet::from(ends.clone())),
+    };
+    sim.readers.learners_max = 2;
+    for shard in sim.map.shards() {
+        let readers = if hot.contains(&shard.id) { &of_ends } else { &of_nobody };
+        sim.readers.shards.insert(shard.id, readers.clone());
+    }
+    sim.settle("some shards are read from afar");
+    let of_listings = |shard: &&ShardDescriptor| shard.range.space_of() != Space::Directory;
+    let mut learners = 0;
+    for shard in sim.map.shards().filter(of_listings) {
+        let found = pops_of(&sim, shard, ReplicaRole::Learner);
+        learners += found.len();
+        let voters = pops_of(&sim, shard, ReplicaRole::Voter);
+        let labels = &sim.policy.of(&shard.range).labels;
+        let wanted = |pop: &&PopId| {
+            let mut there = sim.members.iter().filter(|member| member.pop == **pop);
+            hot.contains(&shard.id) && !voters.contains(*pop) && there.any(|it| it.carries(labels))
+        };
+        let wanted: BTreeSet<PopId> = ends.iter().filter(wanted).cloned().collect();
+        assert_eq!(found, wanted, "{shard:?}");
+    }
+    assert!(learners > 0);
+    gathered(&sim);
+    for readers in sim.readers.shards.values_mut() {
+        *readers = of_nobody.clone();
+    }
+    sim.settle("nobody reads any more");
+    let is_learner = |replica: &Replica| replica.role == ReplicaRole::Learner;
+    assert!(sim.map.shards().filter(of_listings).all(|it| !it.replicas.iter().any(is_learner)));
 }

@@ -57,6 +57,14 @@ const CASES: &[(&str, &str)] = &[
         "2:9 cache.bytes: cache.object_max (8MiB) must be at most cache.bytes (4MiB)",
     ),
     (
+        "[placement]\nrings = [[\"mil\", \"zrh\"], [\"mad\", \"zrh\"]]",
+        "2:9 placement.rings: PoP \"zrh\" is named twice",
+    ),
+    (
+        "[placement]\nrings = [[\"zrh\"], [\"mad\"]]",
+        "2:9 placement.rings: this node's PoP mil is in none of placement.rings",
+    ),
+    (
         "[limits]\nheader_fields = -1",
         "2:17 limits.header_fields: expected a number that is not negative, found the number -1",
     ),

@@ -99,10 +99,10 @@ fn a_member_that_does_not_answer_is_named() {
 
 #[test]
 fn shards_are_judged_by_leaders_and_voters() {
-    let check = odd(|facts| facts.shards.shards[1].leader = None);
+    let check = odd(|facts| facts.shards.shards[1].raft.leader = None);
     assert_eq!((check.result, &*check.description), (Error, "1 of 2 shards have a leader"));
     assert_eq!(check.error.as_deref(), Some("without a leader: shard 2"));
-    let check = odd(|facts| facts.shards.shards[0].state = "under-replicated".into());
+    let check = odd(|facts| facts.shards.shards[0].raft.state = "under-replicated".into());
     assert_eq!((check.result, &*check.description), (Error, "1 shard under-replicated"));
     let check = odd(|facts| facts.shards.shards.clear());
     assert_eq!(check.description, "no shards");

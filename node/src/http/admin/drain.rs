@@ -47,6 +47,9 @@ pub(super) async fn end(context: &Context, query: &BTreeMap<String, String>) -> 
 async fn set(context: &Context, node: NodeId, on: bool) -> Answer {
     match context.ask(node, AdminRequest::Drain { on }).await {
         Ok(AdminAnswer::Done) => {}
+        Ok(AdminAnswer::Failed(why)) => {
+            return Err(Problem::new(ProblemType::Internal, format!("node {node}: {why}")));
+        }
         Ok(_) => {
             let detail = format!("node {node} gave an answer out of place");
             return Err(Problem::new(ProblemType::Internal, detail));

@@ -24,7 +24,7 @@ pub(super) async fn why(context: &Context, id: &str) -> Answer {
     let shard = find_shard(context, id)?;
     let leader = leader_of(context, ShardId::META).await.ok();
     let asked = leader.unwrap_or_else(|| context.node());
-    let explained = match context.ask(asked, AdminRequest::Why { shard: shard.id }).await {
+    let mut explained = match context.ask(asked, AdminRequest::Why { shard: shard.id }).await {
         Ok(AdminAnswer::Why(Some(explained))) => explained,
         Ok(AdminAnswer::Why(None)) => {
             let detail = format!("node {asked} does not know shard {} yet", shard.id);
@@ -33,6 +33,14 @@ pub(super) async fn why(context: &Context, id: &str) -> Answer {
         Ok(_) => return Err(out_of_place()),
         Err(why) => return Err(Problem::new(ProblemType::ShardUnavailable, why)),
     };
+    // Where its readers are, its own leader knows.
+    if let Ok(led) = leader_of(context, shard.id).await
+        && led != asked
+        && let Ok(AdminAnswer::Why(Some(known))) =
+            context.ask(led, AdminRequest::Why { shard: shard.id }).await
+    {
+        explained.candidates = known.candidates;
+    }
     let running = match leader {
         Some(_) => operations(context).await.unwrap_or_default(),
         None => Vec::new(),

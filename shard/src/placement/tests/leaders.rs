@@ -36,6 +36,8 @@ impl Led {
             policy: &self.policy,
             leaders: &self.leaders,
             losses: &losses,
+            rings: &Rings::default(),
+            readers: &ReadersOf::default(),
         };
         plan_led(&world, &self.writers)
     }

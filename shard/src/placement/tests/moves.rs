@@ -5,30 +5,37 @@ use std::time::Duration;
 use super::*;
 use crate::{
     Cause, Errand, Explanation, Next, Operation, OperationId, OperationKind, OperationState,
-    Relocation, ShardLoad, Traffic, Verdict, explain, plan_moves,
+    Relocation, ShardLoad, Traffic, Verdict, explain, plan_first_map_in, plan_moves,
 };
 
-const AFTER: Duration = Duration::from_secs(300);
+pub(super) const AFTER: Duration = Duration::from_secs(300);
 
 /// A mesh, with what runs in it.
-struct Mesh {
-    map: ShardMap,
-    members: Vec<Member>,
-    policy: PlacementPolicy,
+pub(super) struct Mesh {
+    pub(super) map: ShardMap,
+    pub(super) members: Vec<Member>,
+    pub(super) policy: PlacementPolicy,
     leaders: BTreeMap<ShardId, NodeId>,
     away: BTreeMap<RaftId, Duration>,
     loads: BTreeMap<ShardId, ShardLoad>,
     running: BTreeMap<ShardId, Relocation>,
     avoid: BTreeSet<(ShardId, NodeId)>,
-    at_once: usize,
+    rings: Rings,
+    pub(super) readers: ReadersOf,
+    pub(super) at_once: usize,
     per_node: usize,
     /// What was begun, in order.
     begun: Vec<(ShardId, Relocation)>,
 }
 
 impl Mesh {
-    fn new(members: Vec<Member>, policy: PlacementPolicy) -> Self {
-        let map = ShardMap::create(plan_first_map(&policy, &members).unwrap()).unwrap();
+    pub(super) fn new(members: Vec<Member>, policy: PlacementPolicy) -> Self {
+        Self::in_rings(members, policy, Rings::default())
+    }
+
+    pub(super) fn in_rings(members: Vec<Member>, policy: PlacementPolicy, rings: Rings) -> Self {
+        let first = plan_first_map_in(&policy, &rings, &members).unwrap();
+        let map = ShardMap::create(first).unwrap();
         let leaders = first_leaders(&map);
         let (away, loads, running) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let begun = Vec::new();
@@ -43,6 +50,8 @@ impl Mesh {
             loads,
             running,
             avoid,
+            rings,
+            readers: ReadersOf::default(),
             at_once,
             per_node,
             begun,
@@ -63,6 +72,8 @@ impl Mesh {
             policy: &self.policy,
             leaders: &self.leaders,
             losses: &losses,
+            rings: &self.rings,
+            readers: &self.readers,
         };
         let loads = Some(&self.loads).filter(|loads| !loads.is_empty());
         let (avoid, at_once, per_node) = (&self.avoid, self.at_once, self.per_node);
@@ -71,16 +82,16 @@ impl Mesh {
         look(&world, &traffic)
     }
 
-    fn moves(&self) -> crate::Moves {
+    pub(super) fn moves(&self) -> crate::Moves {
         self.look(plan_moves)
     }
 
-    fn why(&self, shard: ShardId) -> Explanation {
+    pub(super) fn why(&self, shard: ShardId) -> Explanation {
         self.look(|world, traffic| explain(world, traffic, shard)).unwrap()
     }
 
     /// Kills nodes; for how long they are dead is told apart.
-    fn kill(&mut self, dead: impl Fn(&Member) -> bool, since: Duration) {
+    pub(super) fn kill(&mut self, dead: impl Fn(&Member) -> bool, since: Duration) {
         for member in self.members.iter_mut().filter(|member| dead(member)) {
             member.alive = false;
             self.away.insert(member.raft, since);
@@ -99,7 +110,7 @@ impl Mesh {
         }
     }
 
-    fn revive(&mut self) {
+    pub(super) fn revive(&mut self) {
         self.away.clear();
         self.members.iter_mut().for_each(|member| member.alive = true);
     }
@@ -152,7 +163,7 @@ impl Mesh {
     }
 
     /// Until nothing is planned any more; answers what was begun meanwhile.
-    fn settle(&mut self) -> Vec<(ShardId, Relocation)> {
+    pub(super) fn settle(&mut self) -> Vec<(ShardId, Relocation)> {
         self.begun.clear();
         for _round in 0..2_000 {
             if !self.round() {
@@ -161,6 +172,11 @@ impl Mesh {
         }
         let planned = self.look(|world, _| super::super::plan(world));
         panic!("no end: {:?}, {:?}", planned.steps, self.moves().moves);
+    }
+
+    /// What was begun since it settled last.
+    pub(super) fn begun(&self) -> &[(ShardId, Relocation)] {
+        &self.begun
     }
 
     fn held(&self, node: u32) -> usize {

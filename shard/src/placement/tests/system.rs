@@ -16,6 +16,7 @@ struct Group {
     replicas: Vec<Replica>,
     leader: NodeId,
     away: BTreeMap<RaftId, Duration>,
+    avoid: BTreeSet<NodeId>,
 }
 
 impl Group {
@@ -28,7 +29,7 @@ impl Group {
         };
         let replicas: Vec<Replica> = members.iter().take(founders).map(voter).collect();
         let leader = replicas[0].node;
-        Self { members, replicas, leader, away: BTreeMap::new() }
+        Self { members, replicas, leader, away: BTreeMap::new(), avoid: BTreeSet::new() }
     }
 
     fn member(&self, node: NodeId) -> &Member {
@@ -53,7 +54,8 @@ impl Group {
     fn plan(&self) -> Plan {
         let losses = Losses::new(self.away.clone(), AFTER);
         let (id, replicas, leader) = (ShardId::META, &self.replicas[..], self.leader);
-        plan_system_group(&SystemGroup { id, replicas, leader }, &self.members, &losses)
+        let group = SystemGroup { id, replicas, leader, avoid: &self.avoid };
+        plan_system_group(&group, &self.members, &losses)
     }
 
     fn execute(&mut self, step: &Step) {
@@ -342,4 +344,35 @@ proptest! {
             prop_assert!(group.per_pop()[0] <= wanted / 2, "{:?}", group.per_pop());
         }
     }
+}
+
+#[test]
+fn a_learner_that_does_not_catch_up_is_given_up_for_another_node() {
+    let pops = ["mil", "mad", "ber", "par", "par"];
+    let members: Vec<Member> = (1..).zip(pops).map(|(node, pop)| member(node, pop, &[])).collect();
+    let mut group = Group::new(members, 3);
+    let lost = group.replicas[1];
+    group.members[1].alive = false;
+    group.away.insert(lost.raft, AFTER);
+    let added = group.plan().steps.remove(0);
+    let StepKind::AddLearner { node: slow, .. } = added.kind else { panic!("{added:?}") };
+    group.execute(&added);
+    let waits = group.plan().steps.remove(0);
+    assert!(matches!(waits.kind, StepKind::Replace { node, .. } if node == slow), "{waits:?}");
+    group.avoid.insert(slow);
+    let mut seen = Vec::new();
+    while let Some(step) = group.plan().steps.pop() {
+        assert!(seen.len() < 10, "{seen:?}");
+        group.execute(&step);
+        seen.push(step.kind);
+    }
+    let gone =
+        |kind: &StepKind| matches!(kind, StepKind::RemoveLearner { node, .. } if *node == slow);
+    assert!(seen.iter().any(gone), "{seen:?}");
+    let voters = group.voters();
+    assert_eq!(voters.len(), 3);
+    assert!(voters.iter().all(|voter| voter.node != slow && voter.raft != lost.raft), "{voters:?}");
+    // It may take one again later.
+    group.avoid.clear();
+    assert!(group.plan().steps.is_empty());
 }

@@ -1,0 +1,78 @@
+//! Learners of groups without a range that do not catch up: they are given up, so that another node takes
+//! their place and the group's repair does not wait for them for ever. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hexpop_edge_config::{GroupId, NodeId, RaftId};
+use hexpop_shard::Replica;
+
+/// How long a learner may take to catch up, in milliseconds: what these groups hold is sent in seconds.
+const CATCH_UP_MS: u64 = 120_000;
+
+/// How long a node is not asked again, in milliseconds, whose learner took longer.
+const AVOID_MS: u64 = 600_000;
+
+/// Which learners are behind, and since when; which nodes are avoided, and since when.
+#[derive(Debug, Default)]
+pub(crate) struct LateLearners {
+    behind: BTreeMap<(GroupId, RaftId), u64>,
+    avoided: BTreeMap<(GroupId, NodeId), u64>,
+}
+
+impl LateLearners {
+    /// Takes which learners of a group that is led here are behind at `now_ms`; answers which nodes are not
+    /// to take a replica of it.
+    pub(super) fn look<'r>(
+        &mut self,
+        group: GroupId,
+        behind: impl Iterator<Item = &'r Replica>,
+        now_ms: u64,
+    ) -> BTreeSet<NodeId> {
+        let mut still = BTreeMap::new();
+        for learner in behind {
+            let key = (group, learner.raft);
+            let since = self.behind.get(&key).copied().unwrap_or(now_ms);
+            if now_ms.saturating_sub(since) >= CATCH_UP_MS {
+                self.avoided.insert((group, learner.node), now_ms);
+            } else {
+                still.insert(key, since);
+            }
+        }
+        // What is kept is of learners that there are.
+        self.behind.retain(|(other, _), _| *other != group);
+        self.behind.append(&mut still);
+        self.avoided.retain(|_, since| now_ms.saturating_sub(*since) < AVOID_MS);
+        let of_group = self.avoided.keys().filter(|(other, _)| *other == group);
+        of_group.map(|(_, node)| *node).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hexpop_shard::ReplicaRole;
+
+    use super::*;
+
+    #[test]
+    fn one_that_does_not_catch_up_is_avoided_for_a_while_and_one_that_does_is_not() {
+        let learner = |node: u32| Replica {
+            raft: RaftId(u64::from(node)),
+            node: NodeId(node),
+            role: ReplicaRole::Learner,
+        };
+        let (slow, quick) = (learner(4), learner(5));
+        let mut late = LateLearners::default();
+        let none = BTreeSet::new();
+        assert_eq!(late.look(GroupId::META, [&slow, &quick].into_iter(), 0), none);
+        assert_eq!(late.look(GroupId::META, [&slow].into_iter(), CATCH_UP_MS - 1), none);
+        // Behind again, counted anew; and another group is another matter.
+        let both = [&slow, &quick].into_iter();
+        assert_eq!(late.look(GroupId::META, both, CATCH_UP_MS), BTreeSet::from([NodeId(4)]));
+        assert_eq!(late.look(GroupId::PURGES, [&slow].into_iter(), CATCH_UP_MS), none);
+        let end = CATCH_UP_MS + AVOID_MS;
+        let avoided = late.look(GroupId::META, std::iter::empty(), end - 1);
+        assert_eq!(avoided, BTreeSet::from([NodeId(4)]));
+        assert_eq!(late.look(GroupId::META, std::iter::empty(), end), none);
+        assert!(late.behind.keys().all(|(group, _)| *group == GroupId::PURGES));
+    }
+}

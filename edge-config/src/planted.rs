@@ -56,11 +56,15 @@ pub enum Bug {
     SplitForgetsErasures,
     /// A replica that has not applied a split yet answers those who know of it.
     AnswerBehindSplit,
+    /// A replica that got its state in a snapshot creates what split off before only once the map has it.
+    ChildByMapOnly,
+    /// A write whose first attempt got lost is called refused when its shard has moved on since.
+    LostAttemptIsRefused,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::AckBeforeFlush,
         Self::ForgetVote,
         Self::ApplyTwice,
@@ -84,6 +88,8 @@ impl Bug {
         Self::SplitForgetsReplies,
         Self::SplitForgetsErasures,
         Self::AnswerBehindSplit,
+        Self::ChildByMapOnly,
+        Self::LostAttemptIsRefused,
     ];
 
     /// Its name on the command line.
@@ -113,6 +119,8 @@ impl Bug {
             Self::SplitForgetsReplies => "split-forgets-replies",
             Self::SplitForgetsErasures => "split-forgets-erasures",
             Self::AnswerBehindSplit => "answer-behind-split",
+            Self::ChildByMapOnly => "child-by-map-only",
+            Self::LostAttemptIsRefused => "lost-attempt-is-refused",
         }
     }
 

@@ -88,6 +88,11 @@ impl Replica {
         })
     }
 
+    /// Whether a child is split off that is not durable yet.
+    pub(crate) fn is_forking(&self) -> bool {
+        self.forking.load(Ordering::Acquire)
+    }
+
     /// The state as it is now. Held, it keeps the next entry from being applied.
     pub(crate) fn state(&self) -> MappedRwLockReadGuard<'_, ShardState> {
         RwLockReadGuard::map(self.view.read(), |view| &view.state)
@@ -371,7 +376,7 @@ impl Builder {
         let documents = &self.replica.documents;
         let writer = {
             let view = self.replica.view.read();
-            if self.replica.forking.load(Ordering::Acquire) {
+            if self.replica.is_forking() {
                 return Err(io::Error::other(
                     "the shard divides, and its other half is not written",
                 ));

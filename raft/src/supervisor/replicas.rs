@@ -32,8 +32,10 @@ pub(crate) const FETCHED_AT_ONCE: usize = 128;
 
 pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     let map = inner.map();
+    let unreported = inner.unreported_children();
     let wanted: Vec<_> = map
         .shards()
+        .chain(&unreported)
         .filter(|shard| shard.replicas.iter().any(|replica| replica.raft == inner.raft))
         .collect();
     let missing =

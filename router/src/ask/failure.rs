@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use hexpop_edge_config::{NodeId, ShardId};
+use hexpop_edge_config::{
+    NodeId, ShardId,
+    planted::{self, Bug},
+};
 use hexpop_shard::{ReadAnswer, Refusal, Reply, ShardDescriptor};
 
 use super::Answered;
@@ -219,7 +222,10 @@ pub(super) fn written(shard: &ShardDescriptor, led: Led) -> Result<Answered<Repl
         // have gone with its key.
         AnswerBody::Written(Reply::Refused(
             Refusal::StaleEpoch { .. } | Refusal::WrongKey { .. },
-        )) => Err(Failure::Stale { newer: Vec::new(), unknown }),
+        )) => {
+            let unknown = unknown && !planted::has(Bug::LostAttemptIsRefused);
+            Err(Failure::Stale { newer: Vec::new(), unknown })
+        }
         AnswerBody::Written(Reply::Refused(refusal)) => Err(Failure::Refused(refusal)),
         AnswerBody::Written(body) => Ok(Answered { body, by, level: answer.level_given, point }),
         AnswerBody::Read(_) => Err(Failure::Mismatch),

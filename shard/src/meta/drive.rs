@@ -68,7 +68,7 @@ impl World<'_> {
     }
 
     fn go_on_moving(&self, shard: &ShardDescriptor, from: NodeId, to: NodeId) -> Next {
-        let (old, new) = (shard.replica_on(from), shard.replica_on(to));
+        let (old, new) = (self.on(shard, from), self.on(shard, to));
         let Some(old) = old else {
             return match new {
                 Some(_) => Next::End(OperationState::Done),
@@ -82,25 +82,41 @@ impl World<'_> {
         if !member.alive {
             return Next::Wait(format!("node {to} is not up"));
         }
-        let is_back_without = |replica: &Replica| {
-            let member = self.members.iter().find(|member| member.node == replica.node);
-            member.is_some_and(|member| member.alive && member.raft != replica.raft)
-        };
-        if let Some(wiped) = [Some(old), new].into_iter().flatten().find(|it| is_back_without(it)) {
+        if new.is_some_and(|new| self.is_back_without(new)) {
             // Placement replaces it first; it does while nobody runs errands there.
-            return Next::Wait(format!("node {} came back without its replica's data", wiped.node));
+            return Next::Wait(format!("node {to} came back without its replica's data"));
         }
         let Some(new) = new else {
             return Next::Ask(Errand::Step(StepKind::AddLearner { node: to, raft: member.raft }));
         };
+        let (node, raft, lost) = (to, new.raft, self.is_back_without(old));
         let step = match (old.role, new.role) {
             (ReplicaRole::Learner, _) => StepKind::RemoveLearner { node: from, raft: old.raft },
-            (ReplicaRole::Voter, ReplicaRole::Learner) => {
-                StepKind::Promote { node: to, raft: new.raft }
+            // What is lost counts as a voter no longer than it must, and leads nothing.
+            (ReplicaRole::Voter, ReplicaRole::Learner) if lost => {
+                StepKind::Replace { node, old: old.raft, new: raft }
             }
+            (ReplicaRole::Voter, ReplicaRole::Voter) if lost => {
+                StepKind::RemoveVoter { node: from, raft: old.raft }
+            }
+            (ReplicaRole::Voter, ReplicaRole::Learner) => StepKind::Promote { node, raft },
             (ReplicaRole::Voter, ReplicaRole::Voter) => self.take_over(shard, old, to),
         };
         Next::Ask(Errand::Step(step))
+    }
+
+    /// A shard's replica on a node. Where the node came back with another data directory it may have two;
+    /// the one whose data is lost is to go first.
+    fn on<'a>(&self, shard: &'a ShardDescriptor, node: NodeId) -> Option<&'a Replica> {
+        let mut on = shard.replicas.iter().filter(|replica| replica.node == node);
+        let lost = on.clone().find(|replica| self.is_back_without(replica));
+        lost.or_else(|| on.next())
+    }
+
+    /// Whether a replica's node is up with another data directory than the replica's.
+    fn is_back_without(&self, replica: &Replica) -> bool {
+        let member = self.members.iter().find(|member| member.node == replica.node);
+        member.is_some_and(|member| member.alive && member.raft != replica.raft)
     }
 
     /// As a move by hand goes on, but for three things. It is given up when the node that is to take the
@@ -271,6 +287,43 @@ mod tests {
         let gone = StepKind::RemoveVoter { node: NodeId(1), raft: RaftId(1) };
         assert_eq!(step(&both, 4), ask(gone));
         assert_eq!(step(&[(4, Voter)], 4), Next::End(OperationState::Done));
+    }
+
+    /// Node 4 is up with data directory 4, and lost the one that the shard knows it by.
+    #[test]
+    fn a_move_from_a_node_that_lost_its_data_replaces_what_is_lost_and_waits_for_nobody() {
+        use ReplicaRole::{Learner, Voter};
+        let kind = OperationKind::Move { from: NodeId(4), to: NodeId(1) };
+        let lost = Replica { raft: RaftId(44), node: NodeId(4), role: Voter };
+        let step = |others: &[(u32, ReplicaRole)]| {
+            let others = others.iter().map(|(node, role)| replica(*node, *role));
+            // Whichever of the two the shard lists first.
+            let mut replicas: Vec<Replica> = others.chain([lost]).collect();
+            let found = next(replicas.clone(), 1, kind.clone());
+            replicas.reverse();
+            assert_eq!(next(replicas, 1, kind.clone()), found);
+            found
+        };
+        let ask = |step| Next::Ask(Errand::Step(step));
+        let (node, raft) = (NodeId(1), RaftId(1));
+        assert_eq!(step(&[]), ask(StepKind::AddLearner { node, raft }));
+        let replace = ask(StepKind::Replace { node, old: RaftId(44), new: raft });
+        assert_eq!(step(&[(1, Learner)]), replace);
+        // Placement has begun to replace it on its own node meanwhile.
+        assert_eq!(step(&[(1, Learner), (4, Learner)]), replace);
+        let gone = StepKind::RemoveVoter { node: NodeId(4), raft: RaftId(44) };
+        assert_eq!(step(&[(1, Voter)]), ask(gone));
+    }
+
+    #[test]
+    fn a_move_to_a_node_that_lost_its_data_waits_for_placement() {
+        use ReplicaRole::{Learner, Voter};
+        let kind = OperationKind::Move { from: NodeId(1), to: NodeId(4) };
+        let lost = Replica { raft: RaftId(44), node: NodeId(4), role: Learner };
+        let replicas = vec![replica(1, Voter), lost, replica(4, Learner)];
+        let found = next(replicas, 1, kind);
+        let Next::Wait(why) = found else { panic!("{found:?}") };
+        assert!(why.contains("node 4 came back without"), "{why}");
     }
 
     #[test]

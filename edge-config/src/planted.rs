@@ -56,10 +56,19 @@ pub enum Bug {
     SplitForgetsErasures,
     /// A replica that has not applied a split yet answers those who know of it.
     AnswerBehindSplit,
+    /// A shard that is sealed for a merge takes writes. Of merges only their model has any: these are not
+    /// among [`Bug::ALL`].
+    SealedTakesWrites,
+    /// A shard absorbs its neighbour for an operation that was cancelled.
+    AbsorbAfterCancel,
+    /// A shard that absorbs another one does not know which requests were carried out there.
+    MergeForgetsReplies,
+    /// A shard that has carried out an erasure absorbs one that has not.
+    MergeIgnoresErasures,
 }
 
 impl Bug {
-    /// All of them.
+    /// Those that the simulator finds.
     pub const ALL: [Self; 23] = [
         Self::AckBeforeFlush,
         Self::ForgetVote,
@@ -113,6 +122,10 @@ impl Bug {
             Self::SplitForgetsReplies => "split-forgets-replies",
             Self::SplitForgetsErasures => "split-forgets-erasures",
             Self::AnswerBehindSplit => "answer-behind-split",
+            Self::SealedTakesWrites => "sealed-takes-writes",
+            Self::AbsorbAfterCancel => "absorb-after-cancel",
+            Self::MergeForgetsReplies => "merge-forgets-replies",
+            Self::MergeIgnoresErasures => "merge-ignores-erasures",
         }
     }
 

@@ -67,15 +67,6 @@ fn commands_have_the_bytes_of_their_format() {
         listing_version: ListingVersion { version: Some(7), updated_at_us: None },
     }]));
     let report = Op::Meta(MetaOp::Report { descriptors: vec![descriptor()] });
-    let operation = OperationId(300);
-    let merge = Merge::of(&descriptor());
-    let prepare = Op::Merge(MergeOp::Prepare { operation, merge });
-    let seal = Op::Merge(MergeOp::Seal { operation, left: ShardId(5) });
-    let mark = SealMark { at: LogPosition { term: 3, index: 9120 }, hash: 7 };
-    let absorb = Op::Merge(MergeOp::Absorb { operation, seal: mark });
-    let cancel = Op::Merge(MergeOp::Cancel { operation });
-    let unseal = Op::Merge(MergeOp::Unseal { operation });
-    let merged = Op::Meta(MetaOp::ReportMerged { shard: descriptor(), absorbed: ShardId(18) });
     for (op, expected) in [
         (Op::Tick, "02010702fb2c010402fd0068e5cf8b01000000"),
         (
@@ -101,6 +92,23 @@ fn commands_have_the_bytes_of_their_format() {
             "02010702fb2c010402fd0068e5cf8b0100000101011102495401056c617a696f000102495401056c\
              617a696ffd0000000000000080040201070101",
         ),
+    ] {
+        assert_bytes(op, expected);
+    }
+}
+
+#[test]
+fn the_steps_of_merges_have_the_bytes_of_their_format() {
+    let operation = OperationId(300);
+    let merge = Merge::of(&descriptor());
+    let prepare = Op::Merge(MergeOp::Prepare { operation, merge });
+    let seal = Op::Merge(MergeOp::Seal { operation, left: ShardId(5) });
+    let mark = SealMark { at: LogPosition { term: 3, index: 9120 }, hash: 7 };
+    let absorb = Op::Merge(MergeOp::Absorb { operation, seal: mark });
+    let cancel = Op::Merge(MergeOp::Cancel { operation });
+    let unseal = Op::Merge(MergeOp::Unseal { operation });
+    let merged = Op::Meta(MetaOp::ReportMerged { shard: descriptor(), absorbed: ShardId(18) });
+    for (op, expected) in [
         (
             prepare,
             "02010702fb2c010402fd0068e5cf8b0100000700fb2c011102495401056c617a696f000102495401\
@@ -116,11 +124,15 @@ fn commands_have_the_bytes_of_their_format() {
              7a696ffd000000000000008004020107010112",
         ),
     ] {
-        let command = command(op);
-        let bytes = codec::encode(&command).unwrap();
-        assert_eq!(hex(&bytes), expected, "{command:?}");
-        assert_eq!(codec::decode::<Command>(&bytes).unwrap(), command);
+        assert_bytes(op, expected);
     }
+}
+
+fn assert_bytes(op: Op, expected: &str) {
+    let command = command(op);
+    let bytes = codec::encode(&command).unwrap();
+    assert_eq!(hex(&bytes), expected, "{command:?}");
+    assert_eq!(codec::decode::<Command>(&bytes).unwrap(), command);
 }
 
 #[test]

@@ -326,7 +326,7 @@ fn what_comes_behind_the_end_of_an_operation_is_refused() {
     let late = absorb(&mut left, old, 5, mark);
     assert!(matches!(late, Err(AbsorbError::NotDue(_))), "{late:?}");
     let op = Op::Merge(MergeOp::Absorb { operation: OperationId(5), seal: mark });
-    assert_eq!(left.apply(None, op.clone()), over(5));
+    assert_eq!(left.apply(None, op), over(5));
     // The next one goes through, and what ends it comes too late.
     assert!(is_absorbed(&merge(&mut left, &mut right, 6)));
     assert_eq!(cancel(&mut left, 6), over(6));
@@ -368,7 +368,7 @@ fn shards_that_are_no_neighbours_are_refused() {
     let merge = merge_of(&right);
     assert!(refused(Merge { right: ShardId(3), ..merge.clone() }), "itself");
     assert!(refused(Merge { right: ShardId::META, ..merge.clone() }));
-    assert!(refused(Merge { range: KeyRange::space(Space::Sessions), ..merge.clone() }));
+    assert!(refused(Merge { range: KeyRange::space(Space::Sessions), ..merge }));
     assert!(refused(Merge { range: KeyRange::space(Space::Listings), ..merge }));
     let lazio = KeyRange::territory(Space::Sessions, &"IT:lazio".parse().unwrap());
     let next = KeyRange { start: lazio.end.clone().unwrap(), end: None };

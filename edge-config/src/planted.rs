@@ -60,10 +60,19 @@ pub enum Bug {
     ChildByMapOnly,
     /// A write whose first attempt got lost is called refused when its shard has moved on since.
     LostAttemptIsRefused,
+    /// A shard that is sealed for a merge takes writes. Of merges only their model has any: these are not
+    /// among [`Bug::ALL`].
+    SealedTakesWrites,
+    /// A shard absorbs its neighbour for an operation that was cancelled.
+    AbsorbAfterCancel,
+    /// A shard that absorbs another one does not know which requests were carried out there.
+    MergeForgetsReplies,
+    /// A shard that has carried out an erasure absorbs one that has not.
+    MergeIgnoresErasures,
 }
 
 impl Bug {
-    /// All of them.
+    /// Those that the simulator finds.
     pub const ALL: [Self; 25] = [
         Self::AckBeforeFlush,
         Self::ForgetVote,
@@ -121,6 +130,10 @@ impl Bug {
             Self::AnswerBehindSplit => "answer-behind-split",
             Self::ChildByMapOnly => "child-by-map-only",
             Self::LostAttemptIsRefused => "lost-attempt-is-refused",
+            Self::SealedTakesWrites => "sealed-takes-writes",
+            Self::AbsorbAfterCancel => "absorb-after-cancel",
+            Self::MergeForgetsReplies => "merge-forgets-replies",
+            Self::MergeIgnoresErasures => "merge-ignores-erasures",
         }
     }
 

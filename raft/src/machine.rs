@@ -230,6 +230,12 @@ impl Machine {
                 if planted::has(Bug::LocalExpiry) {
                     command.at_ms = self.clock.wall_ms();
                 }
+                // Merges are not carried out yet. Whoever went on without what the entry takes in would
+                // have another state than whoever has it.
+                if self.replica.view.read().state.absorbs(at, &command).is_some() {
+                    let what = format!("nothing is staged that entry {} absorbs", at.index);
+                    return Err(self.replica.halt(what));
+                }
                 let applied = {
                     let mut view = self.replica.view.write();
                     view.last = Some(entry.log_id);

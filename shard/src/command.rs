@@ -8,6 +8,7 @@ use crate::{
     directory::{DirectoryOp, DirectoryOutcome},
     listings::{ListingsOp, ListingsOutcome},
     map::ShardDescriptor,
+    merge::{MergeOp, MergeOutcome},
     meta::{MetaOp, MetaOutcome},
     purge::{PurgeOp, PurgeOutcome},
     refusal::Refusal,
@@ -45,6 +46,8 @@ pub enum Op {
     Split(Split),
     /// In the purge group.
     Purge(PurgeOp),
+    /// In any shard: for a merge with its neighbour.
+    Merge(MergeOp),
 }
 
 /// What applying a command answered.
@@ -66,6 +69,8 @@ pub enum Reply {
     Split(Box<ShardDescriptor>),
     /// From the purge group.
     Purge(PurgeOutcome),
+    /// For a merge.
+    Merge(MergeOutcome),
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod key;
 mod listing;
 mod listings;
 mod map;
+mod merge;
 mod meta;
 mod placement;
 mod position;
@@ -64,6 +65,10 @@ pub use listings::{
     UpsertItem,
 };
 pub use map::{MapError, Replica, ReplicaRole, ShardDescriptor, ShardMap};
+pub use merge::{
+    AbsorbError, Absorbed, Merge, MergeGoal, MergeNext, MergeOp, MergeOutcome, MergeSight,
+    OpenMerge, SealMark, SealedFor,
+};
 pub use meta::{
     ClusterSecret, Errand, MetaOp, MetaOutcome, MetaState, Next, OPERATIONS_MAX, Operation,
     OperationId, OperationKind, OperationState, OperationStep, OperationUpdate, Setbacks,
@@ -92,8 +97,8 @@ pub use refusal::Refusal;
 pub use session::{
     Condition, CreateSession, ERASURE_RETENTION_MS, ErasedHere, ErasureId, ErasureNote,
     ErasureView, IDEMPOTENCY_RETENTION_MS, IdempotencyKey, LeftReplica, OriginAnswer,
-    ParseErasureIdError, PutSession, SESSION_TTL_MAX_MS, Sealed, SessionHead, SessionId,
-    SessionLimits, SessionOp, SessionOutcome, SessionPage, SessionRecord, SessionState,
+    ParseErasureIdError, PutSession, RetiredReplica, SESSION_TTL_MAX_MS, Sealed, SessionHead,
+    SessionId, SessionLimits, SessionOp, SessionOutcome, SessionPage, SessionRecord, SessionState,
     SessionTouch, StoredSession, USER_ID_MAX_BYTES, WrappedKey,
 };
 pub use split::{Child, Split};

@@ -1,6 +1,7 @@
 //! The replicated state of a listings shard: what the log carries, what applying it does, and what
 //! can be read. Documents sit behind a port.
 
+mod absorb;
 mod op;
 mod read;
 mod snapshot;

@@ -7,6 +7,8 @@
 //! A shard that divided comes into the map together with its other half, in one step
 //! ([`ShardMap::report`]): until both are told of, the map shows the whole.
 
+mod merged;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use hexpop_edge_config::{

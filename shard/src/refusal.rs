@@ -3,6 +3,8 @@
 use hexpop_edge_config::{Epoch, ShardId};
 use serde::{Deserialize, Serialize};
 
+use crate::OperationId;
+
 /// Why a well-formed command was refused at apply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
@@ -51,13 +53,42 @@ pub enum Refusal {
         /// The shard.
         shard: ShardId,
     },
+    /// The shard is about to be taken into its neighbour, and takes no writes: soon that one does, or
+    /// this one again.
+    #[error("shard {shard} is being merged into its neighbour")]
+    Sealed {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// The shard is to absorb its neighbour, which what was asked for has to wait for.
+    #[error("shard {shard} is about to absorb its neighbour")]
+    Merging {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// The merge was ended before, by whichever end.
+    #[error("operation {operation} is over")]
+    MergeOver {
+        /// The operation.
+        operation: OperationId,
+    },
+    /// The two shards cannot be one now; later they may.
+    #[error("{0}")]
+    Unfit(String),
+    /// What an entry absorbs was not at hand when it was to be applied: it is not applied.
+    #[error("what shard {shard} is to absorb is not staged")]
+    NotStaged {
+        /// The shard.
+        shard: ShardId,
+    },
 }
 
 impl Refusal {
-    /// Whether the proposer may succeed with the same operation once it knows the newer epoch. Such
-    /// a refusal is not remembered for the request: its repeat is decided afresh.
+    /// Whether the proposer may succeed with the same operation a little later, at this shard with its
+    /// newer epoch or at another one. Such a refusal is not remembered for the request: its repeat is
+    /// decided afresh.
     #[must_use]
-    pub const fn is_stale(&self) -> bool {
-        matches!(self, Self::StaleEpoch { .. })
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::StaleEpoch { .. } | Self::Sealed { .. } | Self::Merging { .. })
     }
 }

@@ -1,6 +1,6 @@
 //! The memory of requests: by which a repeat of a proposal gets the answer of the first.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque, btree_map::Entry};
 
 use hexpop_edge_config::RequestId;
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,31 @@ impl RequestMemory {
         goes
     }
 
+    /// For a merge: takes the replies of another memory in among these, by their times.
+    ///
+    /// Who is in both was carried out before the two were divided, and is told the same in both; or it
+    /// was refused in one of them, where it did not belong.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        let is_refused = |reply: &Reply| matches!(reply, Reply::Refused(_));
+        let mut chosen: BTreeMap<RequestId, Remembered> = BTreeMap::new();
+        for remembered in self.items().chain(other.items()) {
+            match chosen.entry(remembered.id) {
+                Entry::Vacant(free) => {
+                    free.insert(remembered);
+                }
+                Entry::Occupied(mut known) => {
+                    if is_refused(&known.get().reply) && !is_refused(&remembered.reply) {
+                        known.insert(remembered);
+                    }
+                }
+            }
+        }
+        let mut chosen: Vec<Remembered> = chosen.into_values().collect();
+        chosen.sort_by_key(|remembered| (remembered.at_ms, remembered.id));
+        *self = Self::default();
+        chosen.into_iter().for_each(|remembered| self.remember(remembered));
+    }
+
     /// Forgets replies whose time is over.
     pub(crate) fn forget_due(&mut self, now_ms: u64) {
         while self.order.front().is_some_and(|(at, _)| at.saturating_add(RETENTION_MS) <= now_ms) {
@@ -153,6 +178,7 @@ fn weight(reply: &Reply) -> u64 {
         | Reply::Listings(ListingsOutcome::Marked)
         | Reply::Session(_)
         | Reply::Split(_)
+        | Reply::Merge(_)
         | Reply::Purge(_) => 0,
     };
     (REPLY + ITEM * items) as u64
@@ -181,6 +207,28 @@ mod tests {
         assert!(memory.get(&request(2, 0).id).is_some());
         memory.forget_due(u64::MAX);
         assert_eq!((memory.items().count(), memory.bytes), (0, 0));
+    }
+
+    #[test]
+    fn two_memories_are_one_in_the_order_of_their_times() {
+        let (mut here, mut there) = (RequestMemory::default(), RequestMemory::default());
+        let refused = |sequence, at_ms| {
+            let refusal = crate::Refusal::WrongKind;
+            Remembered { reply: Reply::Refused(refusal), ..request(sequence, at_ms) }
+        };
+        for remembered in [request(1, 10), refused(2, 20), request(3, 30)] {
+            here.remember(remembered);
+        }
+        // The first was there when they were one; the second belongs there, the third does not.
+        for remembered in [request(1, 10), request(4, 15), request(2, 25), refused(3, 40)] {
+            there.remember(remembered);
+        }
+        here.absorb(there);
+        let all: Vec<Remembered> = here.items().collect();
+        assert_eq!(all, [request(1, 10), request(4, 15), request(2, 25), request(3, 30)]);
+        assert_eq!(here.bytes, 4 * weight(&Reply::Done));
+        here.forget_due(15 + RETENTION_MS);
+        assert_eq!(here.len(), 2);
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod state;
 pub(crate) use erasure::ErasureItem;
 pub use erasure::{
     ERASURE_RETENTION_MS, ErasedHere, ErasureId, ErasureNote, ErasureView, LeftReplica,
-    OriginAnswer, ParseErasureIdError,
+    OriginAnswer, ParseErasureIdError, RetiredReplica,
 };
 pub(crate) use idempotency::IdempotencyRecord;
 pub use idempotency::{IDEMPOTENCY_RETENTION_MS, IdempotencyKey};

@@ -1,5 +1,6 @@
 //! The replicated state of one group, whatever kind it is: applies commands, answers reads.
 
+mod merge;
 mod reads;
 mod snapshot;
 mod split;
@@ -22,6 +23,7 @@ use crate::{
     key::{KeyRange, ShardKey, Space},
     listings::{DocumentStore, ListingsState},
     map::{Replica, ShardDescriptor},
+    merge::MergeState,
     meta::MetaState,
     purge::PurgeState,
     refusal::Refusal,
@@ -54,6 +56,7 @@ pub struct ShardState {
     children: Vec<Child>,
     /// What the last entry split off, until whoever applies entries takes it.
     fork: Option<Box<Self>>,
+    merge: MergeState,
 }
 
 /// What the kinds of groups hold.
@@ -129,6 +132,7 @@ impl ShardState {
             requests: RequestMemory::default(),
             children: Vec::new(),
             fork: None,
+            merge: MergeState::default(),
         }
     }
 
@@ -147,6 +151,9 @@ impl ShardState {
 
     /// As [`apply`](Self::apply), knowing the `replicas` of the group at that entry: `None` while they
     /// change from some to others, and nothing can be divided.
+    ///
+    /// An entry that [absorbs](Self::absorbs) another shard is not applied by this: it is refused, and
+    /// [`applied`](Self::applied) stays before it.
     pub fn apply_among(
         &mut self,
         position: LogPosition,
@@ -156,6 +163,9 @@ impl ShardState {
     ) -> Reply {
         if position.index <= self.applied.index && !planted::has(Bug::ApplyTwice) {
             return self.remembered(command).unwrap_or(Reply::Done);
+        }
+        if self.absorbs(position, command).is_some() {
+            return Reply::Refused(Refusal::NotStaged { shard: self.shard });
         }
         self.applied = position;
         self.group_time_ms = self.group_time_ms.max(command.at_ms);
@@ -181,6 +191,7 @@ impl ShardState {
         let reply = match self.check(command) {
             Ok(()) => match &command.op {
                 Op::Split(split) => self.split(position, split, replicas),
+                Op::Merge(op) => self.merge(op).map(Reply::Merge),
                 op => self.run(position, op, documents),
             },
             Err(refusal) => Err(refusal),
@@ -189,11 +200,13 @@ impl ShardState {
             self.requests.blank(user);
         }
         self.expire_due();
-        let reply = reply.unwrap_or_else(Reply::Refused);
+        let reply = reply.map_or_else(Reply::Refused, |reply| self.marked(reply));
         self.note_idle_entry(position, command, &reply);
-        // A stale proposal may come again under the same id with the right epoch.
-        let stale = matches!(&reply, Reply::Refused(refusal) if refusal.is_stale());
-        if let Some(id) = command.request.filter(|_| !stale) {
+        // What was refused for now may come again under the same id. The steps of a merge are recognised
+        // by their operation.
+        let passing = matches!(&reply, Reply::Refused(refusal) if refusal.is_passing())
+            || matches!(command.op, Op::Merge(_));
+        if let Some(id) = command.request.filter(|_| !passing) {
             let remembered = Remembered { id, at_ms: self.group_time_ms, reply: reply.clone() };
             self.requests.remember(remembered);
         }
@@ -255,7 +268,7 @@ impl ShardState {
             | (Op::Listings(_), Body::Listings(_))
             | (Op::Directory(_), Body::Directory(_))
             | (Op::Session(_), Body::Sessions(_)) => true,
-            (Op::Split(_), body) => !matches!(body, Body::Meta(_) | Body::Purges(_)),
+            (Op::Split(_) | Op::Merge(_), body) => !matches!(body, Body::Meta(_) | Body::Purges(_)),
             (
                 Op::Meta(_) | Op::Purge(_) | Op::Listings(_) | Op::Directory(_) | Op::Session(_),
                 _,
@@ -267,8 +280,9 @@ impl ShardState {
         if command.epoch.version != self.epoch.version {
             return Err(Refusal::StaleEpoch { shard: self.shard, current: self.epoch });
         }
+        self.check_merging(&command.op)?;
         let keys_fit = match &command.op {
-            Op::Tick | Op::Meta(_) | Op::Purge(_) | Op::Split(_) => true,
+            Op::Tick | Op::Meta(_) | Op::Purge(_) | Op::Split(_) | Op::Merge(_) => true,
             Op::Listings(op) => op.keys().all(|key| self.holds(key)),
             Op::Directory(op) => op.ids().all(|id| self.holds(&ShardKey::directory(id))),
             Op::Session(op) => op.ids().all(|id| self.holds(&id.key())),
@@ -282,6 +296,7 @@ impl ShardState {
                 let range = self.range.as_ref().ok_or(Refusal::WrongKind)?;
                 split.check(self.shard, range)
             }
+            Op::Merge(op) => self.check_merge(op),
             Op::Meta(op) => op.check(),
             Op::Purge(op) => op.check(),
             Op::Directory(op) => op.check(),
@@ -454,7 +469,8 @@ impl ShardState {
                 | Op::Listings(_)
                 | Op::Directory(_)
                 | Op::Session(_)
-                | Op::Split(_),
+                | Op::Split(_)
+                | Op::Merge(_),
                 _,
             ) => Err(Refusal::WrongKind),
         }

@@ -159,7 +159,12 @@ pub(crate) fn refused(refusal: &Refusal) -> RouteError {
         Refusal::StaleEpoch { .. }
         | Refusal::WrongKey { .. }
         | Refusal::WrongKind
-        | Refusal::MembersChange { .. } => Problem::ShardUnavailable,
+        | Refusal::MembersChange { .. }
+        | Refusal::Sealed { .. }
+        | Refusal::Merging { .. }
+        | Refusal::MergeOver { .. }
+        | Refusal::Unfit(_)
+        | Refusal::NotStaged { .. } => Problem::ShardUnavailable,
     };
     RouteError::new(problem, refusal.to_string())
 }

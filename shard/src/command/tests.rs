@@ -6,8 +6,9 @@ use hexpop_edge_config::{Epoch, NodeId, RaftId, RequestId, ShardId, codec};
 use super::*;
 use crate::{
     Condition, DirectoryChange, DirectoryTarget, IdempotencyKey, KeyRange, ListingVersion,
-    LogPosition, MemoryDocuments, RecordVersion, Replica, ReplicaRole, Sealed, SessionLimits,
-    SessionTouch, ShardDescriptor, ShardKey, ShardState, Space, WrappedKey,
+    LogPosition, MemoryDocuments, Merge, OperationId, RecordVersion, Replica, ReplicaRole,
+    SealMark, Sealed, SessionLimits, SessionTouch, ShardDescriptor, ShardKey, ShardState, Space,
+    WrappedKey,
     session::{CreateSession, PutSession},
 };
 
@@ -92,11 +93,46 @@ fn commands_have_the_bytes_of_their_format() {
              617a696ffd0000000000000080040201070101",
         ),
     ] {
-        let command = command(op);
-        let bytes = codec::encode(&command).unwrap();
-        assert_eq!(hex(&bytes), expected, "{command:?}");
-        assert_eq!(codec::decode::<Command>(&bytes).unwrap(), command);
+        assert_bytes(op, expected);
     }
+}
+
+#[test]
+fn the_steps_of_merges_have_the_bytes_of_their_format() {
+    let operation = OperationId(300);
+    let merge = Merge::of(&descriptor());
+    let prepare = Op::Merge(MergeOp::Prepare { operation, merge });
+    let seal = Op::Merge(MergeOp::Seal { operation, left: ShardId(5) });
+    let mark = SealMark { at: LogPosition { term: 3, index: 9120 }, hash: 7 };
+    let absorb = Op::Merge(MergeOp::Absorb { operation, seal: mark });
+    let cancel = Op::Merge(MergeOp::Cancel { operation });
+    let unseal = Op::Merge(MergeOp::Unseal { operation });
+    let merged = Op::Meta(MetaOp::ReportMerged { shard: descriptor(), absorbed: ShardId(18) });
+    for (op, expected) in [
+        (
+            prepare,
+            "02010702fb2c010402fd0068e5cf8b0100000700fb2c011102495401056c617a696f000102495401\
+             056c617a696ffd000000000000008004",
+        ),
+        (seal, "02010702fb2c010402fd0068e5cf8b0100000701fb2c0105"),
+        (absorb, "02010702fb2c010402fd0068e5cf8b0100000702fb2c0103fba02307"),
+        (cancel, "02010702fb2c010402fd0068e5cf8b0100000703fb2c01"),
+        (unseal, "02010702fb2c010402fd0068e5cf8b0100000704fb2c01"),
+        (
+            merged,
+            "02010702fb2c010402fd0068e5cf8b01000001071102495401056c617a696f000102495401056c61\
+             7a696ffd000000000000008004020107010112",
+        ),
+    ] {
+        assert_bytes(op, expected);
+    }
+}
+
+fn assert_bytes(op: Op, expected: &str) {
+    let command = command(op);
+    let bytes = codec::encode(&command).unwrap();
+    assert_eq!(hex(&bytes), expected, "{command:?}");
+    assert_eq!(codec::decode::<Command>(&bytes).unwrap(), command);
 }
 
 #[test]

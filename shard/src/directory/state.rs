@@ -162,6 +162,11 @@ impl DirectoryState {
         part
     }
 
+    /// For a merge: takes in the entries of another shard, whose points are others.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        other.entries.into_iter().for_each(|(place, entry)| self.insert(place, entry));
+    }
+
     /// Everything, in key order.
     pub(crate) fn items(&self) -> impl Iterator<Item = DirectoryItem> {
         self.entries

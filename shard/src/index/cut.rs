@@ -1,4 +1,5 @@
-//! Cutting the rows of a key range out of an index, for a split.
+//! Cutting the rows of a key range out of an index, for a split, and taking those of another one in, for a
+//! merge.
 
 use std::collections::BTreeMap;
 
@@ -30,15 +31,22 @@ impl ShardIndex {
 
     fn move_row(&mut self, row: Row, to: &mut Self) -> Option<Row> {
         let from = self.view();
+        let id = from.id(row)?.to_owned();
+        let number = to.copy_row(from, row)?;
+        self.remove(&id);
+        Some(number)
+    }
+
+    /// Takes in a row of another index, whose id has none here. Answers its number here.
+    pub(crate) fn copy_row(&mut self, from: &IndexView, row: Row) -> Option<Row> {
         let key = from.key(row)?;
         let values = from.located(row).map(|(leaf, at)| leaf.values(at))?;
         let id = values.id.clone();
         let territory = from.territories.key(key.territory)?.clone();
-        let values = to.adopt(from, values);
-        let number = to.number(&id, values.kind);
-        to.put(number, &territory, key.cell, values);
-        to.copy_words(number, from, row);
-        self.remove(&id);
+        let values = self.adopt(from, values);
+        let number = self.number(&id, values.kind);
+        self.put(number, &territory, key.cell, values);
+        self.copy_words(number, from, row);
         Some(number)
     }
 

@@ -67,6 +67,11 @@ impl Tombstones {
         part
     }
 
+    /// All of them, taken out.
+    pub(super) fn into_items(self) -> impl Iterator<Item = (String, Tombstone)> {
+        self.by_id.into_iter()
+    }
+
     /// Group time at which the oldest one is due.
     pub(super) fn next_due_ms(&self) -> Option<u64> {
         self.by_time.first().map(|(at_ms, _)| at_ms.saturating_add(TOMBSTONE_RETENTION_MS))

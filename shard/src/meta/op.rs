@@ -66,6 +66,13 @@ pub enum MetaOp {
         /// The voters.
         voters: Vec<Replica>,
     },
+    /// A shard has absorbed its neighbour, which is no more.
+    ReportMerged {
+        /// The shard as its own log has it.
+        shard: ShardDescriptor,
+        /// The one it has absorbed.
+        absorbed: ShardId,
+    },
 }
 
 /// What an operation of the meta group did.

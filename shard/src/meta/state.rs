@@ -77,6 +77,7 @@ impl MetaOp {
             | Self::BeginOperation { .. }
             | Self::UpdateOperation { .. } => (0, None),
             Self::FoundPurges { voters } => (voters.len(), None),
+            Self::ReportMerged { .. } => (1, None),
         };
         if descriptors > DESCRIPTORS_MAX {
             return Err(Refusal::Invalid(format!(
@@ -120,6 +121,15 @@ impl MetaState {
                 self.begin_operation(kind, *shard, reason, now_ms)?
             }
             MetaOp::UpdateOperation { id, update } => self.update_operation(*id, update, now_ms),
+            MetaOp::ReportMerged { shard, absorbed } => {
+                let told = self.map.report_merged(shard.clone(), *absorbed);
+                let refused = told.as_ref().err().map(|error| (shard.id, error.clone()));
+                MetaOutcome::Reported {
+                    newer: u32::from(told.unwrap_or_default()),
+                    map_version: self.map.version(),
+                    refused: refused.into_iter().collect(),
+                }
+            }
             MetaOp::FoundPurges { voters } => {
                 if self.purge_voters.is_empty() {
                     self.purge_voters.clone_from(voters);

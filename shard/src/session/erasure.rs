@@ -2,6 +2,8 @@
 //! rid their disks of what was erased, which have left and may hold it still, and what is to be done
 //! elsewhere.
 
+mod retired;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -15,6 +17,7 @@ use hexpop_edge_config::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::retired::RetiredReplica;
 use super::{Sealed, WrappedKey, named::Named};
 use crate::refusal::Refusal;
 
@@ -131,7 +134,8 @@ pub struct ErasureView {
     pub erased: Option<ErasedHere>,
     /// Up to which index of the log each replica has rid its disk of what was erased.
     pub compacted: Vec<(RaftId, u64)>,
-    /// Replicas that left the group and have not said that nothing of it is on their disks.
+    /// Replicas that left the group, and those of shards that it has taken in, which have not said that
+    /// nothing of it is on their disks.
     pub left: Vec<(RaftId, NodeId)>,
     /// What the origin said, if this shard holds the note of what is still to be done.
     pub open: Option<OriginAnswer>,
@@ -148,7 +152,7 @@ pub struct LeftReplica {
     pub left_at: u64,
 }
 
-/// One unit of a snapshot.
+/// One unit of a snapshot. Final on disk: the enum only grows at its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ErasureItem {
     /// The newest entry that destroyed something, how far each replica's disk is rid of it, and up to
@@ -162,6 +166,8 @@ pub(crate) enum ErasureItem {
     Replicas { members: Vec<(RaftId, NodeId)>, left: Vec<LeftReplica> },
     /// Users of whom disks may hold something.
     Named(Named),
+    /// Replicas of shards that were taken in; none = left out.
+    Retired(Vec<RetiredReplica>),
 }
 
 /// The erasures of a shard.
@@ -178,6 +184,8 @@ pub(super) struct Erasures {
     members: BTreeMap<RaftId, NodeId>,
     /// Those that were, in the order in which they left.
     left: Vec<LeftReplica>,
+    /// Those of shards that were taken in, oldest first.
+    retired: Vec<RetiredReplica>,
     named: Named,
     /// The latest time of an erasure that had to make room for newer ones.
     forgotten_ms: Option<u64>,
@@ -218,6 +226,7 @@ impl Erasures {
             compacted: self.members.keys().map(|raft| (*raft, index)).collect(),
             members: self.members.clone(),
             left: Vec::new(),
+            retired: Vec::new(),
             named: Named::default(),
             forgotten_ms: self.forgotten_ms,
         }
@@ -293,12 +302,7 @@ impl Erasures {
         if self.open.len() >= OPEN_MAX && !self.open.contains_key(&id) {
             return Err(Refusal::Limit(format!("{OPEN_MAX} erasures are open")));
         }
-        let mut note = note.clone();
-        if let Some(known) = self.open.get(&id) {
-            note.begun_ms = note.begun_ms.min(known.begun_ms);
-            note.erased.extend(&known.erased);
-            note.origin = note.origin.max(known.origin);
-        }
+        let note = self.joined(id, note.clone());
         note.check()?;
         self.open.insert(id, note);
         Ok(())
@@ -339,7 +343,7 @@ impl Erasures {
         ErasureView {
             erased: self.get(id),
             compacted: self.compacted.iter().map(|(raft, upto)| (*raft, *upto)).collect(),
-            left: self.left.iter().map(|left| (left.raft, left.node)).collect(),
+            left: self.gone().collect(),
             open: self.open.get(&id).map(|note| note.origin),
         }
     }
@@ -374,7 +378,9 @@ impl Erasures {
         let replicas = ErasureItem::Replicas { members, left: self.left.clone() };
         let named = self.named.parts().map(ErasureItem::Named);
         let fixed = [base, replicas].into_iter().filter(move |_item| !is_empty);
-        fixed.chain(named).chain(done).chain(open)
+        let retired = !self.retired.is_empty();
+        let retired = retired.then(|| ErasureItem::Retired(self.retired.clone()));
+        fixed.chain(named).chain(retired).chain(done).chain(open)
     }
 
     pub(super) fn restore(&mut self, item: ErasureItem) {
@@ -393,6 +399,7 @@ impl Erasures {
                 self.left = left;
             }
             ErasureItem::Named(part) => self.named.add(part),
+            ErasureItem::Retired(retired) => self.retired = retired,
         }
     }
 

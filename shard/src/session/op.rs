@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ErasureId, ErasureNote, IdempotencyKey, Sealed, SessionHead, SessionId, WrappedKey};
 use crate::RecordVersion;
-use hexpop_edge_config::RaftId;
+use hexpop_edge_config::{RaftId, ShardId};
 
 /// What a session and a user may cost, as configured where the request was taken.
 ///
@@ -176,6 +176,13 @@ pub enum SessionOp {
         /// As in `EraseUser`.
         begun_ms: u64,
     },
+    /// A replica of a shard that this one has taken in holds nothing of it any more.
+    Withdrawn {
+        /// The shard that is no more.
+        shard: ShardId,
+        /// The replica's data directory.
+        raft: RaftId,
+    },
 }
 
 impl SessionOp {
@@ -191,7 +198,8 @@ impl SessionOp {
             | Self::KeepErasure { .. }
             | Self::CloseErasure { .. }
             | Self::Compacted { .. }
-            | Self::Destroyed { .. } => (None, &[]),
+            | Self::Destroyed { .. }
+            | Self::Withdrawn { .. } => (None, &[]),
         };
         one.into_iter().chain(many.iter().map(|touch| &touch.id))
     }
@@ -209,7 +217,8 @@ impl SessionOp {
             | Self::KeepErasure { .. }
             | Self::CloseErasure { .. }
             | Self::Compacted { .. }
-            | Self::Destroyed { .. } => None,
+            | Self::Destroyed { .. }
+            | Self::Withdrawn { .. } => None,
         }
     }
 }

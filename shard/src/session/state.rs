@@ -1,5 +1,6 @@
 //! The sessions of one shard.
 
+mod absorb;
 mod erase;
 mod limits;
 #[cfg(test)]
@@ -128,6 +129,10 @@ impl SessionState {
             }
             SessionOp::Destroyed { raft, left_at } => {
                 self.erasures.destroyed(*raft, *left_at);
+                Ok(SessionOutcome::Noted)
+            }
+            SessionOp::Withdrawn { shard, raft } => {
+                self.erasures.withdrawn(*shard, *raft);
                 Ok(SessionOutcome::Noted)
             }
         }

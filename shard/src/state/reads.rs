@@ -72,7 +72,7 @@ impl ShardState {
                 Ok(ReadAnswer::OpenErasures(open.map(|(id, note)| (id, note.clone())).collect()))
             }
             (ReadOp::MayHoldUser { user }, Body::Sessions(sessions)) => {
-                let left = sessions.left_replicas().map(|left| (left.raft, left.node)).collect();
+                let left = sessions.gone_replicas().collect();
                 Ok(ReadAnswer::MayHoldUser { may_hold: sessions.may_hold(user), left })
             }
             (

@@ -14,6 +14,7 @@ use crate::{
     directory::DirectoryItem,
     key::KeyRange,
     listings::{DocumentStore, ListingsState, RestoreError, SnapshotError},
+    merge::MergeState,
     meta::MetaItem,
     purge::PurgeItem,
     requests::Remembered,
@@ -46,6 +47,8 @@ enum Record {
     /// The shards that split off this one; none = left out.
     Children(Vec<Child>),
     Purges(Vec<PurgeItem>),
+    /// What is known of merges; nothing = left out.
+    Merge(MergeState),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -141,7 +144,10 @@ impl ShardState {
             }
         };
         let children = (!self.children.is_empty()).then(|| Record::Children(self.children.clone()));
-        let records = Box::new(head.chain(children).chain(requests).map(Ok).chain(body));
+        let known = self.merge != MergeState::default();
+        let merge = known.then(|| Record::Merge(self.merge.clone()));
+        let head = head.chain(children).chain(merge).chain(requests);
+        let records = Box::new(head.map(Ok).chain(body));
         Snapshot { records, count: 0, end: Some(self.hash()) }
     }
 
@@ -166,6 +172,7 @@ impl ShardState {
                         items.into_iter().for_each(|item| state.requests.remember(item));
                     }
                     Record::Children(children) => state.children = children,
+                    Record::Merge(merge) => state.merge = merge,
                     other => {
                         records.held = Some(other);
                         break;
@@ -187,6 +194,7 @@ impl ShardState {
                     items.into_iter().for_each(|item| state.requests.remember(item));
                 }
                 (Record::Children(children), _) => state.children = children,
+                (Record::Merge(merge), _) => state.merge = merge,
                 (Record::Meta(items), Body::Meta(body)) => {
                     items.into_iter().for_each(|item| body.restore(item));
                 }
@@ -225,9 +233,17 @@ impl ShardState {
     /// replicas that have applied the same entries have the same.
     #[must_use]
     pub fn hash(&self) -> u64 {
+        self.hash_knowing(&self.merge)
+    }
+
+    /// The hash if this were what is known of merges.
+    pub(super) fn hash_knowing(&self, merge: &MergeState) -> u64 {
         let mut hash = StableHash::new();
         note(&mut hash, &self.header());
         self.children.iter().for_each(|child| note(&mut hash, child));
+        if *merge != MergeState::default() {
+            note(&mut hash, merge);
+        }
         self.requests.items().for_each(|item| note(&mut hash, &item));
         match &self.body {
             Body::Meta(state) => state.items().for_each(|item| note(&mut hash, &item)),

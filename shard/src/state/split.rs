@@ -1,7 +1,7 @@
 //! The state of a shard divided in two; see [`crate::split`].
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use hexpop_edge_config::{
     Epoch,
@@ -12,6 +12,7 @@ use super::{Body, ShardState};
 use crate::{
     LogPosition, Reply,
     map::{Replica, ShardDescriptor},
+    merge::MergeState,
     refusal::Refusal,
     requests::RequestMemory,
     split::{CHILDREN_MAX, Child, Split, halves},
@@ -56,6 +57,7 @@ impl ShardState {
             body,
             children: Vec::new(),
             fork: None,
+            merge: MergeState::default(),
         };
         if planted::has(Bug::SplitForgetsReplies) {
             child.requests = RequestMemory::default();

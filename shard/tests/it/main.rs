@@ -11,6 +11,7 @@ mod listing_changes;
 mod listing_parse;
 mod listing_state;
 mod market;
+mod merge_model;
 mod oracle;
 mod placement_scale;
 mod random;

@@ -30,7 +30,8 @@ impl SessionState {
     }
 
     /// Whether the shard has anything of a user, or the log or a snapshot of a replica may. Of the disks of
-    /// [`left_replicas`](Self::left_replicas) it says nothing.
+    /// [`left_replicas`](Self::left_replicas) and [`retired_replicas`](Self::retired_replicas) it says
+    /// nothing.
     #[must_use]
     pub fn may_hold(&self, user: &str) -> bool {
         self.users.contains_key(user) || self.erasures.may_name(user)
@@ -39,6 +40,11 @@ impl SessionState {
     /// The replicas that left the group and have not said that nothing of it is on their disks.
     pub fn left_replicas(&self) -> impl Iterator<Item = LeftReplica> {
         self.erasures.left()
+    }
+
+    /// Whose disks may hold something although they are no replicas, or not for that.
+    pub(crate) fn gone_replicas(&self) -> impl Iterator<Item = (RaftId, NodeId)> {
+        self.erasures.gone()
     }
 
     /// Takes over who the replicas are since the entry of `index`.

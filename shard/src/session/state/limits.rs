@@ -48,7 +48,8 @@ impl SessionOp {
             | Self::EraseNothing { .. }
             | Self::CloseErasure { .. }
             | Self::Compacted { .. }
-            | Self::Destroyed { .. } => Ok(()),
+            | Self::Destroyed { .. }
+            | Self::Withdrawn { .. } => Ok(()),
         }
     }
 }

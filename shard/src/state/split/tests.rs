@@ -11,11 +11,11 @@ use crate::{
     Space, UpsertItem, WrappedKey,
 };
 
-const fn at(index: u64) -> LogPosition {
+pub(in crate::state) const fn at(index: u64) -> LogPosition {
     LogPosition { term: 2, index }
 }
 
-fn replicas() -> Vec<Replica> {
+pub(in crate::state) fn replicas() -> Vec<Replica> {
     let replica = |number: u32| Replica {
         raft: RaftId(u64::from(number)),
         node: NodeId(number),
@@ -37,23 +37,28 @@ fn whole(space: Space) -> ShardState {
 }
 
 /// A state with its log and documents.
-struct Half {
-    state: ShardState,
-    documents: MemoryDocuments,
-    next: u64,
+pub(in crate::state) struct Half {
+    pub(in crate::state) state: ShardState,
+    pub(in crate::state) documents: MemoryDocuments,
+    pub(in crate::state) next: u64,
 }
 
 impl Half {
-    fn new(space: Space) -> Self {
+    pub(in crate::state) fn new(space: Space) -> Self {
         Self { state: whole(space), documents: MemoryDocuments::default(), next: 1 }
     }
 
-    fn apply(&mut self, request: Option<u64>, op: Op) -> Reply {
+    pub(in crate::state) fn apply(&mut self, request: Option<u64>, op: Op) -> Reply {
         let epoch = self.state.epoch();
         self.apply_with(epoch, request, op)
     }
 
-    fn apply_with(&mut self, epoch: Epoch, request: Option<u64>, op: Op) -> Reply {
+    pub(in crate::state) fn apply_with(
+        &mut self,
+        epoch: Epoch,
+        request: Option<u64>,
+        op: Op,
+    ) -> Reply {
         let request = request.map(|sequence| RequestId { origin: RaftId(1), start: 1, sequence });
         let command = Command { request, epoch, at_ms: 10, op };
         let position = at(self.next);
@@ -61,7 +66,7 @@ impl Half {
         self.state.apply_among(position, &command, Some(&replicas()), &mut self.documents)
     }
 
-    fn split(&mut self, at: ShardKey) -> Self {
+    pub(in crate::state) fn split(&mut self, at: ShardKey) -> Self {
         let split = Split { at, child: ShardId(9) };
         let reply = self.apply(None, Op::Split(split));
         assert!(matches!(reply, Reply::Split(_)), "{reply:?}");
@@ -76,7 +81,7 @@ impl Half {
     }
 
     /// This one again, from its snapshot.
-    fn reloaded(&self) -> u64 {
+    pub(in crate::state) fn reloaded(&self) -> u64 {
         let records: Vec<_> =
             self.state.snapshot(&self.documents).map(|record| record.unwrap()).collect();
         let mut documents = MemoryDocuments::default();
@@ -85,20 +90,20 @@ impl Half {
         restored.hash()
     }
 
-    fn holds(&self, key: &ShardKey) -> bool {
+    pub(in crate::state) fn holds(&self, key: &ShardKey) -> bool {
         self.state.range().unwrap().contains(key)
     }
 }
 
-fn session(number: u8) -> SessionId {
+pub(in crate::state) fn session(number: u8) -> SessionId {
     format!("it-lombardia.s{number}").parse().unwrap()
 }
 
-fn key(user: u8, node: u8) -> WrappedKey {
+pub(in crate::state) fn key(user: u8, node: u8) -> WrappedKey {
     WrappedKey { id: u64::from(user) * 10 + u64::from(node), by: "k".into(), bytes: vec![user] }
 }
 
-fn put(number: u8, user: u8) -> Op {
+pub(in crate::state) fn put(number: u8, user: u8) -> Op {
     let wrapped = key(user, number % 2);
     Op::Session(SessionOp::Put(PutSession {
         id: session(number),
@@ -112,7 +117,7 @@ fn put(number: u8, user: u8) -> Op {
     }))
 }
 
-fn create(number: u8, user: u8) -> Op {
+pub(in crate::state) fn create(number: u8, user: u8) -> Op {
     let wrapped = key(user, number % 2);
     Op::Session(SessionOp::Create(CreateSession {
         id: session(number),
@@ -126,17 +131,17 @@ fn create(number: u8, user: u8) -> Op {
     }))
 }
 
-fn delete(number: u8) -> Op {
+pub(in crate::state) fn delete(number: u8) -> Op {
     Op::Session(SessionOp::Delete { id: session(number), condition: None })
 }
 
-fn erase(user: u8, number: u8) -> Op {
+pub(in crate::state) fn erase(user: u8, number: u8) -> Op {
     let erasure = ErasureId([number; 16]);
     Op::Session(SessionOp::EraseUser { user: format!("u{user}"), erasure, begun_ms: 10 })
 }
 
 /// What a client sees of a session.
-fn seen(half: &Half, number: u8) -> Option<(Vec<u8>, bool)> {
+pub(in crate::state) fn seen(half: &Half, number: u8) -> Option<(Vec<u8>, bool)> {
     let op = ReadOp::Session { id: session(number) };
     match half.state.read(&op, &half.documents) {
         ReadAnswer::Session(stored) => {
@@ -147,7 +152,7 @@ fn seen(half: &Half, number: u8) -> Option<(Vec<u8>, bool)> {
 }
 
 /// A reply without what differs between two logs.
-fn essence(reply: &Reply) -> String {
+pub(in crate::state) fn essence(reply: &Reply) -> String {
     match reply {
         Reply::Session(SessionOutcome::Created(head)) => format!("created {}", head.id),
         Reply::Session(SessionOutcome::Replaced(head)) => format!("replaced {}", head.id),
@@ -160,7 +165,7 @@ fn essence(reply: &Reply) -> String {
 }
 
 #[derive(Debug, Clone)]
-enum Do {
+pub(in crate::state) enum Do {
     Put(u8, u8),
     Create(u8, u8),
     Delete(u8),
@@ -169,7 +174,7 @@ enum Do {
     Erase(u8, u8),
 }
 
-fn doings() -> impl Strategy<Value = Vec<Do>> {
+pub(in crate::state) fn doings() -> impl Strategy<Value = Vec<Do>> {
     let one = prop_oneof![
         4 => (0..24_u8, 0..4_u8).prop_map(|(session, user)| Do::Put(session, user)),
         3 => (0..24_u8, 0..4_u8).prop_map(|(session, user)| Do::Create(session, user)),
@@ -316,7 +321,7 @@ const fn at_index() -> LogPosition {
     at(1)
 }
 
-fn listing(number: u8) -> Listing {
+pub(in crate::state) fn listing(number: u8) -> Listing {
     let region = ["lazio", "lombardia"][usize::from(number % 2)];
     let lat = 41.0 + f64::from(number) * 0.02;
     let json = format!(

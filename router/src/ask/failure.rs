@@ -112,7 +112,12 @@ pub(super) enum Failure {
         unknown: bool,
     },
     /// The state machine refused the command; nothing changed.
-    Refused(Refusal),
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// Whether an attempt before that may yet be applied.
+        unknown: bool,
+    },
     /// Nobody answered.
     Nobody {
         /// What the last one said.
@@ -136,7 +141,7 @@ impl Failure {
             Self::Stale { unknown, .. } => {
                 (unavailable(format!("shard {id} is changing its range")), *unknown)
             }
-            Self::Refused(refusal) => (refused(refusal), false),
+            Self::Refused { refusal, unknown } => (refused(refusal), *unknown),
             Self::Mismatch => {
                 (unavailable(format!("shard {id} gave an answer out of place")), true)
             }
@@ -213,7 +218,9 @@ pub(super) fn read_answer(
         AnswerBody::Read(ReadAnswer::Refused(
             Refusal::StaleEpoch { .. } | Refusal::WrongKey { .. },
         )) => Err(Failure::Stale { newer: Vec::new(), unknown: false }),
-        AnswerBody::Read(ReadAnswer::Refused(refusal)) => Err(Failure::Refused(refusal)),
+        AnswerBody::Read(ReadAnswer::Refused(refusal)) => {
+            Err(Failure::Refused { refusal, unknown: false })
+        }
         AnswerBody::Read(body) => Ok(Answered { body, by, level: answer.level_given, point }),
         AnswerBody::Written(_) => Err(Failure::Mismatch),
     }
@@ -231,7 +238,11 @@ pub(super) fn written(shard: &ShardDescriptor, led: Led) -> Result<Answered<Repl
             let unknown = unknown && !planted::has(Bug::LostAttemptIsRefused);
             Err(Failure::Stale { newer: Vec::new(), unknown })
         }
-        AnswerBody::Written(Reply::Refused(refusal)) => Err(Failure::Refused(refusal)),
+        AnswerBody::Written(Reply::Refused(refusal)) => {
+            // Any but a passing one is remembered under the request, so that nothing of it comes later.
+            let unknown = unknown && refusal.is_passing();
+            Err(Failure::Refused { refusal, unknown })
+        }
         AnswerBody::Written(body) => Ok(Answered { body, by, level: answer.level_given, point }),
         AnswerBody::Read(_) => Err(Failure::Mismatch),
     }

@@ -9,7 +9,7 @@ use std::{
 use hexpop_edge_config::{NodeId, RaftId, ShardId};
 use hexpop_raft::ReplicaState;
 use hexpop_router::Context;
-use hexpop_shard::Replica;
+use hexpop_shard::{Replica, ShardDescriptor};
 use openraft_rt::AsyncRuntime;
 
 use super::{node::Process, runtime::SimRuntime, trace::Trace, world::World};
@@ -136,6 +136,7 @@ impl World {
     /// Where everything stands, for people.
     pub(super) fn describe(&self) -> String {
         let mut text = String::new();
+        let living: BTreeSet<RaftId> = self.processes().map(|(_, process)| process.raft).collect();
         for (node, slot) in &self.slots {
             let Some(process) = &slot.process else {
                 writeln!(text, "\n  node {node}: down").ok();
@@ -159,11 +160,24 @@ impl World {
                 map.version()
             )
             .ok();
+            let here: BTreeSet<ShardId> =
+                process.host.replicas().iter().map(|replica| replica.shard).collect();
+            let is_here = |shard: &&ShardDescriptor| {
+                shard.replicas.iter().any(|replica| replica.raft == process.raft)
+            };
+            let listed: BTreeSet<ShardId> =
+                map.shards().filter(is_here).map(|shard| shard.id).collect();
+            let lacking: Vec<_> = listed.difference(&here).collect();
+            let unlisted: Vec<_> = here.difference(&listed).filter(|id| id.is_of_shard()).collect();
+            writeln!(text, "    the map has {lacking:?} here, and not {unlisted:?}").ok();
             for replica in process.host.replicas() {
                 let members: Vec<String> = replica
                     .replicas
                     .iter()
-                    .map(|known| format!("{}{:?}", known.node, known.role))
+                    .map(|known| {
+                        let lost = if living.contains(&known.raft) { "" } else { " lost" };
+                        format!("{}{:?}{lost}", known.node, known.role)
+                    })
                     .collect();
                 writeln!(
                     text,

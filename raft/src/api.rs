@@ -141,7 +141,8 @@ pub struct Standing {
     pub state: ReplicaState,
     /// Who leads, if known.
     pub leader: Option<NodeId>,
-    /// Whether it has a state to answer from: not while it waits for its first snapshot.
+    /// Whether it has a state to answer from: not while it waits for its first snapshot, nor as a learner that
+    /// has not caught up yet.
     pub has_state: bool,
 }
 

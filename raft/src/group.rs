@@ -1,6 +1,7 @@
 //! One running replica of a group: its Raft instance, its state, and what is under way.
 
 mod closed;
+mod hold;
 mod readers;
 mod sleep;
 mod writers;
@@ -43,6 +44,7 @@ use crate::{
 };
 
 use closed::Closed;
+use hold::Hold;
 use readers::Told;
 pub(crate) use sleep::ParkedOf;
 use writers::Counted;
@@ -87,8 +89,8 @@ pub(crate) struct Group<R: AsyncRuntime> {
     heard_leader: Mutex<R::Instant>,
     /// Whether a change of the group is being carried out.
     pub(crate) busy: AtomicBool,
-    /// Until then, and in this term, placement leaves the group alone, since an operation changes it.
-    held: Mutex<(u64, R::Instant)>,
+    /// Placement leaves the group alone, since an operation changes it.
+    held: Mutex<Hold<R::Instant>>,
     /// openraft's view changed. Beside its `watch`, which wakes those who wait in an order of chance.
     pub(crate) changed: Notify,
     /// What is parked on this node, this group among it perhaps.
@@ -180,7 +182,7 @@ impl<R: AsyncRuntime> Group<R> {
             leader_seen: AtomicU64::new(0),
             heard_leader: Mutex::new(now),
             busy: AtomicBool::new(false),
-            held: Mutex::new((0, now)),
+            held: Mutex::new(Hold { term: 0, set: now, until: now }),
             changed: Notify::new(),
             parked,
             asleep: AtomicBool::new(false),
@@ -255,16 +257,15 @@ impl<R: AsyncRuntime> Group<R> {
         now != 0
     }
 
-    /// Has placement leave the group alone for a while, but not beyond this leadership: that the operation has
-    /// ended is told to whoever leads by then, and one that leads again later would not hear of it.
+    /// Has placement leave the group alone for a while ([`Hold`]).
     pub(crate) fn hold(&self, time: Duration) {
-        *self.held.lock() = (self.term(), R::Instant::now() + time);
+        let set = R::Instant::now();
+        *self.held.lock() = Hold { term: self.term(), set, until: set + time };
     }
 
     /// Whether an operation changes the group.
     pub(crate) fn is_held(&self) -> bool {
-        let (term, until) = *self.held.lock();
-        R::Instant::now() < until && term == self.term()
+        self.held.lock().holds(self.term(), R::Instant::now())
     }
 
     fn term(&self) -> u64 {

@@ -1,8 +1,8 @@
 //! Reading from a replica, at the level of freshness that is asked for.
 //!
 //! - `eventual`: what the replica has; sessions not before it has caught up with its leader once since
-//!   its start, since what it has then may be older than the erasure of a user; nor a learner, which may
-//!   have nothing yet.
+//!   its start, since what it has then may be older than the erasure of a user. A learner that has not,
+//!   which may have nothing yet, refuses at once, for `bounded` too.
 //! - `bounded`: the replica proves its age. A leader publishes *closed* positions: what it had
 //!   committed when a quorum last confirmed that it leads. A follower asks for them and reckons the
 //!   age from when it *sent* its question, on its own clock, so that no delay on the way makes an
@@ -27,7 +27,7 @@ use openraft::{
 use prometheus::IntCounter;
 
 use crate::{
-    api::{ReadLevel, ReadResult, ReplicaState},
+    api::{ReadLevel, ReadResult},
     error::ReadError,
     group::Group,
     host::Inner,
@@ -87,11 +87,14 @@ impl<R: AsyncRuntime> Read<'_, R> {
         if let Some(fault) = self.group.fault() {
             return Err(ReadError::Unavailable(fault));
         }
+        // Whoever asked goes on to another: filling it may take long.
+        if level != ReadLevel::Strong && self.group.is_filling() {
+            return Err(self.unmet());
+        }
         if let Some(min) = min {
             self.reach(min.index).await?;
         }
-        let is_new = || self.group.state() == ReplicaState::Learner;
-        if level != ReadLevel::Strong && (self.group.birth.holds_sessions() || is_new()) {
+        if level != ReadLevel::Strong && self.group.birth.holds_sessions() {
             self.catch_up().await?;
         }
         match level {

@@ -80,7 +80,8 @@ pub struct Placement {
     /// none ever.
     ///
     /// Too low: learners for what is hardly read, each of which takes part in every write. Too high: reads
-    /// cross between PoPs. Default 500. Since 0.1. Watch `hexpop_shard_requests_total`.
+    /// cross between PoPs. The `learner_*` keys and `learners_max` are to be the same on all nodes: each shard's
+    /// leader goes by its own. Default 500. Since 0.1. Watch `hexpop_shard_requests_total`.
     pub learner_reads_per_second: u64,
     /// How many learners a shard may have for that.
     ///

@@ -75,7 +75,7 @@ pub fn checks(facts: &Facts) -> Vec<(Topic, Check)> {
         .filter(|node| node.pop.as_ref().is_none_or(|pop| rings.is_near(pop)))
         .collect();
     checks.extend(rings.check(&nodes).map(|check| (Topic::Mesh, check)));
-    let timing = failover_checks(&facts.config, &near);
+    let timing = failover_checks(&facts.config, &near, &nodes);
     checks.extend(timing.into_iter().map(|check| (Topic::Mesh, check)));
     checks.push((Topic::Origin, origin_check(facts)));
     checks
@@ -242,8 +242,9 @@ fn versions_check(nodes: &[&NodeRow]) -> Check {
     }
 }
 
-/// How long a shard may be without a leader, and whether the timeouts suit the distances within the ring.
-fn failover_checks(config: &Value, nodes: &[&NodeRow]) -> Vec<Check> {
+/// How long a shard may be without a leader, by the distances within the ring, and whether the timeouts suit
+/// those to all nodes: the meta group and that of purges do not keep to rings.
+fn failover_checks(config: &Value, near: &[&NodeRow], nodes: &[&NodeRow]) -> Vec<Check> {
     let key = |pointer: &str| -> Option<Duration> {
         let text = config.pointer(pointer)?.as_str()?;
         text.parse::<ConfigDuration>().ok().map(Duration::from)
@@ -253,14 +254,9 @@ fn failover_checks(config: &Value, nodes: &[&NodeRow]) -> Vec<Check> {
             "failover bound: unknown, the node does not tell its timeouts",
         )];
     };
-    // The slowest of those that are known.
-    let rtt_ms =
-        nodes.iter().filter_map(|node| node.rtt).fold(None, |slowest: Option<f64>, rtt| {
-            Some(slowest.map_or(rtt, |slowest| slowest.max(rtt)))
-        });
     let elections = election_max.saturating_mul(3);
     let text = ConfigDuration(election_max);
-    let bound = match rtt_ms {
+    let bound = match slowest_ms(near) {
         Some(rtt) => {
             let sum = elections.as_secs_f64() + 2.0 * rtt / 1_000.0;
             format!("3 × election_max ({text}) + 2 × RTT ({rtt:.1} ms) = {sum:.2} s")
@@ -268,7 +264,7 @@ fn failover_checks(config: &Value, nodes: &[&NodeRow]) -> Vec<Check> {
         None => format!("3 × election_max ({text}) + 2 RTT, which is unknown"),
     };
     let mut checks = vec![Check::ok(format!("failover bound: {bound}"))];
-    if let (Some(least), Some(rtt)) = (key("/raft/election_min"), rtt_ms)
+    if let (Some(least), Some(rtt)) = (key("/raft/election_min"), slowest_ms(nodes))
         && least.as_secs_f64() * 1_000.0 < 10.0 * rtt
     {
         let least = ConfigDuration(least);
@@ -278,6 +274,11 @@ fn failover_checks(config: &Value, nodes: &[&NodeRow]) -> Vec<Check> {
         );
     }
     checks
+}
+
+/// The longest round trip of those that are known, in milliseconds.
+fn slowest_ms(nodes: &[&NodeRow]) -> Option<f64> {
+    nodes.iter().filter_map(|node| node.rtt).reduce(f64::max)
 }
 
 fn clock_check(nodes: &[&NodeRow], own: u32) -> Check {

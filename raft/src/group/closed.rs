@@ -36,6 +36,11 @@ impl<R: AsyncRuntime> Group<R> {
         self.has_caught_up.fetch_or(has, Ordering::Relaxed) || has
     }
 
+    /// Whether the replica is a learner that has not caught up yet: it may be new, and have nothing.
+    pub(crate) fn is_filling(&self) -> bool {
+        self.with_metrics(|metrics| metrics.state == ServerState::Learner) && !self.has_caught_up()
+    }
+
     /// What was committed here at a time when a quorum followed this leader, and how long ago
     /// that time is. `None` unless this is a leader that committed something in its term: before
     /// that, entries of earlier terms may be acknowledged and not known here to be committed.

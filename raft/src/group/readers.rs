@@ -12,8 +12,9 @@ use super::Group;
 /// How many nodes are told apart; what others tell does not count.
 const NODES_MAX: usize = 1_024;
 
-/// What a node told counts for so long: as long as it reads, it tells more often.
-const TOLD_FOR: Duration = Duration::from_secs(10);
+/// What a node told counts for so long: as long as it reads, it tells more often, also when some of those whom
+/// it tells answer late.
+const TOLD_FOR: Duration = Duration::from_secs(30);
 
 /// The least time between two looks.
 const LOOK: Duration = Duration::from_millis(800);

@@ -111,7 +111,7 @@ impl<R: AsyncRuntime> Group<R> {
         Standing {
             state: self.state(),
             leader: self.leader_node(),
-            has_state: self.replica.applied().index > 0,
+            has_state: self.replica.applied().index > 0 && !self.is_filling(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hexpop_edge_config::{Epoch, NodeId, RaftId};
-use hexpop_shard::{Member, ShardDescriptor, ShardMap};
+use hexpop_shard::{Member, ShardDescriptor, ShardMap, Step};
 
 /// How long the first replica of a shard has for itself before the others initialise the group too.
 const INITIALISE_AFTER: Duration = Duration::from_secs(5);
@@ -45,6 +45,24 @@ pub(super) fn whom_to_ask(
         }
     }
     asked
+}
+
+/// The steps to take now: of learners for readers only so many that, with those that are `filling` already,
+/// `at_most` are on their way; the others come later. Nothing else waits.
+pub(super) fn ration(
+    steps: impl Iterator<Item = Step>,
+    filling: usize,
+    at_most: usize,
+) -> impl Iterator<Item = Step> {
+    let mut room = at_most.saturating_sub(filling);
+    steps.filter(move |step| {
+        if !step.for_readers {
+            return true;
+        }
+        let fits = room > 0;
+        room = room.saturating_sub(1);
+        fits
+    })
 }
 
 /// Whether this replica may give its group the first membership: only at the shard's first epoch (one
@@ -94,7 +112,8 @@ pub(super) fn note_away<I: Copy>(
 
 #[cfg(test)]
 mod tests {
-    use hexpop_shard::{KeyRange, Replica, ReplicaRole, Space};
+    use hexpop_edge_config::ShardId;
+    use hexpop_shard::{KeyRange, Replica, ReplicaRole, Space, StepKind};
 
     use super::*;
 
@@ -124,9 +143,27 @@ mod tests {
     }
 
     #[test]
+    fn learners_for_readers_come_a_few_at_a_time_and_hold_nothing_else_up() {
+        let step = |shard, for_readers| Step {
+            shard: ShardId(shard),
+            kind: StepKind::AddLearner { node: NodeId(1), raft: RaftId(1) },
+            reason: String::new(),
+            for_readers,
+        };
+        let steps = [step(1, true), step(2, false), step(3, true), step(4, true), step(5, false)];
+        let due = |filling, at_most| {
+            let due = ration(steps.iter().cloned(), filling, at_most);
+            due.map(|step| step.shard.0).collect::<Vec<_>>()
+        };
+        assert_eq!(due(0, 2), [1, 2, 3, 5]);
+        assert_eq!(due(1, 2), [1, 2, 5]);
+        assert_eq!(due(3, 2), [2, 5]);
+    }
+
+    #[test]
     fn the_first_replica_initialises_at_once_and_the_others_wait() {
         let mut shard = ShardDescriptor {
-            id: hexpop_edge_config::ShardId(4),
+            id: ShardId(4),
             range: KeyRange::space(Space::Listings),
             epoch: Epoch::FIRST,
             replicas: voters(),
@@ -146,7 +183,7 @@ mod tests {
     #[test]
     fn who_is_away_is_away_since_then_and_who_comes_back_is_not() {
         let shards = Space::ALL.into_iter().zip(1..).map(|(space, id)| ShardDescriptor {
-            id: hexpop_edge_config::ShardId(id),
+            id: ShardId(id),
             range: KeyRange::space(space),
             epoch: Epoch::FIRST,
             replicas: voters(),

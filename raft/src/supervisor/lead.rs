@@ -9,8 +9,8 @@ use std::{
 
 use hexpop_edge_config::{NodeId, RaftId, ShardId};
 use hexpop_shard::{
-    MetaOp, Op, ReadersOf, Replica, ReplicaRole, ShardDescriptor, Space, StepKind, SystemGroup,
-    World, Writers, plan_led, plan_system_group,
+    Member, MetaOp, Op, ReadersOf, Replica, ReplicaRole, ShardDescriptor, Space, StepKind,
+    SystemGroup, World, Writers, plan_led, plan_system_group,
 };
 use openraft::{AsyncRuntime, ChangeMembers, Instant as _};
 
@@ -77,14 +77,17 @@ fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
         })
         .collect();
     let limits = &inner.options.reader_limits;
-    let shards = led.iter().filter(|group| limits.are_any() && group.id.is_of_shard());
+    let shards = led.iter().filter(|group| group.id.is_of_shard());
     let shards = shards.map(|group| (group.id, group.readers(members, limits))).collect();
-    let readers = &ReadersOf { learners_max: limits.learners(), shards };
+    let readers = &place::readers_of(limits, shards);
     let rings = &inner.options.rings;
     let world = World { map, members, policy, leaders, losses: &losses, rings, readers };
     let planned = plan_led(&world, &writers);
-    let mut steps: BTreeMap<ShardId, StepKind> =
-        planned.steps.into_iter().map(|step| (step.shard, step.kind)).collect();
+    let led_here =
+        planned.steps.into_iter().filter(|step| readers.shards.contains_key(&step.shard));
+    let filling = led.iter().map(|group| filling(inner, group, members, readers)).sum();
+    let due = decide::ration(led_here, filling, inner.options.moves_per_node);
+    let mut steps: BTreeMap<ShardId, StepKind> = due.map(|step| (step.shard, step.kind)).collect();
     for group in led {
         if group.busy.swap(true, Ordering::AcqRel) {
             continue;
@@ -96,6 +99,26 @@ fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
             group.busy.store(false, Ordering::Release);
         }));
     }
+}
+
+/// How many learners of a group are being filled for its readers. One whose node is down fills nothing.
+fn filling<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    group: &Group<R>,
+    members: &[Member],
+    readers: &ReadersOf,
+) -> usize {
+    let hot = readers.shards.get(&group.id).map_or(&[][..], |readers| &readers.hot);
+    if hot.is_empty() {
+        return 0;
+    }
+    let is_for_readers = |learner: &Replica| {
+        let member = members.iter().find(|it| it.alive && it.raft == learner.raft);
+        member.is_some_and(|member| hot.iter().any(|(pop, _)| *pop == member.pop))
+    };
+    let replicas = inner.descriptor(group).replicas;
+    let learners = replicas.iter().filter(|it| it.role == ReplicaRole::Learner);
+    learners.filter(|it| is_for_readers(it) && !is_caught_up(group, it.raft)).count()
 }
 
 /// One look at one group.

@@ -12,9 +12,15 @@ const CATCH_UP_MS: u64 = 120_000;
 /// How long a node is not asked again, in milliseconds, whose learner took longer.
 const AVOID_MS: u64 = 600_000;
 
+/// After so long without a look, in milliseconds, somebody else led meanwhile, and what was seen before says
+/// nothing: longer than a change of members keeps a leader from looking.
+const ANEW_MS: u64 = 45_000;
+
 /// Which learners are behind, and since when; which nodes are avoided, and since when.
 #[derive(Debug, Default)]
 pub(crate) struct LateLearners {
+    /// When each group was looked at last.
+    looked: BTreeMap<GroupId, u64>,
     behind: BTreeMap<(GroupId, RaftId), u64>,
     avoided: BTreeMap<(GroupId, NodeId), u64>,
 }
@@ -28,6 +34,11 @@ impl LateLearners {
         behind: impl Iterator<Item = &'r Replica>,
         now_ms: u64,
     ) -> BTreeSet<NodeId> {
+        let before = self.looked.insert(group, now_ms);
+        let is_anew = before.is_none_or(|before| now_ms.saturating_sub(before) > ANEW_MS);
+        if is_anew {
+            self.behind.retain(|(other, _), _| *other != group);
+        }
         let mut still = BTreeMap::new();
         for learner in behind {
             let key = (group, learner.raft);
@@ -64,7 +75,9 @@ mod tests {
         let mut late = LateLearners::default();
         let none = BTreeSet::new();
         assert_eq!(late.look(GroupId::META, [&slow, &quick].into_iter(), 0), none);
-        assert_eq!(late.look(GroupId::META, [&slow].into_iter(), CATCH_UP_MS - 1), none);
+        for now_ms in (ANEW_MS..CATCH_UP_MS).step_by(30_000).chain([CATCH_UP_MS - 1]) {
+            assert_eq!(late.look(GroupId::META, [&slow].into_iter(), now_ms), none);
+        }
         // Behind again, counted anew; and another group is another matter.
         let both = [&slow, &quick].into_iter();
         assert_eq!(late.look(GroupId::META, both, CATCH_UP_MS), BTreeSet::from([NodeId(4)]));
@@ -74,5 +87,21 @@ mod tests {
         assert_eq!(avoided, BTreeSet::from([NodeId(4)]));
         assert_eq!(late.look(GroupId::META, std::iter::empty(), end), none);
         assert!(late.behind.keys().all(|(group, _)| *group == GroupId::PURGES));
+    }
+
+    #[test]
+    fn what_was_seen_before_somebody_else_led_does_not_count() {
+        let learner = Replica { raft: RaftId(4), node: NodeId(4), role: ReplicaRole::Learner };
+        let mut late = LateLearners::default();
+        let none = BTreeSet::new();
+        assert_eq!(late.look(GroupId::META, [&learner].into_iter(), 0), none);
+        let again = 2 * CATCH_UP_MS;
+        assert_eq!(late.look(GroupId::META, [&learner].into_iter(), again), none);
+        let times = (again..again + CATCH_UP_MS).step_by(1_000);
+        for now_ms in times {
+            assert_eq!(late.look(GroupId::META, [&learner].into_iter(), now_ms), none);
+        }
+        let found = late.look(GroupId::META, [&learner].into_iter(), again + CATCH_UP_MS);
+        assert_eq!(found, BTreeSet::from([NodeId(4)]));
     }
 }

@@ -13,8 +13,8 @@ use std::{
 use futures::StreamExt;
 use hexpop_edge_config::{GroupId, NodeId, ShardId};
 use hexpop_shard::{
-    Explanation, Losses, MetaOp, MetaOutcome, Operation, OperationKind, OperationState, ReadersOf,
-    ShardLoad, Traffic, World, explain, plan_moves,
+    Explanation, Losses, MetaOp, MetaOutcome, Operation, OperationKind, OperationState,
+    ReaderLimits, Readers, ReadersOf, ShardLoad, Traffic, World, explain, plan_moves,
 };
 use openraft::{AsyncRuntime, Instant as _};
 
@@ -164,13 +164,21 @@ fn see<R: AsyncRuntime, T>(
     look(&world, &traffic)
 }
 
-/// Where the readers of the shards are that are led here, as of the last look.
+/// Where the readers of the shards are that are led here, as of the last look. Others are left to their leaders,
+/// also where no learners are made here: what only their leaders do must not be waited for.
 fn known_readers<R: AsyncRuntime>(inner: &Inner<R>) -> ReadersOf {
-    let limits = &inner.options.reader_limits;
     let led = inner.running().into_iter();
-    let led = led.filter(|group| limits.are_any() && group.id.is_of_shard() && group.leads());
+    let led = led.filter(|group| group.id.is_of_shard() && group.leads());
     let shards = led.map(|group| (group.id, group.known_readers())).collect();
-    ReadersOf { learners_max: limits.learners(), shards }
+    readers_of(&inner.options.reader_limits, shards)
+}
+
+/// What a leader of these shards knows of readers.
+pub(super) const fn readers_of(
+    limits: &ReaderLimits,
+    led: BTreeMap<ShardId, Readers>,
+) -> ReadersOf {
+    ReadersOf { learners_max: limits.learners(), shards: led, others_are_led: true }
 }
 
 /// What the shards that are led here hold.

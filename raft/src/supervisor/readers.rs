@@ -4,10 +4,14 @@
 //! Every read that comes in at this node counts, whoever answers it: those that a learner of this PoP answers
 //! keep it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::StreamExt;
-use hexpop_edge_config::{NodeId, PopId, ShardId};
+use hexpop_edge_config::{NodeId, RaftId, ShardId};
 use hexpop_shard::{Member, PlacementPolicy, ShardMap};
 use openraft::{AsyncRuntime, Instant as _};
 
@@ -61,7 +65,9 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
     }
     let (members, map) = (inner.membership.members(), inner.map());
     let elapsed = now.saturating_duration_since(taken.since);
-    let read = unanswered(&map, &members, inner.options.node, &taken.counts, elapsed);
+    let few = inner.options.reader_limits.few();
+    let here = Here { members: &members, own: inner.options.node, few };
+    let read = here.unanswered(&map, &taken.counts, elapsed);
     let tell = by_leader(&read, &place::leaders(&inner));
     futures::stream::iter(tell)
         .for_each_concurrent(TOLD_AT_ONCE, |(node, reads)| {
@@ -93,29 +99,43 @@ pub(crate) fn note_reads<R: AsyncRuntime>(
     }
 }
 
-/// How many reads a second of which shards came in, of those that no voter of this node's PoP has and that
-/// are not in every PoP anyway.
-fn unanswered(
-    map: &ShardMap,
-    members: &[Member],
+/// Where this node is.
+struct Here<'a> {
+    members: &'a [Member],
     own: NodeId,
-    counts: &BTreeMap<ShardId, u64>,
-    elapsed: Duration,
-) -> Vec<(ShardId, u64)> {
-    let pops: BTreeMap<NodeId, &PopId> =
-        members.iter().map(|member| (member.node, &member.pop)).collect();
-    let Some(own) = pops.get(&own) else { return Vec::new() };
-    let millis = elapsed.as_millis().max(1);
-    let read = counts.iter().filter_map(|(id, count)| {
-        let shard = map.get(*id)?;
-        let here = shard.voters().any(|voter| pops.get(&voter.node) == Some(own));
-        if here || PlacementPolicy::in_every_pop(&shard.range) {
-            return None;
-        }
-        let per_s = u64::try_from(u128::from(*count) * 1_000 / millis).unwrap_or(u64::MAX);
-        (per_s > 0).then_some((*id, per_s))
-    });
-    read.collect()
+    /// Fewer reads a second of a PoP than that are few.
+    few: u64,
+}
+
+impl Here<'_> {
+    /// How many reads a second of which shards came in, of those that no live voter of this node's PoP has and
+    /// that are not in every PoP anyway: where they would be more than few if as many came in at every node of
+    /// the PoP. What all nodes leave out is few together.
+    fn unanswered(
+        &self,
+        map: &ShardMap,
+        counts: &BTreeMap<ShardId, u64>,
+        elapsed: Duration,
+    ) -> Vec<(ShardId, u64)> {
+        let own = self.members.iter().find(|member| member.node == self.own);
+        let Some(pop) = own.map(|own| &own.pop) else { return Vec::new() };
+        let near = self.members.iter().filter(|member| member.alive && member.pop == *pop);
+        let near: BTreeSet<RaftId> = near.map(|member| member.raft).collect();
+        let nodes = near.len().max(1) as u128;
+        let millis = elapsed.as_millis().max(1);
+        let read = counts.iter().filter_map(|(id, count)| {
+            let shard = map.get(*id)?;
+            let here = shard.voters().any(|voter| near.contains(&voter.raft));
+            if here || PlacementPolicy::in_every_pop(&shard.range) {
+                return None;
+            }
+            let reads = u128::from(*count) * 1_000;
+            let per_s = u64::try_from(reads / millis).unwrap_or(u64::MAX);
+            let is_few = reads.saturating_mul(nodes) < millis.saturating_mul(self.few.into());
+            (per_s > 0 && !is_few).then_some((*id, per_s))
+        });
+        read.collect()
+    }
 }
 
 /// Whom to tell what.
@@ -138,9 +158,7 @@ fn by_leader(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use hexpop_edge_config::{Epoch, RaftId};
+    use hexpop_edge_config::Epoch;
     use hexpop_shard::{KeyRange, Replica, ReplicaRole, ShardDescriptor, Space};
 
     use super::*;
@@ -151,7 +169,7 @@ mod tests {
             id: ShardId(id),
             range: KeyRange::space(space),
             epoch: Epoch::FIRST,
-            replicas: vec![Replica { raft: RaftId(id), node: NodeId(1), role: ReplicaRole::Voter }],
+            replicas: vec![Replica { raft: RaftId(1), node: NodeId(1), role: ReplicaRole::Voter }],
         });
         let map = ShardMap::create(shards.collect()).unwrap();
         let member = |node, pop: &str| Member {
@@ -162,15 +180,26 @@ mod tests {
             alive: true,
             draining: false,
         };
-        let members = [member(1, "mil"), member(2, "mil"), member(3, "par")];
+        let mut members = [member(1, "mil"), member(2, "mil"), member(3, "par")];
         let counts: BTreeMap<ShardId, u64> =
             map.shards().map(|shard| (shard.id, 300)).chain([(ShardId(9), 300)]).collect();
-        let told = |own| {
-            let elapsed = Duration::from_secs(3);
-            unanswered(&map, &members, NodeId(own), &counts, elapsed)
+        let told = |members: &[Member], own, few| {
+            let here = Here { members, own: NodeId(own), few };
+            here.unanswered(&map, &counts, Duration::from_secs(3))
         };
-        assert_eq!(told(2), [], "node 1 of its PoP has them all");
-        let of_par = told(3);
+        assert_eq!(told(&members, 2, 1), [], "node 1 of its PoP has them all");
+        let of_par = told(&members, 3, 100);
+        assert_eq!(told(&members, 3, 101), [], "they are few");
+        members[0].alive = false;
+        assert_eq!(told(&members, 2, 100).len(), 2, "it answers nothing any more");
+        members[0].alive = true;
+        members[0].raft = RaftId(7);
+        assert_eq!(
+            told(&members, 2, 200).len(),
+            2,
+            "nor does it without its data, and two may read"
+        );
+        assert_eq!(told(&members, 2, 201), []);
         assert_eq!(of_par.len(), 2, "{of_par:?}");
         assert!(of_par.iter().all(|(shard, reads)| {
             *reads == 100 && map.get(*shard).unwrap().range.space_of() != Space::Directory

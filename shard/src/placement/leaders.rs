@@ -41,7 +41,12 @@ pub(super) fn plan_leaders(
     }
     let mut steps = Vec::new();
     let mut hand_over = |shard: ShardId, from: NodeId, to: NodeId, reason: String| {
-        steps.push(Step { shard, kind: StepKind::TransferLeader { from, to }, reason });
+        steps.push(Step {
+            shard,
+            kind: StepKind::TransferLeader { from, to },
+            reason,
+            for_readers: false,
+        });
     };
     for shard in settled {
         let Some(from) = leaders.get(&shard.id).copied().filter(|leader| drains(*leader)) else {

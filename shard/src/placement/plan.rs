@@ -10,7 +10,7 @@ use super::{
     nodes::{Holders, Nodes},
     readers::Near,
     rings::Home,
-    spread::{Counts, PopCounts, next},
+    spread::{Counts, PopCounts, next, rank},
 };
 use crate::{Replica, ReplicaRole, ShardDescriptor};
 
@@ -182,7 +182,7 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn step(&self, kind: StepKind, reason: String) -> Step {
-        Step { shard: self.shard, kind, reason }
+        Step { shard: self.shard, kind, reason, for_readers: false }
     }
 
     fn finding(&self, reason: String) -> Finding {
@@ -344,7 +344,8 @@ impl<'a> View<'a> {
         Some(self.step(kind, reason))
     }
 
-    /// A learner in the PoP that reads most of those that read much and have no replica.
+    /// A learner in the PoP that reads most of those that read much and have no replica. Many leaders may choose
+    /// at once, each unseen by the others: among nodes with as much each shard has an order of its own.
     fn reach_readers(&self, load: &Counts) -> Option<Step> {
         let awaited = self.learners().filter(|learner| !self.is_lost(learner));
         if awaited.count() >= self.known.near.learners_max() {
@@ -356,11 +357,12 @@ impl<'a> View<'a> {
                 let free = self.known.holders.allowed.values().copied().filter(|member| {
                     member.pop == *pop && self.replicas.iter().all(|it| it.node != member.node)
                 });
-                let member = next(free, &pops, |member| load.of(member.node))?;
+                let place = |member: &Member| (load.of(member.node), rank(self.shard, member.node));
+                let member = next(free, &pops, place)?;
                 let kind = StepKind::AddLearner { node: member.node, raft: member.raft };
                 let reason =
                     format!("PoP {pop} reads it {reads} times a second, and has no replica");
-                Some(self.step(kind, reason))
+                Some(Step { for_readers: true, ..self.step(kind, reason) })
             },
         )
     }

@@ -38,6 +38,18 @@ impl ReaderLimits {
     pub const fn learners(&self) -> usize {
         if self.reads_per_s > 0 { self.learners_max } else { 0 }
     }
+
+    /// Fewer reads a second than that are few.
+    #[must_use]
+    pub fn few(&self) -> u64 {
+        self.percent(FEW_PERCENT)
+    }
+
+    /// So many percent of the limit, and no less than 1.
+    fn percent(&self, percent: u64) -> u64 {
+        let least = u128::from(self.reads_per_s) * u128::from(percent) / 100;
+        u64::try_from(least).unwrap_or(u64::MAX).max(1)
+    }
 }
 
 impl Default for ReaderLimits {
@@ -66,20 +78,22 @@ pub struct Readers {
 pub struct ReadersOf {
     /// How many learners a shard may have for them; 0 = none, and what there is goes.
     pub learners_max: usize,
-    /// Where those of the shards that are led here are. Of others nothing is known, and their learners are
-    /// left alone.
+    /// Where those of the shards that are led here are.
     pub shards: BTreeMap<ShardId, Readers>,
+    /// Whether other shards are led elsewhere, by those who know: their learners are left alone, whatever the
+    /// limit is here. Otherwise no learner of theirs is for readers.
+    pub others_are_led: bool,
 }
 
 impl ReadersOf {
     pub(super) fn of(&self, shard: ShardId) -> Near<'_> {
-        if self.learners_max == 0 {
-            return Near::Nobody;
+        match self.shards.get(&shard) {
+            Some(readers) if self.learners_max > 0 => {
+                Near::Known { readers, learners_max: self.learners_max }
+            }
+            None if self.others_are_led => Near::Unknown,
+            Some(_) | None => Near::Nobody,
         }
-        self.shards.get(&shard).map_or(Near::Unknown, |readers| Near::Known {
-            readers,
-            learners_max: self.learners_max,
-        })
     }
 }
 
@@ -164,18 +178,14 @@ impl ReadDemand {
             let rate = Rate { reads_per_s: 0, hot_since_ms: None, warm_ms: None };
             self.pops.entry(pop.clone()).or_insert(rate);
         }
-        let least = |percent: u64| {
-            let least = u128::from(limits.reads_per_s) * u128::from(percent) / 100;
-            u64::try_from(least).unwrap_or(u64::MAX).max(1)
-        };
         for (pop, rate) in &mut self.pops {
             rate.reads_per_s = told.get(pop).copied().unwrap_or_default();
             if rate.reads_per_s >= limits.reads_per_s.max(1) {
                 rate.hot_since_ms.get_or_insert(now_ms);
-            } else if rate.reads_per_s < least(HOT_PERCENT) {
+            } else if rate.reads_per_s < limits.percent(HOT_PERCENT) {
                 rate.hot_since_ms = None;
             }
-            if rate.reads_per_s >= least(FEW_PERCENT) {
+            if rate.reads_per_s >= limits.few() {
                 rate.warm_ms = Some(now_ms);
             }
         }

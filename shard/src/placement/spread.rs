@@ -60,6 +60,16 @@ pub(super) fn next<'m, P: Ord>(
     candidates.min_by_key(|member| (pops.of(&member.pop), preference(member), member.node))
 }
 
+/// Where a node is in the order of a shard, which is as good as chance from shard to shard, and always the
+/// same: the finaliser of `SplitMix64` (Steele, Lea, Flood 2014).
+pub(super) const fn rank(shard: ShardId, node: NodeId) -> u64 {
+    let mut mixed = shard.0.rotate_left(32) ^ node.0 as u64;
+    mixed = mixed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
 /// A shard whose leader could move.
 #[derive(Debug)]
 pub(super) struct Led {

@@ -78,6 +78,8 @@ pub struct Step {
     pub kind: StepKind,
     /// Why, in words.
     pub reason: String,
+    /// Whether it is a learner for the readers of a PoP: leaders may put it off.
+    pub for_readers: bool,
 }
 
 /// Something that is not as it should be, and that no step can change now.

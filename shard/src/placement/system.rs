@@ -38,7 +38,7 @@ pub struct SystemGroup<'a> {
     pub replicas: &'a [Replica],
     /// The node that leads it: it is not the first to go.
     pub leader: NodeId,
-    /// Nodes that are not to take a replica of it: their learners did not catch up.
+    /// Nodes that are not to take a replica of it while others can: their learners did not catch up.
     pub avoid: &'a BTreeSet<NodeId>,
 }
 
@@ -51,10 +51,15 @@ pub fn plan_system_group(group: &SystemGroup<'_>, members: &[Member], losses: &L
     let policy =
         Policy { labels: BTreeSet::new(), replicas: voters_wanted(group, members, losses) };
     let mut nodes = Nodes::of(members, [&policy]);
-    nodes.pass_over(|node| {
-        let votes = |it: &Replica| it.node == node && it.role == ReplicaRole::Voter;
-        group.avoid.contains(&node) && !group.replicas.iter().any(votes)
-    });
+    let votes = |node: NodeId| {
+        let mut replicas = group.replicas.iter();
+        replicas.any(|it| it.node == node && it.role == ReplicaRole::Voter)
+    };
+    // One that is slow is better than none.
+    let others = members.iter().filter(|it| it.alive && !it.draining && !votes(it.node));
+    if others.into_iter().any(|other| !group.avoid.contains(&other.node)) {
+        nodes.pass_over(|node| group.avoid.contains(&node) && !votes(node));
+    }
     let Some(holders) = nodes.holders(&policy) else { return Plan::default() };
     let known = Known { nodes: &nodes, holders, losses, home: Home::ANYWHERE, near: Near::Nobody };
     let view = View::new((group.id, group.replicas), &policy, false, known);

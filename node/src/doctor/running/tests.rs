@@ -141,6 +141,15 @@ fn what_disturbs_without_breaking_is_a_warning() {
     assert_eq!(check.description, "2 versions: 0.1.0 on 2, 3; 0.2.0 on 1");
     let check = odd(|facts| facts.nodes.nodes[1].rtt = Some(150.0));
     assert_eq!(check.description, "raft.election_min (1s) is below 10 × RTT (150.0 ms)");
+    // The bound is that of the ring, and the timeouts are those of the groups that are in none as well.
+    let mut far = facts();
+    far.nodes.nodes[1].rtt = Some(150.0);
+    far.nodes.nodes[1].pop = Some("nyc".parse().unwrap());
+    far.config["placement"] = json!({"rings": [["mil"], ["nyc"]]});
+    let said: Vec<String> =
+        checks(&far).into_iter().map(|(_topic, check)| check.description).collect();
+    assert!(said.iter().any(|it| it.contains("2 × RTT (1.2 ms)")), "{said:?}");
+    assert!(said.iter().any(|it| it.contains("below 10 × RTT (150.0 ms)")), "{said:?}");
     let check = odd(|facts| facts.status.certificate_expires = None);
     assert!(check.description.contains("unknown"), "{check:?}");
     let check = odd(|facts| facts.config = json!({}));

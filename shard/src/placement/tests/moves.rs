@@ -86,6 +86,11 @@ impl Mesh {
         self.look(plan_moves)
     }
 
+    /// What leaders do next.
+    pub(super) fn planned(&self) -> Plan {
+        self.look(|world, _| super::super::plan(world))
+    }
+
     pub(super) fn why(&self, shard: ShardId) -> Explanation {
         self.look(|world, traffic| explain(world, traffic, shard)).unwrap()
     }
@@ -129,7 +134,7 @@ impl Mesh {
         };
         match self.look(|world, _| world.next(&operation)) {
             Next::Ask(Errand::Step(kind)) => {
-                let step = Step { shard, kind, reason: String::new() };
+                let step = Step { shard, kind, reason: String::new(), for_readers: false };
                 execute(&mut self.map, &self.members, &step, &mut self.leaders);
                 true
             }
@@ -140,7 +145,7 @@ impl Mesh {
 
     /// One look of all leaders, of shards and of the meta group.
     fn round(&mut self) -> bool {
-        let planned = self.look(|world, _| super::super::plan(world));
+        let planned = self.planned();
         let mut has_changed = false;
         for step in planned.steps.iter().filter(|step| !self.running.contains_key(&step.shard)) {
             execute(&mut self.map, &self.members, step, &mut self.leaders);
@@ -170,7 +175,7 @@ impl Mesh {
                 return self.begun.clone();
             }
         }
-        let planned = self.look(|world, _| super::super::plan(world));
+        let planned = self.planned();
         panic!("no end: {:?}, {:?}", planned.steps, self.moves().moves);
     }
 

@@ -1,5 +1,7 @@
 //! Learners near the readers of a shard.
 
+use hexpop_edge_config::PopId;
+
 use super::{moves::Mesh, *};
 use crate::{Readers, Verdict};
 
@@ -16,7 +18,7 @@ fn mesh() -> Mesh {
     ]);
     // Placed before the others came, and not to be evened out over them here.
     mesh.at_once = 0;
-    mesh.readers.learners_max = 2;
+    mesh.readers = ReadersOf { learners_max: 2, others_are_led: true, ..ReadersOf::default() };
     mesh.settle();
     mesh
 }
@@ -80,10 +82,43 @@ fn residency_and_the_number_bound_what_readers_get() {
     assert_eq!(learners(&mesh), ["par", "waw"]);
     let voters = mesh.map.get(shard(&mesh)).unwrap().voters().count();
     assert_eq!(voters, 3, "a learner is no voter");
-    // Switched off.
-    mesh.readers = ReadersOf::default();
+    // Switched off where somebody looks who does not lead it, and then at its leader.
+    let known = std::mem::take(&mut mesh.readers.shards);
+    mesh.readers.learners_max = 0;
+    mesh.settle();
+    assert_eq!(learners(&mesh), ["par", "waw"]);
+    let paused = mesh.moves().paused;
+    assert!(paused.is_none(), "it waits for what nobody does: {paused:?}");
+    mesh.readers.shards = known;
     mesh.settle();
     assert!(learners(&mesh).is_empty());
+}
+
+#[test]
+fn a_pop_that_reads_spreads_its_learners_over_nodes_that_hold_as_much() {
+    let pops = ["mil", "mad", "ber"];
+    let members = (1..).zip(pops).map(|(node, pop)| member(node, pop, &[])).collect();
+    let names: Vec<String> = (0..24).map(|n| format!("IT:r{n}")).collect();
+    let named: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
+    let mut mesh = Mesh::new(members, policy(3, &named));
+    mesh.members.extend((4..8).map(|node| member(node, "par", &[])));
+    mesh.readers.learners_max = 1;
+    // Of each shard by itself, as each leader of one sees it.
+    let mut chosen = BTreeMap::<NodeId, usize>::new();
+    let shards: Vec<ShardId> = mesh.map.shards().map(|shard| shard.id).collect();
+    for shard in shards {
+        let hot = vec![("par".parse().unwrap(), 900)];
+        mesh.readers.shards = BTreeMap::from([(shard, Readers { hot, kept: None })]);
+        let planned = mesh.planned();
+        for step in planned.steps.iter().filter(|step| step.for_readers) {
+            let StepKind::AddLearner { node, .. } = step.kind else { panic!("{step:?}") };
+            *chosen.entry(node).or_default() += 1;
+        }
+        assert_eq!(planned, mesh.planned(), "the same again");
+    }
+    assert_eq!(chosen.len(), 4, "{chosen:?}");
+    let most = chosen.values().max().copied();
+    assert!(most.is_some_and(|most| most <= chosen.values().sum::<usize>() / 2), "{chosen:?}");
 }
 
 #[test]
@@ -159,12 +194,29 @@ proptest! {
                 let learners: Vec<&Replica> =
                     shard.replicas.iter().filter(|it| it.role == ReplicaRole::Learner).collect();
                 prop_assert!(learners.len() <= learners_max, "{:?}", shard);
+                let pop_of =
+                    |it: &&Replica| mesh.members.iter().find(|member| member.raft == it.raft);
+                let live = shard.voters().filter_map(|it| pop_of(&it)).filter(|it| it.alive);
+                let voting: BTreeSet<&PopId> = live.map(|it| &it.pop).collect();
+                let has_room = learners.len() < learners_max;
+                let awaited = shard.replicas.iter().filter_map(|it| pop_of(&it));
+                let reached: BTreeSet<&PopId> =
+                    awaited.filter(|it| it.alive).map(|it| &it.pop).collect();
+                let labels = &mesh.policy.of(&shard.range).labels;
+                let mut takers = mesh.members.iter().filter(|it| {
+                    it.alive && !it.draining && it.carries(labels) && pops.contains(&it.pop)
+                });
+                prop_assert!(
+                    !has_room || takers.all(|it| reached.contains(&it.pop)),
+                    "read, and without a replica: {:?}", shard
+                );
                 let mut seen = BTreeSet::new();
                 for learner in learners {
                     let at = mesh.members.iter().find(|it| it.node == learner.node).unwrap();
                     prop_assert!(at.carries(&mesh.policy.of(&shard.range).labels));
                     prop_assert!(pops.contains(&at.pop), "nobody reads there: {:?}", shard);
                     prop_assert!(seen.insert(&at.pop), "two in a PoP: {:?}", shard);
+                    prop_assert!(!voting.contains(&at.pop), "it has a voter: {:?}", shard);
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Voters within one ring of PoPs.
 
+use hexpop_edge_config::{PopId, Territory};
+
 use super::{moves::Mesh, *};
 use crate::Cause;
 
@@ -101,6 +103,37 @@ fn residency_comes_before_the_ring() {
     assert!(findings.iter().any(|it| it.contains("outside of the ring")), "{findings:?}");
 }
 
+/// Whether no voter is outside of the ring of `near`, if a node there may hold the shard, or else of one of
+/// those with the most voters, while a PoP in it without a voter has a node that may hold one.
+fn keeps_to_a_ring(
+    mesh: &Mesh,
+    rings: &Rings,
+    shard: &ShardDescriptor,
+    near: Option<&PopId>,
+) -> bool {
+    let labels = &mesh.policy.of(&shard.range).labels;
+    let holders: Vec<&PopId> =
+        mesh.members.iter().filter(|it| it.carries(labels)).map(|it| &it.pop).collect();
+    let pop = |node| &mesh.members.iter().find(|it| it.node == node).unwrap().pop;
+    let voters: Vec<&PopId> = shard.voters().map(|voter| pop(voter.node)).collect();
+    let is_met = |ring| {
+        let is_in = |pop: &&&PopId| rings.ring(pop) == ring;
+        voters.iter().all(|voter| is_in(&voter))
+            || holders.iter().filter(is_in).all(|pop| voters.contains(pop))
+    };
+    if let Some(ring) = near.map(|near| rings.ring(near))
+        && holders.iter().any(|pop| rings.ring(pop) == ring)
+    {
+        return is_met(ring);
+    }
+    let mut found = BTreeMap::new();
+    for voter in &voters {
+        *found.entry(rings.ring(voter)).or_insert(0) += 1;
+    }
+    let most = found.values().max().copied();
+    found.iter().any(|(ring, count)| Some(*count) == most && is_met(*ring))
+}
+
 proptest! {
     /// Whatever the rings are, and whoever fails and comes back: it comes to an end within the hard rules,
     /// and then no voter is outside of its ring while a PoP in there is free.
@@ -115,9 +148,11 @@ proptest! {
         prop_assume!(plan_first_map(&policy, &members).is_ok());
         let pops = (0..5).map(|pop| format!("p{pop}"));
         let of = pops.zip(of).map(|(pop, ring)| (pop.parse().unwrap(), ring));
-        let near = near.map(|pop| ("IT:lazio".parse().unwrap(), format!("p{pop}").parse().unwrap()));
-        let rings = Rings::new(of.collect(), near.into_iter().collect());
-        let mut mesh = Mesh::in_rings(members, policy, rings);
+        let near: Option<PopId> = near.map(|pop| format!("p{pop}").parse().unwrap());
+        let of_lazio: Territory = "IT:lazio".parse().unwrap();
+        let named = near.clone().map(|near| (of_lazio.clone(), near));
+        let rings = Rings::new(of.collect(), named.into_iter().collect());
+        let mut mesh = Mesh::in_rings(members, policy, rings.clone());
         check_hard_rules(&mesh.map, &mesh.members, &mesh.policy);
         mesh.settle();
         for (at, dies) in events {
@@ -134,5 +169,10 @@ proptest! {
         check_hard_rules(&mesh.map, &mesh.members, &mesh.policy);
         prop_assert!(mesh.moves().moves.is_empty());
         prop_assert!(mesh.moves().paused.is_none());
+        for shard in mesh.map.shards() {
+            let near = near.as_ref().filter(|_| shard.range.single_territory() == Some(of_lazio.clone()));
+            let in_a_ring = keeps_to_a_ring(&mesh, &rings, shard, near);
+            prop_assert!(in_a_ring, "{:?} of {:?}, {:?}", shard, rings, mesh.members);
+        }
     }
 }

@@ -376,3 +376,20 @@ fn a_learner_that_does_not_catch_up_is_given_up_for_another_node() {
     group.avoid.clear();
     assert!(group.plan().steps.is_empty());
 }
+
+#[test]
+fn one_that_is_slow_is_better_than_none() {
+    let pops = ["mil", "mad", "ber", "par"];
+    let members: Vec<Member> = (1..).zip(pops).map(|(node, pop)| member(node, pop, &[])).collect();
+    let slow = members[3].node;
+    let mut group = Group::new(members, 3);
+    let lost = group.replicas[1];
+    group.members[1].alive = false;
+    group.away.insert(lost.raft, AFTER);
+    group.avoid.insert(slow);
+    while let Some(step) = group.plan().steps.pop() {
+        group.execute(&step);
+    }
+    let voters = group.voters();
+    assert!(voters.len() == 3 && voters.iter().any(|voter| voter.node == slow), "{voters:?}");
+}

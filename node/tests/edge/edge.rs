@@ -133,6 +133,18 @@ impl Handler for Answers {
                 self.begun.fetch_add(1, SeqCst);
                 Response::new(Endless(self).boxed_unsync())
             }
+            "/long-hint" => {
+                let sink = request.extensions().get::<InterimSink>();
+                for link in ["</1>".to_owned(), format!("</{}>", "x".repeat(2_000))] {
+                    let mut headers = HeaderMap::new();
+                    headers.insert("link", link.parse().unwrap());
+                    let status = StatusCode::EARLY_HINTS;
+                    sink.iter().for_each(|sink| {
+                        sink.send(Interim { status, headers: headers.clone() });
+                    });
+                }
+                Response::new(full("after hints"))
+            }
             path @ ("/hints" | "/hints-and-hang") => {
                 let sink = request.extensions().get::<InterimSink>();
                 for number in 1..=query.parse().unwrap() {

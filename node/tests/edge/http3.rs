@@ -32,6 +32,11 @@ struct Answer {
 
 impl Client {
     async fn new(edge: &Edge) -> Self {
+        Self::with_fields(edge, 64 << 10).await
+    }
+
+    /// One that takes heads of so many bytes at most.
+    async fn with_fields(edge: &Edge, bytes_max: u64) -> Self {
         let config = tls(edge, &["h3"], &[&TLS13]);
         let config = QuicClientConfig::try_from(config).unwrap();
         let mut transport = quinn::TransportConfig::default();
@@ -44,7 +49,9 @@ impl Client {
         let connecting = endpoint.connect(edge.http3, "localhost").unwrap();
         let connection = within("a handshake", connecting).await.unwrap();
         let quic = h3_quinn::Connection::new(connection.clone());
-        let (mut driver, sender) = h3::client::new(quic).await.unwrap();
+        let mut builder = h3::client::builder();
+        let (mut driver, sender) =
+            builder.max_field_section_size(bytes_max).build(quic).await.unwrap();
         let closed = CancellationToken::new();
         let ended = closed.clone().drop_guard();
         tokio::spawn(async move {
@@ -219,6 +226,24 @@ async fn interim_responses_come_before_the_answer() {
     let head = within("the answer", stream.recv_response()).await.unwrap();
     assert_eq!(head.status(), 200);
     assert!(!head.headers().contains_key("link"));
+    let mut body = stream.recv_data().await.unwrap().unwrap();
+    assert_eq!(body.copy_to_bytes(body.remaining()), "after hints");
+    edge.end().await;
+}
+
+#[tokio::test]
+async fn an_interim_response_that_is_too_large_for_the_client_is_left_out() {
+    let edge = Edge::start().await;
+    let mut client = Client::with_fields(&edge, 1_000).await;
+    // The server has the client's settings by then.
+    assert_eq!(client.get("/x").await.status, 200);
+    let request = Client::request("/long-hint").body(()).unwrap();
+    let mut stream = within("a stream", client.sender.send_request(request)).await.unwrap();
+    stream.finish().await.unwrap();
+    let hint = within("a hint", stream.recv_response()).await.unwrap();
+    assert_eq!((hint.status().as_u16(), hint.headers()["link"].as_bytes()), (103, &b"</1>"[..]));
+    let head = within("the answer", stream.recv_response()).await.unwrap();
+    assert_eq!(head.status(), 200);
     let mut body = stream.recv_data().await.unwrap().unwrap();
     assert_eq!(body.copy_to_bytes(body.remaining()), "after hints");
     edge.end().await;

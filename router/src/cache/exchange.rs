@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName, Method, Request, Version, header};
 use super::{
     flight::FlightKey,
     headers::{
-        add_cdn_loop, add_via, is_rewritten, keep_cookies, set_forwarded, strip_hop_by_hop,
-        strip_misleading,
+        add_cdn_loop, add_via, is_named_by_connection, is_rewritten, keep_cookies, set_forwarded,
+        strip_hop_by_hop, strip_misleading,
     },
     interim::InterimSink,
     key::CacheKey,
@@ -98,8 +98,12 @@ impl Exchange {
     }
 
     /// The same where one of these responses varies by such a field. Few do, and hits are to be quick.
+    ///
+    /// So the one that is selected stays selected after [`rewrite`](Self::rewrite): the origin, asked about another,
+    /// would confirm a representation that it never meant.
     pub(super) fn rewrite_for(&mut self, variants: &[Arc<Stored>]) {
-        if variants.iter().any(|stored| stored.vary.iter().any(is_rewritten)) {
+        let gets_another = |name| is_rewritten(name) || is_named_by_connection(&self.headers, name);
+        if variants.iter().any(|stored| stored.vary.iter().any(gets_another)) {
             self.rewrite();
         }
     }

@@ -73,12 +73,20 @@ fn is_claim(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-forwarded-") || *name == FORWARDED
 }
 
+/// Whether the `Connection` of a message makes this field one for the next hop only.
+pub(crate) fn is_named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
+    // A client may not make a proxy drop what routing or caching depends on.
+    *name != header::HOST
+        && *name != header::CACHE_CONTROL
+        && all_members(headers, &header::CONNECTION)
+            .any(|member| member.eq_ignore_ascii_case(name.as_str().as_bytes()))
+}
+
 /// Removes what is meant for the next hop only.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = all_members(headers, &header::CONNECTION)
         .filter_map(|name| HeaderName::from_bytes(name).ok())
-        // A client may not make a proxy drop what routing or caching depends on.
-        .filter(|name| *name != header::HOST && *name != header::CACHE_CONTROL)
+        .filter(|name| is_named_by_connection(headers, name))
         .collect();
     for name in named.iter().chain(&OF_CONNECTION) {
         headers.remove(name);
@@ -207,6 +215,12 @@ mod tests {
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
+        let named = |name| is_named_by_connection(&headers, &name);
+        let private = HeaderName::from_static("x-private");
+        assert_eq!(
+            [named(private), named(header::HOST), named(header::ACCEPT)],
+            [true, false, false]
+        );
         strip_hop_by_hop(&mut headers);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();

@@ -3,11 +3,14 @@
 //!
 //! ```text
 //! origin ─> one fetch ─┬─ whose request it is: as they come, but for what is about a connection
-//!                      └─ who waits for the same: `Link` of hints, if nobody is named in the request
+//!                      └─ who waits for the same: `Link` of hints, if nobody is named in the request,
+//!                         and something is stored under its URI
 //! ```
 //!
 //! Whether what follows is for all is not known yet when they come. So others get no more of them than
-//! what is there to be fetched early, and nothing at all of an answer to credentials or cookies.
+//! what is there to be fetched early, and nothing at all of an answer to credentials or cookies. Nor do
+//! they where nothing is stored: what the URI varies by is not known then, and he who asked may have
+//! said who he is in any field.
 
 use std::{
     fmt,
@@ -138,17 +141,18 @@ impl Interims {
     /// Of a fetch that nobody waits for but the one who asks.
     pub(crate) fn of(exchange: &Exchange) -> Self {
         let interims = Self::default();
-        interims.lead(exchange);
+        interims.lead(exchange, false);
         interims
     }
 
-    /// Says whose request it is that is sent.
-    pub(crate) fn lead(&self, exchange: &Exchange) {
+    /// Says whose request it is that is sent. `is_selected`: those who wait for the same agree with it in what
+    /// the responses stored under its URI vary by, and there are some.
+    pub(crate) fn lead(&self, exchange: &Exchange, is_selected: bool) {
         let names_nobody = !exchange.headers.contains_key(header::AUTHORIZATION)
             && !exchange.headers.contains_key(header::COOKIE);
         let mut heard = self.0.lock();
         heard.own.clone_from(&exchange.interims);
-        heard.is_shared = names_nobody;
+        heard.is_shared = is_selected && names_nobody;
     }
 
     /// Another waits for the same response, for as long as the sink is there.
@@ -264,14 +268,18 @@ mod tests {
 
     #[test]
     fn who_waits_gets_links_of_what_names_nobody_whenever_it_comes() {
-        for (field, shared) in
-            [(None, true), (Some(("cookie", "a=b")), false), (Some(("authorization", "x")), false)]
-        {
+        for (field, is_selected, shared) in [
+            (None, true, true),
+            (None, false, false),
+            (Some(("x-api-key", "k")), false, false),
+            (Some(("cookie", "a=b")), true, false),
+            (Some(("authorization", "x")), true, false),
+        ] {
             let interims = Interims::default();
             let (own, _own) = InterimSink::channel();
             let (early, mut first) = InterimSink::channel();
             interims.join(&early);
-            interims.lead(&exchange(field, &own));
+            interims.lead(&exchange(field, &own), is_selected);
             interims.push(hint(), "n");
             interims.push(interim(103, &[("x-a", "1")]), "n");
             let (late, mut second) = InterimSink::channel();

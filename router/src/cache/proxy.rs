@@ -267,7 +267,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
         let key = passage.exchange.flight_key(variants, passage.ranged, window, by_owner);
         match self.flights.join(key) {
             Joined::Leader(ticket) => {
-                ticket.interims.lead(&passage.exchange);
+                ticket.interims.lead(&passage.exchange, !variants.is_empty());
                 let task = self.task(&passage, ticket.interims.clone());
                 // Another flight may have landed between the look into the store and this one.
                 if let Some((stored, source)) = self.stored_meanwhile(&passage) {
@@ -421,7 +421,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
             let (exchange, before) = (Arc::new(exchange), Some(before));
             // Its client has its answer; others may join.
             let interims = ticket.interims.clone();
-            interims.lead(&exchange);
+            interims.lead(&exchange, !variants.is_empty());
             let ranged = false;
             let refreshes = true;
             let task = Task { exchange, before, ranged, began, owner, refreshes, interims };

@@ -243,6 +243,36 @@ async fn variants_are_stored_apart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_field_that_the_connection_keeps_from_the_origin_selects_nothing() {
+    let origin = TestOrigin::new(|got| {
+        let language = got.headers.get("accept-language").map(|value| value.to_str().unwrap());
+        let head = [
+            ("cache-control", "max-age=60, stale-while-revalidate=60"),
+            ("vary", "Accept-Language"),
+            ("last-modified", "Mon, 01 Jan 2024 00:00:00 GMT"),
+        ];
+        if got.headers.contains_key("if-modified-since") {
+            respond(304, &head, "")
+        } else {
+            respond(200, &head, language.unwrap_or("none"))
+        }
+    });
+    let router = router(&origin);
+    let german = ("accept-language", "de");
+    let kept = ("connection", "Accept-Language");
+    for (target, how, after) in
+        [("/asks", ("cache-control", "no-cache"), 0), ("/stale", ("accept", "*/*"), 61)]
+    {
+        assert_eq!(get(&router, target, &[german]).await.2, "de");
+        tokio::time::sleep(Duration::from_secs(after)).await;
+        assert_eq!(get(&router, target, &[german, kept, how]).await.2, "none");
+        let hit = get(&router, target, &[]).await;
+        assert_eq!((hit.1, hit.2.as_str()), (status("hit; ttl=60"), "none"));
+        assert_eq!(get(&router, target, &[german]).await.2, "de");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_write_forgets_what_it_changed() {
     let origin = TestOrigin::new(|got| match got.method.as_str() {
         "GET" => respond(200, &[("cache-control", "max-age=60")], "x"),

@@ -1,7 +1,7 @@
 //! Interim responses (RFC 9110 §15.2, RFC 8297): to who asked and to who waits, through the tier too, and
 //! into no store.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hexpop_router::{Interim, InterimSink};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -27,6 +27,16 @@ fn hinting(fields: &'static [(&'static str, &'static str)]) -> Arc<TestOrigin> {
     let origin = TestOrigin::shut(move |_| respond(200, fields, "page"));
     origin.hints.lock().push(hint());
     origin
+}
+
+/// Has nodes store a target, until it is stale, so that they know what it varies by; the origin is shut then.
+async fn stored_before(origin: &TestOrigin, pop: &Pop, nodes: &[u32], target: &str) {
+    origin.open();
+    for node in nodes {
+        assert_eq!(ask(pop.node(*node), target, &[]).1.await.unwrap().2, "page");
+    }
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    origin.shut_again();
 }
 
 type Seen = (u16, String, String);
@@ -65,6 +75,7 @@ async fn hints_come_before_the_answer_to_all_who_wait_and_not_with_a_hit() {
     let origin = hinting(FRESH);
     let pop = Pop::new(&origin);
     let target = pop.kept_by(3);
+    stored_before(&origin, &pop, &[3], &target).await;
     let (mut own, first) = ask(pop.node(3), &target, &[]);
     settle().await;
     let (mut shared, second) = ask(pop.node(3), &target, &[]);
@@ -77,6 +88,26 @@ async fn hints_come_before_the_answer_to_all_who_wait_and_not_with_a_hit() {
     let (mut none, hit) = ask(pop.node(3), &target, &[]);
     assert!(hit.await.unwrap().1.contains("; hit"));
     assert_eq!(come(&mut none), [""; 0]);
+    assert_eq!(origin.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hints_for_what_was_never_seen_are_for_who_asked_only() {
+    let origin = hinting(FRESH);
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(6);
+    let [one, other] = Pop::others(6);
+    let (mut own, first) = ask(pop.node(one), &target, &[("x-api-key", "secret")]);
+    settle().await;
+    let (mut beside, second) = ask(pop.node(one), &target, &[]);
+    let (mut elsewhere, third) = ask(pop.node(other), &target, &[]);
+    settle().await;
+    assert_eq!(come(&mut own), ["link x-own via"]);
+    assert_eq!((come(&mut beside), come(&mut elsewhere)), (Vec::new(), Vec::new()));
+    origin.open();
+    for answer in [first, second, third] {
+        assert_eq!(answer.await.unwrap().2, "page");
+    }
     assert_eq!(origin.count(), 1);
 }
 
@@ -86,6 +117,7 @@ async fn hints_of_an_owner_s_fetch_reach_the_clients_of_all_nodes() {
     let pop = Pop::new(&origin);
     let target = pop.kept_by(6);
     let [one, other] = Pop::others(6);
+    stored_before(&origin, &pop, &[6, one, other], &target).await;
     let (mut own, first) = ask(pop.node(one), &target, &[]);
     settle().await;
     let (mut beside, second) = ask(pop.node(one), &target, &[]);
@@ -98,7 +130,7 @@ async fn hints_of_an_owner_s_fetch_reach_the_clients_of_all_nodes() {
     for answer in [first, second, third] {
         assert_eq!(answer.await.unwrap().2, "page");
     }
-    assert_eq!(origin.count(), 1);
+    assert_eq!(origin.count(), 2);
     let (mut none, hit) = ask(pop.node(6), &target, &[]);
     assert!(hit.await.unwrap().1.contains("; hit"));
     assert_eq!(come(&mut none), [""; 0]);

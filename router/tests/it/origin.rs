@@ -78,6 +78,11 @@ impl TestOrigin {
         self.gate.add_permits(1_000_000);
     }
 
+    /// Lets answers wait again.
+    pub(crate) fn shut_again(&self) {
+        self.gate.forget_permits(self.gate.available_permits());
+    }
+
     pub(crate) fn set(&self, answer: impl Fn(&Got) -> Response<Body> + Send + Sync + 'static) {
         *self.answer.lock() = Arc::new(Box::new(answer));
     }

@@ -324,7 +324,8 @@ where
     outcome
 }
 
-/// Sends what comes before the answer as it comes, until the answer is there.
+/// Sends what comes before the answer as it comes, until the answer is there. A client that takes none of it has
+/// `patience` for all of it together.
 async fn send_interims<A>(
     sender: &mut Sender,
     mut request: Request<RequestBody>,
@@ -337,6 +338,7 @@ where
     let (sink, mut interims) = InterimSink::channel();
     request.extensions_mut().insert(sink);
     let mut answer = pin!(answer(request));
+    let mut patience = patience;
     loop {
         let (interim, response) = tokio::select! {
             biased;
@@ -349,7 +351,16 @@ where
             let mut head = Response::new(());
             *head.status_mut() = status;
             *head.headers_mut() = headers;
-            taken(sender.send_response(head), patience).await?;
+            let begun = Instant::now();
+            // One with more fields than the client takes is no loss (RFC 9114 §4.2.2).
+            let sending = async {
+                match sender.send_response(head).await {
+                    Err(StreamError::HeaderTooBig { .. }) => Ok(()),
+                    sent => sent,
+                }
+            };
+            taken(sending, patience).await?;
+            patience = patience.saturating_sub(begun.elapsed());
             next = interims.try_recv().ok();
         }
         if let Some(response) = response {

@@ -21,13 +21,7 @@ use super::{
 };
 use crate::{
     breakers::Admitted,
-    cache::{
-        body::empty,
-        fetch::Task,
-        interim::{INTERIMS_MAX, Interim},
-        key::CacheKey,
-        proxy::HttpCache,
-    },
+    cache::{body::empty, fetch::Task, interim::Interim, key::CacheKey, proxy::HttpCache},
     deadline::Deadline,
     error::{Problem, RouteError},
     metrics::TierOutcome,
@@ -148,13 +142,13 @@ impl<R: AsyncRuntime> HttpCache<R> {
             position: self.purge_position(),
             forget: Forget { all: pending.all.clone(), also },
             fresh: task.refreshes,
-            interims: true,
             client: (&task.exchange.client).into(),
             target: request.uri.to_string(),
             fields: fields_of(&request.headers),
         };
         let too_long = || Unserved::Declined(Declined::Malformed);
-        let question = wire::encode(&Question::Fetch(Box::new(fetch))).ok_or_else(too_long)?;
+        let question =
+            wire::encode(&Question::FetchWithInterims(Box::new(fetch))).ok_or_else(too_long)?;
         let mut frames = self.tier.port.ask(owner, question, ACCEPT_WITHIN);
         let mut lost = self.tier.local.lost(owner);
         let accept = Deadline::<R>::after(ACCEPT_WITHIN);
@@ -172,23 +166,8 @@ impl<R: AsyncRuntime> HttpCache<R> {
         }
         // Whatever it does now, it does it within what the origin may take.
         let answer = Deadline::<R>::after(self.options.origin_timeout.saturating_add(TRANSIT));
-        let out_of_place = || Unserved::Broken(OUT_OF_PLACE.to_owned());
-        for _before in 0..=INTERIMS_MAX {
-            return match next(&mut frames, &mut lost, answer).await {
-                Ok(Some(Frame::Interim(status, fields))) => {
-                    let interim = interim_of(status, fields).ok_or_else(out_of_place)?;
-                    task.interims.push(interim, &self.name);
-                    continue;
-                }
-                Ok(Some(Frame::Head(head))) => answered(*head, frames).ok_or_else(out_of_place),
-                Ok(Some(Frame::Declined(why))) => Err(Unserved::Declined(why)),
-                Ok(Some(Frame::Failed(failed))) => Err(Unserved::Failed(failed)),
-                Ok(Some(_other)) => Err(out_of_place()),
-                Ok(None) => Err(Unserved::TooLong),
-                Err(unserved) => Err(unserved),
-            };
-        }
-        Err(out_of_place())
+        let pass_on = |interim| task.interims.push(interim, &self.name);
+        answer_of(frames, &mut lost, answer, pass_on).await
     }
 
     /// Has a node forget all that it is to forget, and tells it who missed that: `None` = who is known here
@@ -255,6 +234,32 @@ async fn next<R: AsyncRuntime>(
     }
 }
 
+/// What an owner answers that has accepted; responses before the response are passed on. Those that are too
+/// many for a client are dropped there, and here the deadline ends them: an owner that waited for another's fetch in
+/// vain has those of two.
+async fn answer_of<R: AsyncRuntime>(
+    mut frames: PeerFrames,
+    lost: &mut BoxFuture<'static, ()>,
+    deadline: Deadline<R>,
+    pass_on: impl Fn(Interim),
+) -> Result<(Response<Body>, Hop), Unserved> {
+    let out_of_place = || Unserved::Broken(OUT_OF_PLACE.to_owned());
+    loop {
+        return match next(&mut frames, lost, deadline).await {
+            Ok(Some(Frame::Interim(status, fields))) => {
+                pass_on(interim_of(status, fields).ok_or_else(out_of_place)?);
+                continue;
+            }
+            Ok(Some(Frame::Head(head))) => answered(*head, frames).ok_or_else(out_of_place),
+            Ok(Some(Frame::Declined(why))) => Err(Unserved::Declined(why)),
+            Ok(Some(Frame::Failed(failed))) => Err(Unserved::Failed(failed)),
+            Ok(Some(_other)) => Err(out_of_place()),
+            Ok(None) => Err(Unserved::TooLong),
+            Err(unserved) => Err(unserved),
+        };
+    }
+}
+
 /// The response before the response that a frame says; `None` if it is none.
 fn interim_of(status: u16, fields: Fields) -> Option<Interim> {
     let status = StatusCode::from_u16(status).ok().filter(StatusCode::is_informational)?;
@@ -305,9 +310,13 @@ fn body_of(frames: PeerFrames) -> Body {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use bytes::Bytes;
+    use openraft_rt_tokio::TokioRuntime;
 
     use super::*;
+    use crate::cache::interim::INTERIMS_MAX;
 
     fn frames(of: &[Frame]) -> PeerFrames {
         let frames: Vec<Bytes> = of.iter().map(|frame| wire::encode(frame).unwrap()).collect();
@@ -341,6 +350,19 @@ mod tests {
         let sum = Frame::Trailers(vec![("x-sum".to_owned(), "1".into())]);
         let body = body_of(frames(&[pieces[0].clone(), sum, Frame::End])).collect().await.unwrap();
         assert_eq!(body.trailers().unwrap()["x-sum"], "1");
+    }
+
+    #[tokio::test]
+    async fn however_many_come_before_the_answer_it_is_taken() {
+        let mut all = vec![Frame::Interim(103, Vec::new()); 2 * INTERIMS_MAX];
+        all.push(Frame::Head(Box::new(head(200, &[]))));
+        let count = Cell::new(0);
+        let deadline = Deadline::<TokioRuntime>::after(Duration::from_secs(5));
+        let mut lost: BoxFuture<'static, ()> = Box::pin(std::future::pending());
+        let pass_on = |_interim| count.set(count.get() + 1);
+        let answer = answer_of(frames(&all), &mut lost, deadline, pass_on).await;
+        assert_eq!(answer.ok().map(|(response, _hop)| response.status()), Some(StatusCode::OK));
+        assert_eq!(count.get(), 2 * INTERIMS_MAX);
     }
 
     #[test]

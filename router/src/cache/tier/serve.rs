@@ -33,8 +33,9 @@ use crate::{
 impl<R: AsyncRuntime> HttpCache<R> {
     /// The frames of the answer to another node's question. Nothing is done before they are asked for.
     pub(crate) fn serve(self: &Arc<Self>, question: &[u8]) -> BoxStream<'static, Bytes> {
-        let fetch = match wire::decode(question) {
-            Some(Question::Fetch(fetch)) => fetch,
+        let (fetch, takes_interims) = match wire::decode(question) {
+            Some(Question::Fetch(fetch)) => (fetch, false),
+            Some(Question::FetchWithInterims(fetch)) => (fetch, true),
             Some(Question::Forget(forget)) => {
                 self.forget(&forget);
                 return frames([Frame::Accepted]);
@@ -42,7 +43,6 @@ impl<R: AsyncRuntime> HttpCache<R> {
             None => return self.decline(Declined::Malformed),
         };
         self.forget(&fetch.forget);
-        let takes_interims = fetch.interims;
         let (mut exchange, asked) = match self.take(*fetch) {
             Ok(taken) => taken,
             Err(why) => return self.decline(why),

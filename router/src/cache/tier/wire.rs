@@ -35,6 +35,9 @@ pub(crate) enum Question {
     Fetch(Box<Fetch>),
     /// To forget what a write has changed.
     Forget(Forget),
+    /// For an object, and for the interim responses before it. Nodes of earlier builds do not know it, and
+    /// decline it as malformed.
+    FetchWithInterims(Box<Fetch>),
 }
 
 /// What is to be forgotten before anything is answered.
@@ -55,8 +58,6 @@ pub(crate) struct Fetch {
     pub(crate) forget: Forget,
     /// Whether the asker has a stale one itself, and wants nothing but a fresh one.
     pub(crate) fresh: bool,
-    /// Whether it passes interim responses on.
-    pub(crate) interims: bool,
     /// Who sent the request to the asker.
     pub(crate) client: Sender,
     /// Path and query.
@@ -257,6 +258,37 @@ mod tests {
         let frame = encode(&head(fields_of(&headers))).unwrap();
         let Some(Frame::Head(head)) = decode(&frame) else { panic!("no head") };
         assert_eq!(headers_of(head.fields), Some(headers));
+    }
+
+    #[test]
+    fn questions_have_the_bytes_that_nodes_of_all_builds_know() {
+        let fetch = Box::new(Fetch {
+            position: None,
+            forget: Forget { all: vec![Forgotten::Tag("t".to_owned())], also: Vec::new() },
+            fresh: true,
+            client: Sender {
+                address: "10.1.2.3".parse().unwrap(),
+                secure: true,
+                authority: "a".to_owned(),
+            },
+            target: "/p".to_owned(),
+            fields: vec![("accept".to_owned(), "*/*".into())],
+        });
+        // The codec's version, then the question's number.
+        let bytes = |number: u8, rest: &[u8]| [&[codec::V2, number], rest].concat();
+        let known = b"\0\x01\x01\x01t\0\x01\0\x0a\x01\x02\x03\x01\x01a\x02/p\x01\x06accept\x03*/*";
+        let forget = Forget { all: vec![Forgotten::All], also: Vec::new() };
+        for (question, bytes) in [
+            (Question::Fetch(fetch.clone()), bytes(0, known)),
+            (Question::Forget(forget), bytes(1, b"\x01\x02\0")),
+            (Question::FetchWithInterims(fetch), bytes(2, known)),
+        ] {
+            assert_eq!(encode(&question).unwrap(), bytes);
+            assert_eq!(decode(&bytes), Some(question));
+        }
+        // So a node that knows only the first two takes the third for neither.
+        assert_eq!(decode::<Question>(&bytes(3, known)), None);
+        assert_eq!(encode(&Frame::Interim(103, Vec::new())).unwrap()[..2], [codec::V2, 8]);
     }
 
     #[test]

@@ -14,6 +14,8 @@ const KEPT: &str = "what was acknowledged is kept over restarts";
 const MAP: &str = "shard map";
 const PLACES: &str = "where a listing is found, the directory points";
 const ERASED: &str = "what was erased leaves the disks";
+const RENEWED: &str = "no touch renews what is over";
+const OVER: &str = "every erasure is over in time after the last fault";
 const ONCE: &str = "one key makes one session";
 
 /// Replays the seed that found a bug first.
@@ -67,12 +69,12 @@ fn writes_of_a_log_in_another_order_are_found() {
 
 #[test]
 fn a_race_in_the_directory_is_found() {
-    assert_found(Bug::DirectoryRace, 1, PLACES);
+    assert_found(Bug::DirectoryRace, 2, PLACES);
 }
 
 #[test]
 fn a_duplicate_proposal_is_found() {
-    assert_found(Bug::DuplicateProposal, 2, HISTORY);
+    assert_found(Bug::DuplicateProposal, 5, HISTORY);
 }
 
 #[test]
@@ -102,10 +104,25 @@ fn an_erasure_that_snapshots_forget_is_found() {
 
 #[test]
 fn a_second_session_of_one_key_is_found() {
-    assert_found(Bug::SecondSession, 16, ONCE);
+    assert_found(Bug::SecondSession, 6, ONCE);
 }
 
 #[test]
 fn what_was_closed_with_now_for_its_time_is_found() {
     assert_found(Bug::ClosedIsNow, 12, HISTORY);
+}
+
+#[test]
+fn a_lease_that_outlasts_the_voters_patience_is_found() {
+    assert_found(Bug::LeaseTooLong, 1, HISTORY);
+}
+
+#[test]
+fn a_touch_of_what_is_over_is_found() {
+    assert_found(Bug::TouchRevives, 1, RENEWED);
+}
+
+#[test]
+fn erasures_that_a_shard_that_split_off_forgets_are_found() {
+    assert_found(Bug::SplitForgetsErasures, 2, OVER);
 }

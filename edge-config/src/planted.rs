@@ -60,6 +60,10 @@ pub enum Bug {
     ChildByMapOnly,
     /// A write whose first attempt got lost is called refused when its shard has moved on since.
     LostAttemptIsRefused,
+    /// A move takes a voter that its shard needs, since another one was lost meanwhile.
+    MoveThinsShard,
+    /// What comes late into a log, from before an erasure, stays there.
+    LateRepeatStays,
     /// A shard that is sealed for a merge takes writes. Of merges only their model has any: these are not
     /// among [`Bug::ALL`].
     SealedTakesWrites,
@@ -73,7 +77,7 @@ pub enum Bug {
 
 impl Bug {
     /// Those that the simulator finds.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::AckBeforeFlush,
         Self::ForgetVote,
         Self::ApplyTwice,
@@ -99,6 +103,8 @@ impl Bug {
         Self::AnswerBehindSplit,
         Self::ChildByMapOnly,
         Self::LostAttemptIsRefused,
+        Self::MoveThinsShard,
+        Self::LateRepeatStays,
     ];
 
     /// Its name on the command line.
@@ -130,6 +136,8 @@ impl Bug {
             Self::AnswerBehindSplit => "answer-behind-split",
             Self::ChildByMapOnly => "child-by-map-only",
             Self::LostAttemptIsRefused => "lost-attempt-is-refused",
+            Self::MoveThinsShard => "move-thins-shard",
+            Self::LateRepeatStays => "late-repeat-stays",
             Self::SealedTakesWrites => "sealed-takes-writes",
             Self::AbsorbAfterCancel => "absorb-after-cancel",
             Self::MergeForgetsReplies => "merge-forgets-replies",

@@ -184,7 +184,7 @@ impl ShardState {
         documents: &mut dyn DocumentStore,
     ) -> Reply {
         if let Some(reply) = self.remembered(command) {
-            self.note_idle_entry(position, command, &reply);
+            self.note_idle_entry(position, command, &reply, true);
             self.expire_due();
             return reply;
         }
@@ -201,12 +201,12 @@ impl ShardState {
         }
         self.expire_due();
         let reply = reply.map_or_else(Reply::Refused, |reply| self.marked(reply));
-        self.note_idle_entry(position, command, &reply);
+        let passing = matches!(&reply, Reply::Refused(refusal) if refusal.is_passing());
+        self.note_idle_entry(position, command, &reply, passing);
         // What was refused for now may come again under the same id. The steps of a merge are recognised
         // by their operation.
-        let passing = matches!(&reply, Reply::Refused(refusal) if refusal.is_passing())
-            || matches!(command.op, Op::Merge(_));
-        if let Some(id) = command.request.filter(|_| !passing) {
+        let is_forgotten = passing || matches!(command.op, Op::Merge(_));
+        if let Some(id) = command.request.filter(|_| !is_forgotten) {
             let remembered = Remembered { id, at_ms: self.group_time_ms, reply: reply.clone() };
             self.requests.remember(remembered);
         }
@@ -432,9 +432,15 @@ impl ShardState {
 
     /// An entry that stored nothing may be a late repeat, and bring back to the log what an erasure
     /// took from it.
-    fn note_idle_entry(&mut self, position: LogPosition, command: &Command, reply: &Reply) {
+    fn note_idle_entry(
+        &mut self,
+        position: LogPosition,
+        command: &Command,
+        reply: &Reply,
+        late: bool,
+    ) {
         if let (Body::Sessions(state), Op::Session(op)) = (&mut self.body, &command.op) {
-            state.note_idle_entry(position.index, op, reply);
+            state.note_idle_entry(position.index, op, reply, late);
         }
     }
 

@@ -16,6 +16,7 @@ const PLACES: &str = "where a listing is found, the directory points";
 const ERASED: &str = "what was erased leaves the disks";
 const RENEWED: &str = "no touch renews what is over";
 const OVER: &str = "every erasure is over in time after the last fault";
+const RECOVERED: &str = "the mesh recovers in time after the last fault";
 const ONCE: &str = "one key makes one session";
 
 /// Replays the seed that found a bug first.
@@ -125,4 +126,14 @@ fn a_touch_of_what_is_over_is_found() {
 #[test]
 fn erasures_that_a_shard_that_split_off_forgets_are_found() {
     assert_found(Bug::SplitForgetsErasures, 2, OVER);
+}
+
+#[test]
+fn a_move_that_takes_what_its_shard_needs_is_found() {
+    assert_found(Bug::MoveThinsShard, 489, RECOVERED);
+}
+
+#[test]
+fn what_comes_late_into_a_log_and_stays_there_is_found() {
+    assert_found(Bug::LateRepeatStays, 545, ERASED);
 }

@@ -3,7 +3,10 @@
 //! Nothing is remembered between two looks but the operation itself: whoever leads the meta group by then
 //! goes on with it. Each errand is harmless to repeat.
 
-use hexpop_edge_config::NodeId;
+use hexpop_edge_config::{
+    NodeId,
+    planted::{self, Bug},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Operation, OperationKind, OperationState};
@@ -33,6 +36,15 @@ pub enum Next {
     Wait(String),
     /// It is over.
     End(OperationState),
+}
+
+/// Whether a voter may leave its shard.
+enum Parting {
+    Goes,
+    /// Not yet, in words.
+    Waits(String),
+    /// The shard needs it, in words.
+    Stays(String),
 }
 
 impl World<'_> {
@@ -100,9 +112,45 @@ impl World<'_> {
                 StepKind::RemoveVoter { node: from, raft: old.raft }
             }
             (ReplicaRole::Voter, ReplicaRole::Learner) => StepKind::Promote { node, raft },
-            (ReplicaRole::Voter, ReplicaRole::Voter) => self.take_over(shard, old, to),
+            (ReplicaRole::Voter, ReplicaRole::Voter) => match self.parting(shard, old) {
+                Parting::Goes => self.take_over(shard, old, to),
+                Parting::Waits(why) => return Next::Wait(why),
+                Parting::Stays(why) => {
+                    let why = format!("{why}: node {to} stands in for what was lost meanwhile");
+                    return failed(why);
+                }
+            },
         };
         Next::Ask(Errand::Step(step))
+    }
+
+    /// Whether a voter that is up may go, now that another one took its place.
+    ///
+    /// Those that stay must have a quorum that is up, or the change would never commit, nor anything behind
+    /// it. And a shard that lost another voter meanwhile keeps this one, unless it must not be there: with
+    /// fewer than were asked for, the next loss might be that of the quorum.
+    fn parting(&self, shard: &ShardDescriptor, old: &Replica) -> Parting {
+        let is_live = |voter: &&Replica| {
+            self.members.iter().any(|member| member.alive && member.raft == voter.raft)
+        };
+        let spare = |voters: usize, live: usize| live.checked_sub(voters / 2 + 1);
+        let staying = || shard.voters().filter(|voter| voter.raft != old.raft);
+        let (voters, live) = (shard.voters().count(), shard.voters().filter(is_live).count());
+        let (kept, kept_live) = (staying().count(), staying().filter(is_live).count());
+        let Some(left) = spare(kept, kept_live) else {
+            return Parting::Waits(format!("{kept_live} of {kept} voters that stay are up"));
+        };
+        let asked = usize::try_from(self.policy.of(&shard.range).replicas).unwrap_or(usize::MAX);
+        let is_thinner = kept < asked && spare(voters, live).is_some_and(|spare| left < spare);
+        if is_thinner
+            && self.may_hold(shard, old.node).is_ok()
+            && !planted::has(Bug::MoveThinsShard)
+        {
+            return Parting::Stays(format!(
+                "{kept} voters would be left, and {asked} are asked for"
+            ));
+        }
+        Parting::Goes
     }
 
     /// A shard's replica on a node. Where the node came back with another data directory it may have two;
@@ -259,11 +307,12 @@ mod tests {
     fn next(replicas: Vec<Replica>, leader: u32, kind: OperationKind) -> Next {
         let default = Policy { labels: BTreeSet::from(["eu".to_owned()]), replicas: 3 };
         let policy = PlacementPolicy { default, territories: BTreeMap::new() };
-        let members = [member(1, &["eu"]), member(4, &["eu"]), member(5, &[])];
+        let with_label = [1, 4, 6, 7].map(|node| member(node, &["eu"]));
+        let members: Vec<Member> = with_label.into_iter().chain([member(5, &[])]).collect();
         let leaders = BTreeMap::from([(ShardId(3), NodeId(leader))]);
         let map = map(replicas);
         let losses = Losses::default();
-        let (map, members, policy, leaders) = (&map, &members, &policy, &leaders);
+        let (map, members, policy, leaders) = (&map, &members[..], &policy, &leaders);
         let (rings, readers) = (&Rings::default(), &ReadersOf::default());
         let world = World { map, members, policy, leaders, losses: &losses, rings, readers };
         world.next(&operation(kind, OperationState::Running))
@@ -324,6 +373,34 @@ mod tests {
         let found = next(replicas, 1, kind);
         let Next::Wait(why) = found else { panic!("{found:?}") };
         assert!(why.contains("node 4 came back without"), "{why}");
+    }
+
+    #[test]
+    fn a_move_takes_no_voter_that_the_others_need() {
+        use ReplicaRole::{Learner, Voter};
+        let kind = OperationKind::Move { from: NodeId(1), to: NodeId(4) };
+        let step = |replicas: &[(u32, ReplicaRole)]| {
+            let replicas = replicas.iter().map(|(node, role)| replica(*node, *role)).collect();
+            next(replicas, 4, kind.clone())
+        };
+        let gone = StepKind::RemoveVoter { node: NodeId(1), raft: RaftId(1) };
+        let gone = Next::Ask(Errand::Step(gone));
+        let (a, b) = (6, 7);
+        assert_eq!(step(&[(1, Voter), (a, Voter), (b, Voter), (4, Voter)]), gone);
+        // Another voter was lost and removed, and the one that replaces it does not vote yet.
+        let found = step(&[(1, Voter), (a, Voter), (4, Voter), (b, Learner)]);
+        let Next::End(OperationState::Failed { error }) = found else { panic!("{found:?}") };
+        assert!(error.contains("2 voters would be left, and 3 are asked for"), "{error}");
+        // Nodes 8 and 9 are down. With one of them there is no more to spare than before the move.
+        assert_eq!(step(&[(1, Voter), (a, Voter), (8, Voter), (4, Voter)]), gone);
+        let found = step(&[(1, Voter), (8, Voter), (4, Voter)]);
+        let Next::Wait(why) = found else { panic!("{found:?}") };
+        assert!(why.contains("1 of 2 voters that stay are up"), "{why}");
+        // Where it must not be it does not stay: node 5 lacks the label.
+        let kind = OperationKind::Move { from: NodeId(5), to: NodeId(4) };
+        let replicas = [5, a, 4].map(|node| replica(node, Voter)).to_vec();
+        let gone = StepKind::RemoveVoter { node: NodeId(5), raft: RaftId(5) };
+        assert_eq!(next(replicas, 4, kind), Next::Ask(Errand::Step(gone)));
     }
 
     #[test]

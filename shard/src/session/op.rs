@@ -204,6 +204,16 @@ impl SessionOp {
         one.into_iter().chain(many.iter().map(|touch| &touch.id))
     }
 
+    /// The value it carries.
+    pub(crate) const fn sealed(&self) -> Option<&Sealed> {
+        match self {
+            Self::Create(CreateSession { sealed, .. }) | Self::Put(PutSession { sealed, .. }) => {
+                Some(sealed)
+            }
+            _ => None,
+        }
+    }
+
     /// The user it names.
     #[must_use]
     pub fn user(&self) -> Option<&str> {

@@ -70,6 +70,41 @@ fn an_erasure_leaves_nothing_in_the_memory_of_requests_and_a_repeat_brings_nothi
     assert_eq!(due(&state), Some(8));
 }
 
+/// A write whose key was unknown is sealed anew and proposed under another id. Its first proposal, late, is
+/// answered as it was then.
+#[test]
+fn a_late_repeat_of_what_was_not_stored_leaves_the_disks_after_an_erasure() {
+    let (mut state, mut documents) = (shard(3, Space::Sessions), MemoryDocuments::default());
+    state.founded(at(1), &[(RaftId(1), NodeId(1))].into());
+    let mut apply = |state: &mut ShardState, index, version, request, op| {
+        let command =
+            Command { epoch: Epoch { version, ..Epoch::FIRST }, ..command(Some(request), 10, op) };
+        state.apply(at(index), &command, &mut documents)
+    };
+    let without_key = || {
+        let Op::Session(SessionOp::Put(mut put)) = put(1, b"v", None) else { unreachable!() };
+        put.key = None;
+        Op::Session(SessionOp::Put(put))
+    };
+    let due = |state: &ShardState| state.as_sessions().unwrap().erasure_due_at(RaftId(1));
+    let unknown = Reply::Session(SessionOutcome::KeyUnknown);
+    assert_eq!(apply(&mut state, 5, 1, 1, without_key()), unknown);
+    assert_eq!(apply(&mut state, 6, 1, 1, without_key()), unknown);
+    assert_eq!(due(&state), None, "nobody was erased");
+    apply(&mut state, 7, 1, 2, put(1, b"v", None));
+    apply(&mut state, 8, 1, 3, erase(1));
+    assert_eq!(due(&state), Some(8));
+    assert_eq!(apply(&mut state, 9, 1, 1, without_key()), unknown);
+    assert_eq!(due(&state), Some(9));
+    // For an epoch that is over, it was never decided.
+    let refused = apply(&mut state, 10, 7, 4, put(1, b"v", None));
+    assert!(matches!(refused, Reply::Refused(_)), "{refused:?}");
+    assert_eq!(due(&state), Some(10));
+    // What is asked for the first time was not erased.
+    assert_eq!(apply(&mut state, 11, 1, 5, without_key()), unknown);
+    assert_eq!(due(&state), Some(10));
+}
+
 fn listing(id: u8, region: &str, version: u64, title: &str) -> Listing {
     let json = format!(
         r#"{{"id":"lst_{id}","listingType":"sale","status":"active","country":"IT","region":"{region}","version":{version},"title":"{title}","location":{{"lat":45.46,"lng":9.19}}}}"#

@@ -9,6 +9,7 @@ use super::super::{
     error::{CliError, CliResult},
     output::println,
 };
+use crate::telemetry::LogFilter;
 
 /// Worlds that the schedule of a failure is made smaller with.
 const SHRINK_RUNS_MAX: u32 = 24;
@@ -76,7 +77,10 @@ pub(super) fn run(args: &SimArgs) -> CliResult {
 }
 
 /// One world, told in full.
+///
+/// With `HEXPOP_LOG` set, what its nodes log goes to stderr, all of them in one.
 fn one(settings: &Settings, args: &SimArgs) -> CliResult {
+    let _log = LogFilter::install("off", false);
     let settings = Settings { is_traced: !args.quiet, ..settings.clone() };
     let outcome = sim::run(&settings);
     for line in &outcome.lines {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use hexpop_edge_config::{NodeId, RaftId};
+use hexpop_edge_config::{
+    NodeId, RaftId,
+    planted::{self, Bug},
+};
 
 use super::SessionState;
 use crate::{
@@ -10,7 +13,7 @@ use crate::{
     refusal::Refusal,
     session::{
         ErasedHere, ErasureId, ErasureItem, ErasureNote, ErasureView, IDEMPOTENCY_RETENTION_MS,
-        IdempotencyRecord, LeftReplica, SessionOp, SessionOutcome,
+        IdempotencyRecord, LeftReplica, Sealed, SessionOp, SessionOutcome,
     },
 };
 
@@ -77,14 +80,25 @@ impl SessionState {
     /// Notes the entry of `index`, which was answered by `reply`, if it names a user who was erased, or
     /// carries what was destroyed, although it stored nothing: it must leave the disks too.
     ///
-    /// A late repeat of a write that is refused for another reason is not known for what it is; it
-    /// leaves the log with the next snapshot.
-    pub(crate) fn note_idle_entry(&mut self, index: u64, op: &SessionOp, reply: &Reply) {
+    /// What came `late`, as a repeat or for an epoch that is over, may be from before an erasure whoever it
+    /// was answered by then: a value whose key is not here is taken for that, once there was an erasure.
+    pub(crate) fn note_idle_entry(
+        &mut self,
+        index: u64,
+        op: &SessionOp,
+        reply: &Reply,
+        late: bool,
+    ) {
         let of_erased = matches!(
             reply,
             Reply::Session(SessionOutcome::UserErased | SessionOutcome::IdempotencyErased)
         );
-        if of_erased || matches!(op, SessionOp::EraseUser { .. }) {
+        let late = late && !planted::has(Bug::LateRepeatStays);
+        let is_old = |sealed: &Sealed| {
+            late && self.erasures.last() > 0 && !self.data_keys.has(sealed.key_id)
+        };
+        let is_erasure = matches!(op, SessionOp::EraseUser { .. });
+        if of_erased || is_erasure || op.sealed().is_some_and(is_old) {
             self.erasures.note(index);
         }
     }

@@ -147,7 +147,7 @@ fn a_repeat_of_a_create_whose_user_was_erased_leaves_the_disks_however_late() {
     let repeat = create("a", "u1", Some((1, 1)));
     let erased = Reply::Session(state.apply(&repeat, version(3), HOUR).unwrap());
     assert_eq!(erased, Reply::Session(SessionOutcome::IdempotencyErased));
-    state.note_idle_entry(3, &repeat, &erased);
+    state.note_idle_entry(3, &repeat, &erased, false);
     assert_eq!(state.erasure_due_at(raft), Some(3));
 }
 

@@ -59,36 +59,47 @@ pub(super) fn plan_leaders(
             hand_over(shard.id, from, to, format!("node {from} is being emptied"));
         }
     }
+    let voters_of = |shard: &ShardDescriptor| -> Vec<NodeId> {
+        shard.voters().filter(may_lead).map(|replica| replica.node).collect()
+    };
     let most = most_led(nodes, leaders.len());
-    let mut led: Vec<Led> = Vec::new();
-    for shard in settled {
+    // Where those that their writers concern may be led, for as long as they do.
+    let mut near: BTreeMap<ShardId, Vec<NodeId>> = BTreeMap::new();
+    for shard in settled.iter().filter(|_| !leading.writers.is_empty()) {
+        let Some(writers) = leading.writers.get(&shard.id) else { continue };
         let Some(leader) = leaders.get(&shard.id).copied() else { continue };
-        let mut voters: Vec<NodeId> =
-            shard.voters().filter(may_lead).map(|replica| replica.node).collect();
+        let mut voters = voters_of(shard);
         if !voters.contains(&leader) {
             continue;
         }
-        let is_near = |node: NodeId, writers: &Writers| {
-            nodes.get(node).is_some_and(|member| member.pop == writers.pop)
-        };
-        let writers = leading.writers.get(&shard.id);
-        let near: Vec<NodeId> = writers.map_or_else(Vec::new, |writers| {
-            voters.iter().copied().filter(|node| is_near(*node, writers)).collect()
-        });
-        if near.contains(&leader) {
+        voters.retain(|node| nodes.get(*node).is_some_and(|member| member.pop == writers.pop));
+        if voters.contains(&leader) {
             // It stays where its writers are; within their PoP it may even out.
-            voters = near;
-        } else if let Some(writers) = writers.filter(|writers| writers.persist)
-            && let Some(to) = near.iter().copied().min_by_key(|node| (leads.of(*node), *node))
+            near.insert(shard.id, voters);
+        } else if writers.persist
+            && let Some(to) = voters.iter().copied().min_by_key(|node| (leads.of(*node), *node))
             && leads.of(to) < most
         {
             leads.remove(leader);
             leads.add(to);
             let reason = format!("most of its writes come in at PoP {}", writers.pop);
             hand_over(shard.id, leader, to, reason);
+            near.insert(shard.id, Vec::new());
+        }
+    }
+    // Nobody gives a leader away who leads no more than one more than whoever leads least: so it is with nearly all.
+    let able = nodes.iter().filter(|member| member.alive && !member.draining);
+    let least = able.map(|member| leads.of(member.node)).min().unwrap_or(0);
+    let mut led: Vec<Led> = Vec::new();
+    for shard in settled {
+        let Some(leader) = leaders.get(&shard.id).copied() else { continue };
+        if leads.of(leader) < least.saturating_add(2) {
             continue;
         }
-        led.push(Led { shard: shard.id, leader, voters });
+        let voters = near.remove(&shard.id).unwrap_or_else(|| voters_of(shard));
+        if voters.contains(&leader) {
+            led.push(Led { shard: shard.id, leader, voters });
+        }
     }
     let before = leads.clone();
     for (shard, from, to) in balance_leaders(&mut led, &mut leads) {

@@ -31,7 +31,7 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(3);
 
 /// Over how many locks the counters are spread, by shard.
-const STRIPES: u64 = 16;
+const STRIPES: usize = 16;
 
 /// Of how many shards of one stripe reads are counted between two looks.
 const STRIPE_MAX: usize = 256;
@@ -46,7 +46,7 @@ const TOLD_AT_ONCE: usize = 16;
 /// other waiting, but where a shard is read for the first time, and while it is looked.
 #[derive(Debug)]
 pub(crate) struct ReadHere<I> {
-    stripes: [RwLock<BTreeMap<ShardId, AtomicU64>>; STRIPES as usize],
+    stripes: [RwLock<BTreeMap<ShardId, AtomicU64>>; STRIPES],
     since: Mutex<I>,
 }
 
@@ -56,7 +56,7 @@ impl<I> ReadHere<I> {
     }
 
     fn stripe(&self, shard: ShardId) -> Option<&RwLock<BTreeMap<ShardId, AtomicU64>>> {
-        self.stripes.get(usize::try_from(shard.0 % STRIPES).unwrap_or(0))
+        self.stripes.get(usize::try_from(shard.0).unwrap_or(0) % STRIPES)
     }
 
     /// Counts one.
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn what_is_counted_and_told_is_bounded_and_the_most_read_comes_first() {
         let here = ReadHere::new(1);
-        let most = STRIPES * STRIPE_MAX as u64;
+        let most = (STRIPES * STRIPE_MAX) as u64;
         for shard in 0..2 * most {
             here.note(ShardId(shard));
         }
@@ -292,7 +292,7 @@ mod tests {
         here.note(ShardId(0));
         let (counts, since) = here.take(3);
         assert_eq!((counts, since), (BTreeMap::from([(ShardId(0), 1)]), 2));
-        here.note(ShardId(STRIPES));
+        here.note(ShardId(STRIPES as u64));
         here.note(ShardId(2 * most));
         assert_eq!(here.take(4).0.len(), 2);
         assert!(here.take(5).0.is_empty());

@@ -28,6 +28,8 @@ struct Evening<'s, 'a> {
     held: BTreeMap<NodeId, Vec<Held<'a>>>,
     /// Who may hold what needs certain labels, least first.
     takers: Takers,
+    /// Those of them who may get more now.
+    free: Takers,
     /// What each node would have if all were as even as labels and rings let them be.
     fair: PerNode<u64>,
     busy: BTreeSet<ShardId>,
@@ -54,7 +56,7 @@ pub(super) fn balance(
     if lanes.are_full() {
         return;
     }
-    let mut evening = Evening::new(scene, weights, moves);
+    let mut evening = Evening::new(scene, weights, lanes, moves);
     let givers = evening.held.keys().map(|node| (weights.of(*node), *node));
     let mut givers: BTreeSet<(u64, NodeId)> = givers.collect();
     while !lanes.are_full() {
@@ -70,18 +72,18 @@ pub(super) fn balance(
             has >> 20,
             weights.of(to) >> 20
         );
+        lanes.begin(shard.id, to);
         for (node, before, after) in [
             (from, has, has.saturating_sub(weight)),
             (to, weights.of(to), weights.of(to).saturating_add(weight)),
         ] {
-            evening.note(node, before, after);
+            evening.note(node, before, after, lanes);
             if givers.remove(&(before, node)) || node == from {
                 givers.insert((after, node));
             }
         }
         weights.shift(weight, from, to);
         evening.busy.insert(shard.id);
-        lanes.begin(shard.id, to);
         let relocation = Relocation { from, old: old.raft, to, cause: Cause::Balance };
         moves.push(Move { shard: shard.id, relocation, reason });
     }
@@ -94,9 +96,10 @@ fn slack(has: u64) -> u64 {
 }
 
 impl<'s, 'a> Evening<'s, 'a> {
-    fn new(scene: &'s Scene<'a>, weights: &Weights, moves: &[Move]) -> Self {
+    fn new(scene: &'s Scene<'a>, weights: &Weights, lanes: &Lanes<'_>, moves: &[Move]) -> Self {
         let mut shares = Shares::new(scene, weights);
         let takers = Takers::new(scene, weights, |_member| true);
+        let free = Takers::new(scene, weights, |member| !lanes.is_full(member.node));
         let gives =
             |has: u64| takers.least().is_some_and(|least| has.saturating_sub(least) > slack(has));
         let mut held: BTreeMap<NodeId, Vec<Held<'a>>> = BTreeMap::new();
@@ -137,7 +140,7 @@ impl<'s, 'a> Evening<'s, 'a> {
         }
         let fair = shares.fair(scene.nodes);
         let busy = moves.iter().map(|planned| planned.shard).collect();
-        Self { scene, held, takers, fair, busy }
+        Self { scene, held, takers, free, fair, busy }
     }
 
     /// Whether anybody has so little that a node with this much may give to him.
@@ -145,8 +148,10 @@ impl<'s, 'a> Evening<'s, 'a> {
         self.takers.least().is_some_and(|least| has.saturating_sub(least) > slack(has))
     }
 
-    fn note(&mut self, node: NodeId, before: u64, after: u64) {
-        self.takers.note((node, self.scene.areas.of(node)), before, Some(after));
+    fn note(&mut self, node: NodeId, before: u64, after: u64, lanes: &Lanes<'_>) {
+        let at = (node, self.scene.areas.of(node));
+        self.takers.note(at, before, Some(after));
+        self.free.note(at, before, Some(after).filter(|_| !lanes.is_full(node)));
     }
 
     /// What a node may give to one that has less, and to which: the largest replica after which neither is
@@ -162,7 +167,9 @@ impl<'s, 'a> Evening<'s, 'a> {
         let mut find = |held: &Held<'a>, is_exact: bool| {
             let Held { weight, shard, to } = *held;
             let is_busy = self.busy.contains(&shard.id) || !lanes.may_send(shard.id);
-            let takers = self.takers.of(to).filter(|_| !is_busy)?;
+            // What is exactly right may go to the next one; what is not waits for who has least.
+            let takers = if is_exact { &self.free } else { &self.takers };
+            let takers = takers.of(to).filter(|_| !is_busy)?;
             for (least, to) in takers {
                 let difference = has.saturating_sub(*least);
                 let is_worth_it = difference > slack(has) && weight <= difference / 2;
@@ -173,10 +180,6 @@ impl<'s, 'a> Evening<'s, 'a> {
                 }
                 looks += 1;
                 if lanes.is_full(*to) {
-                    // What is exactly right may go to the next one; what is not waits for this one.
-                    if is_exact {
-                        continue;
-                    }
                     return None;
                 }
                 if self.may_go(shard, from, *to) {

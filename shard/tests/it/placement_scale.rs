@@ -12,7 +12,7 @@
 //! Moves are driven step by step by the function that drives them in a mesh ([`World::next`]); after each
 //! step the hard rules are checked of the shard concerned. Bytes moved are compared with the least that
 //! any way from what nodes held before to what they hold after takes: what each holds more than before, of
-//! what needs the same labels; or, if that is more, what had to leave its ring.
+//! what needs the same labels, learners that went left out; or, if that is more, what had to leave its ring.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -254,24 +254,37 @@ impl Sim {
         held
     }
 
-    /// What each node holds of what needs the same labels.
-    fn held_by_labels(&self) -> BTreeMap<(NodeId, &BTreeSet<String>), u64> {
+    /// What each node holds of what needs the same labels, in some of the replicas of a map.
+    fn held_by_labels(
+        &self,
+        map: &ShardMap,
+        counts: impl Fn(ShardId, &Replica) -> bool,
+    ) -> BTreeMap<(NodeId, &BTreeSet<String>), u64> {
         let mut held = BTreeMap::new();
-        for shard in self.map.shards() {
+        for shard in map.shards() {
             let labels = &self.policy.of(&shard.range).labels;
-            for replica in &shard.replicas {
+            for replica in shard.replicas.iter().filter(|replica| counts(shard.id, replica)) {
                 *held.entry((replica.node, labels)).or_default() += self.loads[&shard.id].bytes;
             }
         }
         held
     }
 
-    /// The least bytes that have to go to nodes for them to hold what they do, having held `before`.
-    fn least_moved(&self, before: &BTreeMap<(NodeId, BTreeSet<String>), u64>) -> u64 {
-        let more = |((node, labels), now): ((NodeId, &BTreeSet<String>), u64)| {
-            now.saturating_sub(before.get(&(node, labels.clone())).copied().unwrap_or(0))
+    /// The least bytes that have to go to nodes for them to hold what they do, having held what is in `before`. What
+    /// a learner had that is no more is of no use to anybody.
+    fn least_moved(&self, before: &ShardMap) -> u64 {
+        let is_still_there = |shard, replica: &Replica| {
+            let now = self.map.get(shard).unwrap().replica_on(replica.node);
+            now.is_some_and(|now| now.raft == replica.raft)
         };
-        self.held_by_labels().into_iter().map(more).sum()
+        let before = self.held_by_labels(before, |shard, replica| {
+            replica.role == ReplicaRole::Voter || is_still_there(shard, replica)
+        });
+        let now = self.held_by_labels(&self.map, |_shard, _replica| true);
+        let more = now
+            .into_iter()
+            .map(|(at, now)| now.saturating_sub(before.get(&at).copied().unwrap_or(0)));
+        more.sum()
     }
 
     /// The bytes that are outside of the ring where most of their shard's voters are: they have to leave.
@@ -362,11 +375,7 @@ impl Sim {
     #[expect(clippy::disallowed_methods, clippy::print_stdout, reason = "it measures, and tells")]
     fn settle(&mut self, what: &str) -> f64 {
         (self.moved_bytes, self.begun) = (0, BTreeMap::new());
-        let before: BTreeMap<(NodeId, BTreeSet<String>), u64> = self
-            .held_by_labels()
-            .into_iter()
-            .map(|((node, labels), held)| ((node, labels.clone()), held))
-            .collect();
+        let before = self.map.clone();
         let to_leave = self.outside_of_rings();
         let (mut rounds, mut longest, mut total) = (0_u32, Duration::ZERO, Duration::ZERO);
         loop {

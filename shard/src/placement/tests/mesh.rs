@@ -214,7 +214,10 @@ impl Mesh {
                 continue;
             }
             self.execute(step.shard, &step.kind);
-            if let StepKind::Promote { node, .. } = &step.kind {
+            // Else moves spread them afterwards.
+            if let StepKind::Promote { node, .. } = &step.kind
+                && self.at_once == 0
+            {
                 self.check_promoted(step.shard, *node);
             }
             self.steps += 1;

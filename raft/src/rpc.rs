@@ -97,7 +97,7 @@ pub(crate) enum Request<R: AsyncRuntime> {
     PullPurges { position: Option<PurgeId>, wait_ms: u64 },
     /// What do the shards hold that you lead?
     Loads,
-    /// To a leader of several shards: how many reads a second of them came in at the sender lately.
+    /// To a voter of several shards: how many reads a second of them came in at the sender lately.
     ReadThere { reads: Vec<(ShardId, u64)> },
 }
 

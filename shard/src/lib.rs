@@ -74,7 +74,7 @@ pub use meta::{
     OperationId, OperationKind, OperationState, OperationStep, OperationUpdate, Setbacks,
 };
 pub use placement::{
-    Candidate, Cause, Demand, Explanation, Finding, Growth, Losses, Member, Move, Moves,
+    Candidate, Cause, Demand, Explanation, Finding, Growth, Learners, Losses, Member, Move, Moves,
     PlacementError, PlacementPolicy, Places, Plan, Policy, ReadDemand, ReaderLimits, Readers,
     ReadersOf, Relocation, Rings, ShardLoad, SplitLimits, Step, StepKind, SystemGroup, Traffic,
     Unplaceable, Verdict, World, Writers, bound_of, explain, plan, plan_first_map,

@@ -9,17 +9,22 @@
 //! has to be rationed over the whole mesh, in [`plan_moves`]. The groups that are in no map have a plan of their
 //! own, [`plan_system_group`].
 
+mod areas;
 mod balance;
+mod by_hand;
 mod demand;
+mod even;
 mod explain;
 mod first_map;
 mod gather;
 mod growth;
 mod lanes;
 mod leaders;
+mod learners;
 mod members;
 mod moves;
 mod nodes;
+mod per_node;
 mod plan;
 mod policy;
 mod readers;
@@ -28,6 +33,7 @@ mod split_point;
 mod spread;
 mod step;
 mod system;
+mod takers;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -36,6 +42,7 @@ pub use demand::{Demand, Writers};
 pub use explain::{Candidate, Explanation, Verdict, explain};
 pub use first_map::{PlacementError, Unplaceable, plan_first_map, plan_first_map_in};
 pub use growth::{Growth, ShardLoad, SplitLimits};
+pub use learners::Learners;
 pub use members::Member;
 pub use moves::{Traffic, plan_moves};
 pub use plan::{plan, plan_led};

@@ -78,6 +78,7 @@ pub fn checks(facts: &Facts) -> Vec<(Topic, Check)> {
     let timing = failover_checks(&facts.config, &near, &nodes);
     checks.extend(timing.into_iter().map(|check| (Topic::Mesh, check)));
     checks.push((Topic::Origin, origin_check(facts)));
+    checks.extend(followed_check(&facts.config).map(|check| (Topic::Origin, check)));
     checks
 }
 
@@ -243,7 +244,7 @@ fn versions_check(nodes: &[&NodeRow]) -> Check {
 }
 
 /// How long a shard may be without a leader, by the distances within the ring, and whether the timeouts suit
-/// those to all nodes: the meta group and that of purges do not keep to rings.
+/// those to all nodes: the meta group and that of purges need not keep to rings.
 fn failover_checks(config: &Value, near: &[&NodeRow], nodes: &[&NodeRow]) -> Vec<Check> {
     let key = |pointer: &str| -> Option<Duration> {
         let text = config.pointer(pointer)?.as_str()?;
@@ -343,6 +344,27 @@ fn origin_check(facts: &Facts) -> Check {
         )
         .hint("what the mesh holds is answered meanwhile; check the platform and the way to it"),
     }
+}
+
+/// What of the origin is in searches: what its territories are followed for. The answer to a search cannot tell, since
+/// nobody asks the origin what else it has.
+fn followed_check(config: &Value) -> Option<Check> {
+    let follows = config.pointer("/origin/feed").and_then(Value::as_bool)?;
+    let has_origin = config.pointer("/origin/url").is_some_and(|url| !url.is_null());
+    if !follows || !has_origin {
+        return None;
+    }
+    let territories = config.pointer("/territories").and_then(Value::as_array);
+    let hint = "a search knows nothing of others but what was pushed to /admin/v1/ingest: name them under \
+                [[territories]]";
+    Some(match territories.map_or(0, Vec::len) {
+        0 => Check::warning("no territory of the origin is followed").hint(hint),
+        count => Check::ok(format!(
+            "{} of the origin followed: {} are in searches, others as far as they were pushed",
+            if count == 1 { "1 territory".to_owned() } else { format!("{count} territories") },
+            if count == 1 { "its listings" } else { "their listings" },
+        )),
+    })
 }
 
 #[cfg(test)]

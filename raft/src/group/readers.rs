@@ -1,4 +1,4 @@
-//! Which nodes the reads of a group come in at, as they tell its leader.
+//! Which nodes the reads of a group come in at, as they tell its voters: whoever leads it next knows too.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -19,7 +19,7 @@ const TOLD_FOR: Duration = Duration::from_secs(30);
 /// The least time between two looks.
 const LOOK: Duration = Duration::from_millis(800);
 
-/// After so long without a look, as when somebody else led, it begins anew.
+/// After so long without a look it begins anew.
 const ANEW: Duration = Duration::from_secs(10);
 
 /// What nodes told, and what came of it.
@@ -53,7 +53,7 @@ impl<R: AsyncRuntime> Group<R> {
         }
     }
 
-    /// As its leader: looks at what was told lately. Who reads, by PoP.
+    /// Looks at what was told lately. Who reads, by PoP.
     pub(crate) fn readers(&self, members: &[Member], limits: &ReaderLimits) -> Readers {
         let now = R::Instant::now();
         let mut looked = self.told.looked.lock();

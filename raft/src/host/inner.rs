@@ -117,7 +117,7 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     /// Learners of the groups without a range that are led here and do not catch up.
     pub(crate) late_learners: Mutex<LateLearners>,
     /// The reads that came in here, of which the leaders of their shards are told.
-    pub(crate) read_here: Mutex<ReadHere<R::Instant>>,
+    pub(crate) read_here: ReadHere<R::Instant>,
     /// What the shards that are led here had lately.
     pub(crate) measured: Mutex<BTreeMap<GroupId, Measured<R::Instant>>>,
     /// Which data directories that the map lists have no live node, and since when.
@@ -198,7 +198,7 @@ impl<R: AsyncRuntime> Inner<R> {
             wake_grow: Notify::new(),
             wake_readers: Notify::new(),
             late_learners: Mutex::default(),
-            read_here: Mutex::new(ReadHere::new(R::Instant::now())),
+            read_here: ReadHere::new(R::Instant::now()),
             measured: Mutex::new(BTreeMap::new()),
             away: Mutex::new(BTreeMap::new()),
             setbacks: Mutex::default(),

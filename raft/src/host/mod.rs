@@ -164,7 +164,7 @@ impl<R: AsyncRuntime> Host<R> {
     /// of a shard gets a replica of it.
     pub fn note_read(&self, shard: ShardId) {
         if self.inner.options.reader_limits.are_any() {
-            self.inner.read_here.lock().note(shard);
+            self.inner.read_here.note(shard);
         }
     }
 
@@ -293,18 +293,23 @@ impl<R: AsyncRuntime> Host<R> {
         supervisor::pull_purges(&self.inner, position, deadline).await
     }
 
-    /// Whether a replica of a shard may be put on a node.
+    /// Whether an operator may have a replica of a shard moved from one node to another.
     ///
     /// # Errors
     /// Why not, in words: residency above all.
-    pub fn may_hold(&self, shard: &ShardDescriptor, node: NodeId) -> Result<(), String> {
+    pub fn may_move(
+        &self,
+        shard: &ShardDescriptor,
+        from: NodeId,
+        to: NodeId,
+    ) -> Result<(), String> {
         let members = self.inner.membership.members();
         let (map, leaders, losses) = (self.inner.map(), BTreeMap::new(), Losses::default());
         let policy = &self.inner.options.policy;
         let (map, members, leaders) = (&map, &members, &leaders);
         let (rings, readers) = (&self.inner.options.rings, &ReadersOf::default());
         let world = World { map, members, policy, leaders, losses: &losses, rings, readers };
-        world.may_hold(shard, node).map(|_member| ())
+        world.may_move(shard, from, to)
     }
 
     /// Why a shard is where it is, and what is planned next; `None` when there is no such shard. The

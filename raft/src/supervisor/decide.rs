@@ -12,7 +12,11 @@ use hexpop_shard::{Member, ShardDescriptor, ShardMap, Step};
 const INITIALISE_AFTER: Duration = Duration::from_secs(5);
 
 /// How many entries a replica may lack to count as caught up.
-const CAUGHT_UP_ENTRIES: u64 = 128;
+pub(super) const CAUGHT_UP_ENTRIES: u64 = 128;
+
+/// A learner for readers that lacks more is no use to them: seconds of the busiest shards, so that one that
+/// follows from far away is none of those.
+pub(super) const FAR_BEHIND_ENTRIES: u64 = 16_384;
 
 /// Whether two bootstrap lists name the same nodes.
 pub(super) fn same_list(a: &[NodeId], b: &[NodeId]) -> bool {
@@ -81,12 +85,13 @@ pub(super) fn may_initialise(
     log_is_empty && is_voter && shard.epoch == Epoch::FIRST && (is_first || age >= INITIALISE_AFTER)
 }
 
-/// Whether a replica that has `matching` of a log with `last` entries may become a voter.
-pub(super) fn caught_up(last: Option<u64>, matching: Option<u64>) -> bool {
+/// Whether a replica that has `matching` of a log with `last` entries lacks more than so many of them; one that has
+/// none, and so gets a snapshot, does.
+pub(super) fn lacks_more(last: Option<u64>, matching: Option<u64>, entries: u64) -> bool {
     match (last, matching) {
-        (None, _) => true,
-        (Some(last), Some(matching)) => last.saturating_sub(matching) <= CAUGHT_UP_ENTRIES,
-        (Some(_), None) => false,
+        (None, _) => false,
+        (Some(last), Some(matching)) => last.saturating_sub(matching) > entries,
+        (Some(_), None) => true,
     }
 }
 
@@ -158,6 +163,15 @@ mod tests {
         assert_eq!(due(0, 2), [1, 2, 3, 5]);
         assert_eq!(due(1, 2), [1, 2, 5]);
         assert_eq!(due(3, 2), [2, 5]);
+    }
+
+    #[test]
+    fn a_replica_lacks_what_its_leader_does_not_know_it_to_have() {
+        assert!(!lacks_more(Some(500), Some(372), 128));
+        assert!(lacks_more(Some(500), Some(371), 128));
+        assert!(!lacks_more(Some(500), Some(371), 129));
+        assert!(lacks_more(Some(1), None, u64::MAX), "it gets a snapshot first");
+        assert!(!lacks_more(None, None, 0));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::{
 
 use hexpop_edge_config::{NodeId, RaftId, ShardId};
 use hexpop_shard::{
-    Member, MetaOp, Op, ReadersOf, Replica, ReplicaRole, ShardDescriptor, Space, StepKind,
-    SystemGroup, World, Writers, plan_led, plan_system_group,
+    Learners, Member, MetaOp, Op, ReadersOf, Replica, ReplicaRole, ShardDescriptor, Space,
+    StepKind, SystemGroup, World, Writers, plan_led, plan_system_group,
 };
 use openraft::{AsyncRuntime, ChangeMembers, Instant as _};
 
@@ -61,11 +61,18 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
 fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     gauges(inner);
     place::note_away(inner);
-    let led: Vec<_> = inner.running().into_iter().filter(|group| group.leads()).collect();
+    let members = inner.membership.members();
+    let limits = &inner.options.reader_limits;
+    let (led, others): (Vec<_>, Vec<_>) =
+        inner.running().into_iter().partition(|group| group.leads());
+    // Whoever leads them next knows for how long somebody reads them.
+    for group in others.iter().filter(|group| limits.are_any() && group.id.is_of_shard()) {
+        drop(group.readers(&members, limits));
+    }
+    let learners = learners(inner, &led, &members);
     if led.is_empty() {
         return;
     }
-    let members = inner.membership.members();
     let (map, leaders, losses) = (inner.map(), place::leaders(inner), place::losses(inner));
     let policy = &inner.options.policy;
     let (map, members, leaders) = (&map, &members, &leaders);
@@ -76,10 +83,9 @@ fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
             Some((group.id, group.writers(members, inner.options.node, follow_after)?))
         })
         .collect();
-    let limits = &inner.options.reader_limits;
     let shards = led.iter().filter(|group| group.id.is_of_shard());
     let shards = shards.map(|group| (group.id, group.readers(members, limits))).collect();
-    let readers = &place::readers_of(limits, shards);
+    let readers = &place::readers_of(limits, shards, learners);
     let rings = &inner.options.rings;
     let world = World { map, members, policy, leaders, losses: &losses, rings, readers };
     let planned = plan_led(&world, &writers);
@@ -99,6 +105,34 @@ fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
             group.busy.store(false, Ordering::Release);
         }));
     }
+}
+
+/// Looks how the learners of the shards that are led here come along. One whose node is down is not slow.
+fn learners<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    led: &[Arc<Group<R>>],
+    members: &[Member],
+) -> Learners {
+    let (map, now_ms) = (inner.map(), since_start_ms(inner));
+    let mut late = inner.late_learners.lock();
+    let mut seen = Learners::default();
+    for group in led.iter().filter(|group| group.id.is_of_shard()) {
+        let replicas = map.get(group.id).map_or(&[][..], |shard| &shard.replicas);
+        let learners = || replicas.iter().filter(|it| it.role == ReplicaRole::Learner);
+        let behind = learners().filter(|it| !is_caught_up(group, it.raft));
+        seen.behind.extend(behind.map(|it| (group.id, it.raft)));
+        let is_up = |raft| members.iter().any(|member| member.alive && member.raft == raft);
+        let far = learners()
+            .filter(|it| is_up(it.raft) && lacks_more(group, it.raft, decide::FAR_BEHIND_ENTRIES));
+        let avoid = late.look(group.id, far, now_ms);
+        seen.late.extend(avoid.into_iter().map(|node| (group.id, node)));
+    }
+    late.seen.clone_from(&seen);
+    seen
+}
+
+fn since_start_ms<R: AsyncRuntime>(inner: &Inner<R>) -> u64 {
+    u64::try_from(inner.began.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How many learners of a group are being filled for its readers. One whose node is down fills nothing.
@@ -188,14 +222,16 @@ fn system_step<R: AsyncRuntime>(
     replicas: &[Replica],
 ) -> Option<StepKind> {
     let members = inner.membership.members();
-    let behind = replicas.iter().filter(|replica| {
-        replica.role == ReplicaRole::Learner && !is_caught_up(group, replica.raft)
-    });
-    let now_ms = u64::try_from(inner.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let avoid = inner.late_learners.lock().look(group.id, behind, now_ms);
+    let behind = || {
+        let learners = replicas.iter().filter(|replica| replica.role == ReplicaRole::Learner);
+        learners.filter(|learner| !is_caught_up(group, learner.raft))
+    };
+    let avoid = inner.late_learners.lock().look(group.id, behind(), since_start_ms(inner));
+    let behind = behind().map(|learner| learner.raft).collect();
     let (id, leader) = (group.id, inner.options.node);
-    let seen = SystemGroup { id, replicas, leader, avoid: &avoid };
-    let planned = plan_system_group(&seen, &members, &place::losses(inner));
+    let seen = SystemGroup { id, replicas, leader, behind: &behind, avoid: &avoid };
+    let (losses, rings) = (place::losses(inner), &inner.options.rings);
+    let planned = plan_system_group(&seen, &members, &losses, rings);
     let step = planned.steps.into_iter().next()?;
     tracing::debug!(group = %id, kind = step.kind.as_str(), reason = step.reason, "planned");
     Some(step.kind)
@@ -348,9 +384,14 @@ fn voters<R: AsyncRuntime>(group: &Group<R>) -> BTreeSet<u64> {
 }
 
 fn is_caught_up<R: AsyncRuntime>(group: &Group<R>, raft: RaftId) -> bool {
+    !lacks_more(group, raft, decide::CAUGHT_UP_ENTRIES)
+}
+
+/// Whether a replica lacks more than so many entries of the log.
+fn lacks_more<R: AsyncRuntime>(group: &Group<R>, raft: RaftId, entries: u64) -> bool {
     group.with_metrics(|metrics| {
         let matching = metrics.replication.as_ref().and_then(|all| *all.get(&raft.0)?);
-        decide::caught_up(metrics.last_log_index, matching.map(|id| id.index))
+        decide::lacks_more(metrics.last_log_index, matching.map(|id| id.index), entries)
     })
 }
 

@@ -1,28 +1,34 @@
-//! Learners of groups without a range that do not catch up: they are given up, so that another node takes
-//! their place and the group's repair does not wait for them for ever. Pure.
+//! Learners that do not catch up: they are given up, so that another node takes their place, and neither the
+//! repair of a group nor the readers of a shard wait for them for ever. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hexpop_edge_config::{GroupId, NodeId, RaftId};
-use hexpop_shard::Replica;
+use hexpop_shard::{Learners, Replica};
 
-/// How long a learner may take to catch up, in milliseconds: what these groups hold is sent in seconds.
+/// How long a learner of a group without a range may take to catch up, in milliseconds: what these groups hold is
+/// sent in seconds.
 const CATCH_UP_MS: u64 = 120_000;
 
-/// How long a node is not asked again, in milliseconds, whose learner took longer.
-const AVOID_MS: u64 = 600_000;
+/// How long one of a shard may take, which may be large.
+const CATCH_UP_SHARD_MS: u64 = 600_000;
+
+/// How many times as long a node is not asked again whose learner took longer.
+const AVOID_TIMES: u64 = 5;
 
 /// After so long without a look, in milliseconds, somebody else led meanwhile, and what was seen before says
 /// nothing: longer than a change of members keeps a leader from looking.
 const ANEW_MS: u64 = 45_000;
 
-/// Which learners are behind, and since when; which nodes are avoided, and since when.
+/// Which learners are behind, and since when; which nodes are avoided, and until when.
 #[derive(Debug, Default)]
 pub(crate) struct LateLearners {
-    /// When each group was looked at last.
+    /// When each group with one that is behind was looked at last.
     looked: BTreeMap<GroupId, u64>,
     behind: BTreeMap<(GroupId, RaftId), u64>,
     avoided: BTreeMap<(GroupId, NodeId), u64>,
+    /// What was found of the learners of the shards that are led here when they were looked at last.
+    pub(super) seen: Learners,
 }
 
 impl LateLearners {
@@ -34,7 +40,8 @@ impl LateLearners {
         behind: impl Iterator<Item = &'r Replica>,
         now_ms: u64,
     ) -> BTreeSet<NodeId> {
-        let before = self.looked.insert(group, now_ms);
+        let catch_up_ms = if group.is_of_shard() { CATCH_UP_SHARD_MS } else { CATCH_UP_MS };
+        let before = self.looked.remove(&group);
         let is_anew = before.is_none_or(|before| now_ms.saturating_sub(before) > ANEW_MS);
         if is_anew {
             self.behind.retain(|(other, _), _| *other != group);
@@ -43,16 +50,20 @@ impl LateLearners {
         for learner in behind {
             let key = (group, learner.raft);
             let since = self.behind.get(&key).copied().unwrap_or(now_ms);
-            if now_ms.saturating_sub(since) >= CATCH_UP_MS {
-                self.avoided.insert((group, learner.node), now_ms);
+            if now_ms.saturating_sub(since) >= catch_up_ms {
+                let until_ms = now_ms.saturating_add(catch_up_ms.saturating_mul(AVOID_TIMES));
+                self.avoided.insert((group, learner.node), until_ms);
             } else {
                 still.insert(key, since);
             }
         }
         // What is kept is of learners that there are.
         self.behind.retain(|(other, _), _| *other != group);
+        if !still.is_empty() {
+            self.looked.insert(group, now_ms);
+        }
         self.behind.append(&mut still);
-        self.avoided.retain(|_, since| now_ms.saturating_sub(*since) < AVOID_MS);
+        self.avoided.retain(|_, until_ms| now_ms < *until_ms);
         let of_group = self.avoided.keys().filter(|(other, _)| *other == group);
         of_group.map(|(_, node)| *node).collect()
     }
@@ -60,6 +71,7 @@ impl LateLearners {
 
 #[cfg(test)]
 mod tests {
+    use hexpop_edge_config::ShardId;
     use hexpop_shard::ReplicaRole;
 
     use super::*;
@@ -82,7 +94,7 @@ mod tests {
         let both = [&slow, &quick].into_iter();
         assert_eq!(late.look(GroupId::META, both, CATCH_UP_MS), BTreeSet::from([NodeId(4)]));
         assert_eq!(late.look(GroupId::PURGES, [&slow].into_iter(), CATCH_UP_MS), none);
-        let end = CATCH_UP_MS + AVOID_MS;
+        let end = CATCH_UP_MS * (1 + AVOID_TIMES);
         let avoided = late.look(GroupId::META, std::iter::empty(), end - 1);
         assert_eq!(avoided, BTreeSet::from([NodeId(4)]));
         assert_eq!(late.look(GroupId::META, std::iter::empty(), end), none);
@@ -103,5 +115,21 @@ mod tests {
         }
         let found = late.look(GroupId::META, [&learner].into_iter(), again + CATCH_UP_MS);
         assert_eq!(found, BTreeSet::from([NodeId(4)]));
+    }
+
+    #[test]
+    fn one_of_a_shard_has_more_time_and_what_is_kept_is_of_those_that_are_behind() {
+        let learner = Replica { raft: RaftId(4), node: NodeId(4), role: ReplicaRole::Learner };
+        let (shard, none) = (ShardId(7), BTreeSet::new());
+        let mut late = LateLearners::default();
+        for now_ms in (0..CATCH_UP_SHARD_MS).step_by(30_000) {
+            assert_eq!(late.look(shard, [&learner].into_iter(), now_ms), none);
+        }
+        let found = late.look(shard, [&learner].into_iter(), CATCH_UP_SHARD_MS);
+        assert_eq!(found, BTreeSet::from([NodeId(4)]));
+        let end = CATCH_UP_SHARD_MS * (1 + AVOID_TIMES);
+        assert_eq!(late.look(shard, std::iter::empty(), end - 1).len(), 1);
+        assert_eq!(late.look(shard, std::iter::empty(), end), none);
+        assert!(late.looked.is_empty() && late.behind.is_empty() && late.avoided.is_empty());
     }
 }

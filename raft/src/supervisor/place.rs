@@ -13,7 +13,7 @@ use std::{
 use futures::StreamExt;
 use hexpop_edge_config::{GroupId, NodeId, ShardId};
 use hexpop_shard::{
-    Explanation, Losses, MetaOp, MetaOutcome, Operation, OperationKind, OperationState,
+    Explanation, Learners, Losses, MetaOp, MetaOutcome, Operation, OperationKind, OperationState,
     ReaderLimits, Readers, ReadersOf, ShardLoad, Traffic, World, explain, plan_moves,
 };
 use openraft::{AsyncRuntime, Instant as _};
@@ -170,15 +170,17 @@ fn known_readers<R: AsyncRuntime>(inner: &Inner<R>) -> ReadersOf {
     let led = inner.running().into_iter();
     let led = led.filter(|group| group.id.is_of_shard() && group.leads());
     let shards = led.map(|group| (group.id, group.known_readers())).collect();
-    readers_of(&inner.options.reader_limits, shards)
+    let learners = inner.late_learners.lock().seen.clone();
+    readers_of(&inner.options.reader_limits, shards, learners)
 }
 
-/// What a leader of these shards knows of readers.
+/// What a leader of these shards knows of readers and learners.
 pub(super) const fn readers_of(
     limits: &ReaderLimits,
     led: BTreeMap<ShardId, Readers>,
+    learners: Learners,
 ) -> ReadersOf {
-    ReadersOf { learners_max: limits.learners(), shards: led, others_are_led: true }
+    ReadersOf { learners_max: limits.learners(), shards: led, others_are_led: true, learners }
 }
 
 /// What the shards that are led here hold.

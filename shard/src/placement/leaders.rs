@@ -30,9 +30,6 @@ pub(super) fn plan_leaders(
     leading: Leading<'_>,
 ) -> Vec<Step> {
     let leaders = leading.leaders;
-    let may_lead = |replica: &&Replica| {
-        nodes.is_live(replica) && !nodes.get(replica.node).is_some_and(|member| member.draining)
-    };
     let drains =
         |node: NodeId| nodes.get(node).is_some_and(|member| member.draining && member.alive);
     let mut leads = Counts::default();
@@ -52,44 +49,38 @@ pub(super) fn plan_leaders(
         let Some(from) = leaders.get(&shard.id).copied().filter(|leader| drains(*leader)) else {
             continue;
         };
-        let takers = shard.voters().filter(may_lead).map(|replica| replica.node);
-        if let Some(to) = takers.min_by_key(|node| (leads.of(*node), *node)) {
+        if let Some(to) = able(nodes, shard).min_by_key(|node| (leads.of(*node), *node)) {
             leads.remove(from);
             leads.add(to);
             hand_over(shard.id, from, to, format!("node {from} is being emptied"));
         }
     }
     let most = most_led(nodes, leaders.len());
-    let mut led: Vec<Led> = Vec::new();
-    for shard in settled {
+    // Where those that their writers concern may be led, for as long as they do.
+    let mut near: BTreeMap<ShardId, Vec<NodeId>> = BTreeMap::new();
+    for shard in settled.iter().filter(|_| !leading.writers.is_empty()) {
+        let Some(writers) = leading.writers.get(&shard.id) else { continue };
         let Some(leader) = leaders.get(&shard.id).copied() else { continue };
-        let mut voters: Vec<NodeId> =
-            shard.voters().filter(may_lead).map(|replica| replica.node).collect();
+        let mut voters: Vec<NodeId> = able(nodes, shard).collect();
         if !voters.contains(&leader) {
             continue;
         }
-        let is_near = |node: NodeId, writers: &Writers| {
-            nodes.get(node).is_some_and(|member| member.pop == writers.pop)
-        };
-        let writers = leading.writers.get(&shard.id);
-        let near: Vec<NodeId> = writers.map_or_else(Vec::new, |writers| {
-            voters.iter().copied().filter(|node| is_near(*node, writers)).collect()
-        });
-        if near.contains(&leader) {
+        voters.retain(|node| nodes.get(*node).is_some_and(|member| member.pop == writers.pop));
+        if voters.contains(&leader) {
             // It stays where its writers are; within their PoP it may even out.
-            voters = near;
-        } else if let Some(writers) = writers.filter(|writers| writers.persist)
-            && let Some(to) = near.iter().copied().min_by_key(|node| (leads.of(*node), *node))
+            near.insert(shard.id, voters);
+        } else if writers.persist
+            && let Some(to) = voters.iter().copied().min_by_key(|node| (leads.of(*node), *node))
             && leads.of(to) < most
         {
             leads.remove(leader);
             leads.add(to);
             let reason = format!("most of its writes come in at PoP {}", writers.pop);
             hand_over(shard.id, leader, to, reason);
-            continue;
+            near.insert(shard.id, Vec::new());
         }
-        led.push(Led { shard: shard.id, leader, voters });
     }
+    let mut led = uneven(settled, nodes, leaders, &leads, near);
     let before = leads.clone();
     for (shard, from, to) in balance_leaders(&mut led, &mut leads) {
         let reason =
@@ -97,6 +88,39 @@ pub(super) fn plan_leaders(
         hand_over(shard, from, to, reason);
     }
     steps
+}
+
+/// The voters of a shard that may lead it.
+fn able<'n>(nodes: &'n Nodes<'_>, shard: &'n ShardDescriptor) -> impl Iterator<Item = NodeId> {
+    let may_lead = move |replica: &&Replica| {
+        nodes.is_live(replica) && !nodes.get(replica.node).is_some_and(|member| member.draining)
+    };
+    shard.voters().filter(may_lead).map(|replica| replica.node)
+}
+
+/// The shards whose leader could go to whoever leads fewer: some only within those of `near`. Nobody gives a
+/// leader away who leads no more than one more than whoever leads least: so it is with nearly all.
+fn uneven(
+    settled: &[&ShardDescriptor],
+    nodes: &Nodes<'_>,
+    leaders: &BTreeMap<ShardId, NodeId>,
+    leads: &Counts,
+    mut near: BTreeMap<ShardId, Vec<NodeId>>,
+) -> Vec<Led> {
+    let up = nodes.iter().filter(|member| member.alive && !member.draining);
+    let least = up.map(|member| leads.of(member.node)).min().unwrap_or(0);
+    let mut led = Vec::new();
+    for shard in settled {
+        let Some(leader) = leaders.get(&shard.id).copied() else { continue };
+        if leads.of(leader) < least.saturating_add(2) {
+            continue;
+        }
+        let voters = near.remove(&shard.id).unwrap_or_else(|| able(nodes, shard).collect());
+        if voters.contains(&leader) {
+            led.push(Led { shard: shard.id, leader, voters });
+        }
+    }
+    led
 }
 
 /// How many shards a node may lead because their writers are near: twice its share, and one for small meshes.

@@ -8,17 +8,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hexpop_edge_config::{NodeId, PopId, ShardId};
+use hexpop_edge_config::{NodeId, ShardId};
 
 use super::{
     Cause, Finding, Member, Move, Moves, PlacementPolicy, Relocation, ShardLoad, World,
+    areas::Areas,
     balance::balance,
     gather::{gather, spread},
     lanes::Lanes,
+    learners::Nearness,
     nodes::{Holders, Nodes},
+    per_node::PerNode,
     plan::{home, plan_shard},
-    rings::{Home, Ring},
-    spread::{Counts, PopCounts},
+    spread::Counts,
 };
 use crate::{Replica, ReplicaRole, ShardDescriptor};
 
@@ -65,21 +67,22 @@ pub(super) struct Scene<'a> {
     pub(super) world: &'a World<'a>,
     pub(super) traffic: &'a Traffic<'a>,
     pub(super) nodes: &'a Nodes<'a>,
+    pub(super) areas: &'a Areas<'a>,
 }
 
 /// Weights of what nodes hold, with what is on its way counted where it goes.
 #[derive(Debug, Default)]
-pub(super) struct Weights(BTreeMap<NodeId, u64>);
+pub(super) struct Weights(PerNode<u64>);
 
 impl Weights {
     pub(super) fn of(&self, node: NodeId) -> u64 {
-        self.0.get(&node).copied().unwrap_or(0)
+        self.0.of(node)
     }
 
     pub(super) fn shift(&mut self, weight: u64, from: NodeId, to: NodeId) {
-        let old = self.0.entry(from).or_default();
+        let old = self.0.entry(from);
         *old = old.saturating_sub(weight);
-        let new = self.0.entry(to).or_default();
+        let new = self.0.entry(to);
         *new = new.saturating_add(weight);
     }
 
@@ -88,7 +91,7 @@ impl Weights {
         for shard in world.map.shards() {
             let weight = traffic.weight(shard.id);
             for replica in &shard.replicas {
-                let held = weights.0.entry(replica.node).or_default();
+                let held = weights.0.entry(replica.node);
                 *held = held.saturating_add(weight);
             }
             if let Some((from, to)) = traffic.running.get(&shard.id).copied().flatten() {
@@ -97,9 +100,9 @@ impl Weights {
                     if old.is_some() { weight } else { 0 },
                     if new.is_none() { weight } else { 0 },
                 );
-                let held = weights.0.entry(from).or_default();
+                let held = weights.0.entry(from);
                 *held = held.saturating_sub(gone);
-                let held = weights.0.entry(to).or_default();
+                let held = weights.0.entry(to);
                 *held = held.saturating_add(come);
             }
         }
@@ -125,7 +128,7 @@ pub(super) struct Outside<'a> {
     pub(super) shard: &'a ShardDescriptor,
     pub(super) old: &'a Replica,
     pub(super) from: &'a Member,
-    pub(super) home: Home<'a>,
+    pub(super) home: Option<usize>,
 }
 
 impl Found<'_> {
@@ -144,7 +147,8 @@ impl Found<'_> {
 #[must_use]
 pub fn plan_moves(world: &World<'_>, traffic: &Traffic<'_>) -> Moves {
     let nodes = Nodes::new(world.members, world.policy);
-    let scene = Scene { world, traffic, nodes: &nodes };
+    let areas = Areas::new(&nodes, world.rings);
+    let scene = Scene { world, traffic, nodes: &nodes, areas: &areas };
     let mut found = scene.look();
     let mut weights = Weights::gather(world, traffic);
     let mut lanes = Lanes::new(world, traffic);
@@ -207,7 +211,8 @@ impl<'a> Scene<'a> {
             if self.look_at_replicas(shard, policy, holders, &mut found)
                 && !self.traffic.running.contains_key(&shard.id)
             {
-                if let (Some(step), _) = plan_shard(shard, self.world, self.nodes, &counts) {
+                let ruled = (policy, holders);
+                if let (Some(step), _) = plan_shard(shard, self.world, self.nodes, ruled, &counts) {
                     found.pause(|| format!("shard {} is changed: {}", shard.id, step.reason));
                 } else if self.is_crowded(shard, holders) {
                     found.crowded.push(shard);
@@ -219,32 +224,38 @@ impl<'a> Scene<'a> {
         found
     }
 
-    /// Where the voters of a shard are to be.
-    pub(super) fn home(&self, shard: &ShardDescriptor, holders: &Holders<'a>) -> Home<'a> {
-        home(shard, self.world, self.nodes, holders)
-    }
-
-    /// The ring that a node is in, if there is more than one.
-    pub(super) fn ring(&self, member: &'a Member) -> Option<Ring<'a>> {
+    /// The area where the voters of a shard are to be; `None` = anywhere.
+    pub(super) fn home(&self, shard: &ShardDescriptor, holders: &Holders<'a>) -> Option<usize> {
         let rings = self.world.rings;
-        rings.are_told_apart().then(|| rings.ring(&member.pop))
+        if !rings.are_told_apart() {
+            return None;
+        }
+        let known = shard.voters().filter(|voter| self.nodes.get(voter.node).is_some());
+        let mut areas = known.map(|voter| self.areas.of(voter.node));
+        let first = areas.next();
+        // As nearly all of them are.
+        if first.is_some() && !rings.names_any() && areas.all(|area| Some(area) == first) {
+            return first;
+        }
+        self.areas.at(home(shard, self.world, self.nodes, holders))
     }
 
-    /// The ring that a replica of a shard does not leave: that of the others, if it is a voter and in there, and
-    /// its own, if it is a learner.
-    pub(super) fn ring_to_stay_in(
+    /// Whether a node is where the voters are to be.
+    pub(super) fn is_in(&self, home: Option<usize>, node: NodeId) -> bool {
+        home.is_none_or(|home| self.areas.of(node) == home)
+    }
+
+    /// Whether a replica of a shard does not leave the ring that it is in: a voter that is where the others are,
+    /// and every learner.
+    pub(super) fn keeps_to_ring(
         &self,
-        shard: &'a ShardDescriptor,
-    ) -> impl Fn(&Replica) -> Option<Ring<'a>> {
-        let holders = self.nodes.holders(self.world.policy.of(&shard.range));
-        let holders = holders.filter(|_| self.world.rings.are_told_apart());
-        let home = holders.map(|holders| self.home(shard, holders));
+        shard: &ShardDescriptor,
+        holders: &Holders<'a>,
+    ) -> impl Fn(&Replica) -> bool {
+        let home = self.home(shard, holders);
         move |replica| {
-            let member = self.nodes.get(replica.node)?;
-            match replica.role {
-                ReplicaRole::Voter => home?.stays_in(&member.pop),
-                ReplicaRole::Learner => self.ring(member),
-            }
+            let is_learner = replica.role == ReplicaRole::Learner;
+            home.is_some() && (is_learner || self.is_in(home, replica.node))
         }
     }
 
@@ -257,11 +268,12 @@ impl<'a> Scene<'a> {
     ) {
         let home = self.home(shard, holders);
         let voters = || shard.voters().filter_map(|it| Some((it, self.nodes.get(it.node)?)));
-        let outside = voters().filter(|(_, member)| !home.has(&member.pop));
+        let outside = voters().filter(|(_, member)| !self.is_in(home, member.node));
         let Some((old, from)) = outside.max_by_key(|(voter, _)| voter.node) else { return };
-        let is_free =
-            |pop: &&&PopId| home.has(pop) && voters().all(|(_, member)| member.pop != ***pop);
-        if holders.pops.iter().any(|pop| is_free(&pop)) {
+        let is_free = |member: &Member| {
+            self.is_in(home, member.node) && voters().all(|(_, voter)| voter.pop != member.pop)
+        };
+        if holders.allowed.iter().any(is_free) {
             found.outside.push(Outside { shard, old, from, home });
             return;
         }
@@ -287,7 +299,7 @@ impl<'a> Scene<'a> {
         found: &mut Found<'a>,
     ) -> bool {
         let is_in_place = |replica: &&Replica| {
-            holders.allowed.get(&replica.node).is_some_and(|member| member.raft == replica.raft)
+            holders.allowed.get(replica.node).is_some_and(|member| member.raft == replica.raft)
         };
         if shard.replicas.iter().all(|replica| is_in_place(&replica)) {
             return true;
@@ -374,27 +386,30 @@ impl<'a> Scene<'a> {
         weights: &Weights,
         lanes: &Lanes<'_>,
     ) -> Option<&'a Member> {
-        let mut pops = PopCounts::default();
         let staying = shard
             .voters()
             .filter(|voter| voter.raft != old.raft && !self.world.losses.is_lost(voter.raft));
-        for member in staying.filter_map(|voter| self.nodes.get(voter.node)) {
-            pops.add(&member.pop);
-        }
-        let holds = |member: &Member, role: ReplicaRole| {
-            let mut replicas = shard.replicas.iter();
-            replicas.any(|replica| replica.node == member.node && replica.role == role)
-        };
-        let candidates = holders.allowed.values().copied().filter(|member| {
-            !holds(member, ReplicaRole::Voter) && !self.traffic.avoids(shard.id, member.node)
-        });
+        let staying: Vec<&Member> =
+            staying.filter_map(|voter| self.nodes.get(voter.node)).collect();
+        let crowd = |member: &Member| staying.iter().filter(|it| it.pop == member.pop).count();
+        let votes = |member: &Member| shard.voters().any(|voter| voter.node == member.node);
+        let candidates = holders
+            .allowed
+            .iter()
+            .filter(|member| !votes(member) && !self.traffic.avoids(shard.id, member.node));
         let home = self.home(shard, holders);
         candidates.min_by_key(|member| {
-            let place = (pops.of(&member.pop), !home.has(&member.pop));
-            let learns = holds(member, ReplicaRole::Learner);
+            let place = (crowd(member), !self.is_in(home, member.node));
             let is_full = lanes.is_full(member.node);
-            (place, is_full, !learns, weights.of(member.node), member.node)
+            (place, is_full, self.nearness(shard, member), weights.of(member.node), member.node)
         })
+    }
+
+    /// How near a node is to a replica of a shard that may vote: who leads the shard knows best.
+    pub(super) fn nearness(&self, shard: &ShardDescriptor, member: &Member) -> Nearness {
+        let mut learners = shard.replicas.iter().filter(|it| it.role == ReplicaRole::Learner);
+        let learner = learners.find(|learner| learner.node == member.node);
+        self.world.readers.learners.nearness(shard.id, member.node, learner)
     }
 
     fn reason(&self, cause: Cause, old: &Replica) -> String {

@@ -4,21 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hexpop_edge_config::{NodeId, PopId};
 
-use super::{Member, PlacementPolicy, Policy};
+use super::{Member, PlacementPolicy, Policy, per_node::ByNode};
 use crate::Replica;
 
 /// The members, by node and by the labels that policies ask for.
 #[derive(Debug)]
 pub(super) struct Nodes<'m> {
-    by_node: BTreeMap<NodeId, &'m Member>,
+    all: ByNode<'m>,
     holders: BTreeMap<&'m BTreeSet<String>, Holders<'m>>,
 }
 
 /// Who may hold what needs certain labels.
 #[derive(Debug, Default)]
 pub(super) struct Holders<'m> {
+    /// The number of these labels among those that policies ask for, from 0.
+    pub(super) class: usize,
     /// The live members that may take another replica, by node.
-    pub(super) allowed: BTreeMap<NodeId, &'m Member>,
+    pub(super) allowed: ByNode<'m>,
     /// How many they would be if none were being emptied.
     pub(super) alive: usize,
     /// Where they are.
@@ -27,15 +29,10 @@ pub(super) struct Holders<'m> {
 
 impl<'m> Holders<'m> {
     fn of(labels: &BTreeSet<String>, members: &'m [Member]) -> Self {
-        let mut holders = Self::default();
-        for member in members.iter().filter(|member| member.alive && member.carries(labels)) {
-            holders.alive += 1;
-            if !member.draining {
-                holders.allowed.insert(member.node, member);
-                holders.pops.insert(&member.pop);
-            }
-        }
-        holders
+        let alive = || members.iter().filter(|member| member.alive && member.carries(labels));
+        let allowed: ByNode<'m> = alive().filter(|member| !member.draining).collect();
+        let pops = allowed.iter().map(|member| &member.pop).collect();
+        Self { class: 0, allowed, alive: alive().count(), pops }
     }
 }
 
@@ -55,23 +52,27 @@ impl<'m> Nodes<'m> {
             let labels = &policy.labels;
             holders.entry(labels).or_insert_with(|| Holders::of(labels, members));
         }
-        Self { by_node: members.iter().map(|member| (member.node, member)).collect(), holders }
+        for (class, holders) in holders.values_mut().enumerate() {
+            holders.class = class;
+        }
+        Self { all: members.iter().collect(), holders }
     }
 
     /// Has nodes not take another replica of anything.
-    pub(super) fn pass_over(&mut self, is_passed_over: impl Fn(NodeId) -> bool) {
+    pub(super) fn pass_over(&mut self, is_passed_over: impl Fn(&Member) -> bool) {
         for holders in self.holders.values_mut() {
-            holders.allowed.retain(|node, _| !is_passed_over(*node));
-            holders.pops = holders.allowed.values().map(|member| &member.pop).collect();
+            let allowed = holders.allowed.iter().filter(|member| !is_passed_over(member));
+            holders.allowed = allowed.collect();
+            holders.pops = holders.allowed.iter().map(|member| &member.pop).collect();
         }
     }
 
     pub(super) fn get(&self, node: NodeId) -> Option<&'m Member> {
-        self.by_node.get(&node).copied()
+        self.all.get(node)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &'m Member> {
-        self.by_node.values().copied()
+        self.all.iter()
     }
 
     /// Who may hold shards under one of the policies that this was made for.
@@ -79,7 +80,7 @@ impl<'m> Nodes<'m> {
         self.holders.get(&policy.labels)
     }
 
-    /// Who may hold what, for each set of labels.
+    /// Who may hold what, for each set of labels, by their number.
     pub(super) fn all_holders(&self) -> impl Iterator<Item = (&'m BTreeSet<String>, &Holders<'m>)> {
         self.holders.iter().map(|(labels, holders)| (*labels, holders))
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use hexpop_edge_config::{NodeId, ShardId};
 
 use super::{
-    Finding, Losses, Member, PlacementPolicy, Plan, Policy, Step, StepKind, World, Writers,
+    Finding, Learners, Losses, Member, PlacementPolicy, Plan, Policy, Step, StepKind, World,
+    Writers,
     leaders::{Leading, plan_leaders},
     nodes::{Holders, Nodes},
     readers::Near,
@@ -38,7 +39,9 @@ pub fn plan_led(world: &World<'_>, writers: &BTreeMap<ShardId, Writers>) -> Plan
     let mut plan = Plan::default();
     let mut settled = Vec::new();
     for shard in world.map.shards() {
-        let (step, findings) = plan_shard(shard, world, &nodes, &load);
+        let policy = world.policy.of(&shard.range);
+        let Some(holders) = nodes.holders(policy) else { continue };
+        let (step, findings) = plan_shard(shard, world, &nodes, (policy, holders), &load);
         plan.findings.extend(findings);
         match step {
             None => settled.push(shard),
@@ -62,18 +65,18 @@ pub(super) fn plan_shard(
     shard: &ShardDescriptor,
     world: &World<'_>,
     nodes: &Nodes<'_>,
+    (policy, holders): (&Policy, &Holders<'_>),
     load: &Counts,
 ) -> (Option<Step>, Vec<Finding>) {
-    let policy = world.policy.of(&shard.range);
     let in_every_pop = PlacementPolicy::in_every_pop(&shard.range);
-    let Some(holders) = nodes.holders(policy) else { return (None, Vec::new()) };
     let near = world.readers.of(shard.id);
     // As nearly all of them are: nothing to find, and nothing to do.
     if !in_every_pop && near.hot().is_empty() && is_settled(&shard.replicas, policy, holders) {
         return (None, Vec::new());
     }
     let home = home(shard, world, nodes, holders);
-    let known = Known { nodes, holders, losses: world.losses, home, near };
+    let learners = &world.readers.learners;
+    let known = Known { nodes, holders, losses: world.losses, home, near, learners };
     plan_replicas((shard.id, &shard.replicas), policy, in_every_pop, known, load)
 }
 
@@ -91,7 +94,7 @@ pub(super) fn home<'a>(
 /// Whether a shard has its voters, as many as asked for and no more, on nodes that may hold them.
 fn is_settled(replicas: &[Replica], policy: &Policy, holders: &Holders<'_>) -> bool {
     let is_in_place = |replica: &Replica| {
-        let member = holders.allowed.get(&replica.node);
+        let member = holders.allowed.get(replica.node);
         replica.role == ReplicaRole::Voter && member.is_some_and(|it| it.raft == replica.raft)
     };
     usize::try_from(policy.replicas) == Ok(replicas.len()) && replicas.iter().all(is_in_place)
@@ -118,6 +121,8 @@ pub(super) struct Known<'a> {
     pub(super) home: Home<'a>,
     /// Where its readers are.
     pub(super) near: Near<'a>,
+    /// How its learners come along.
+    pub(super) learners: &'a Learners,
 }
 
 /// One shard, and what is known of the nodes of its replicas.
@@ -236,7 +241,7 @@ impl<'a> View<'a> {
             let kind = match known.map(|replica| replica.role) {
                 Some(ReplicaRole::Voter) => StepKind::RemoveVoter { node, raft: old.raft },
                 Some(ReplicaRole::Learner) => StepKind::Replace { node, old: old.raft, new },
-                None if self.known.holders.allowed.contains_key(&node) => {
+                None if self.known.holders.allowed.has(node) => {
                     StepKind::AddLearner { node, raft: new }
                 }
                 None => return None,
@@ -255,27 +260,28 @@ impl<'a> View<'a> {
         Some(self.step(kind, format!("{} voters of {}", voters.len(), self.target)))
     }
 
-    /// One more voter beside these, where it spreads them best: a learner that is there already becomes one.
+    /// One more voter beside these, where it spreads them best: a learner that is there already becomes one, one
+    /// that has caught up before one that has not.
     pub(super) fn another(&self, voters: &[&Replica], load: &Counts) -> Option<StepKind> {
         let mut pops = PopCounts::default();
         for member in voters.iter().filter_map(|replica| self.member(replica.node)) {
             pops.add(&member.pop);
         }
-        let learns = |member: &Member| {
-            self.learners().any(|learner| learner.node == member.node && self.is_live(learner))
+        let learner = |member: &Member| {
+            self.learners().find(|learner| learner.node == member.node && self.is_live(learner))
         };
         let candidates = self
             .known
             .holders
             .allowed
-            .values()
-            .copied()
+            .iter()
             .filter(|member| self.voters().all(|replica| replica.node != member.node));
         let member = next(candidates, &pops, |member| {
-            (!self.known.home.has(&member.pop), !learns(member), load.of(member.node))
+            let nearness = self.known.learners.nearness(self.shard, member.node, learner(member));
+            (!self.known.home.has(&member.pop), nearness, load.of(member.node))
         })?;
         let (node, raft) = (member.node, member.raft);
-        Some(if learns(member) {
+        Some(if learner(member).is_some() {
             StepKind::Promote { node, raft }
         } else {
             StepKind::AddLearner { node, raft }
@@ -336,7 +342,7 @@ impl<'a> View<'a> {
             return None;
         }
         let pops = self.reached();
-        let allowed = self.known.holders.allowed.values().copied();
+        let allowed = self.known.holders.allowed.iter();
         let unreached = allowed.filter(|member| pops.of(&member.pop) == 0);
         let member = next(unreached, &pops, |member| load.of(member.node))?;
         let reason = format!("PoP {} has no replica of the directory", member.pop);
@@ -344,8 +350,9 @@ impl<'a> View<'a> {
         Some(self.step(kind, reason))
     }
 
-    /// A learner in the PoP that reads most of those that read much and have no replica. Many leaders may choose
-    /// at once, each unseen by the others: among nodes with as much each shard has an order of its own.
+    /// A learner in the PoP that reads most of those that read much and have no replica, and where a node can
+    /// keep up with it. Many leaders may choose at once, each unseen by the others: among nodes with as much each
+    /// shard has an order of its own.
     fn reach_readers(&self, load: &Counts) -> Option<Step> {
         let awaited = self.learners().filter(|learner| !self.is_lost(learner));
         if awaited.count() >= self.known.near.learners_max() {
@@ -354,8 +361,10 @@ impl<'a> View<'a> {
         let pops = self.reached();
         self.known.near.hot().iter().filter(|(pop, _)| pops.of(pop) == 0).find_map(
             |(pop, reads)| {
-                let free = self.known.holders.allowed.values().copied().filter(|member| {
-                    member.pop == *pop && self.replicas.iter().all(|it| it.node != member.node)
+                let free = self.known.holders.allowed.iter().filter(|member| {
+                    member.pop == *pop
+                        && self.replicas.iter().all(|it| it.node != member.node)
+                        && !self.known.learners.are_late(self.shard, member.node)
                 });
                 let place = |member: &Member| (load.of(member.node), rank(self.shard, member.node));
                 let member = next(free, &pops, place)?;
@@ -401,7 +410,8 @@ impl<'a> View<'a> {
     }
 
     /// A learner goes that neither becomes a voter nor is the only replica of a PoP that is to have one, that is
-    /// lost, or that is where it must not be.
+    /// lost, or that is where it must not be; and for readers one that does not keep up: it would have the place
+    /// of one that does.
     pub(super) fn remove_learner(&self, policy: &Policy) -> Option<Step> {
         let mut reached = PopCounts::default();
         // As `reach_pops` counts them, or what that adds would go again at once.
@@ -420,13 +430,19 @@ impl<'a> View<'a> {
                 return Some(self.step(kind, reason));
             }
             let replaces = self.voters().any(|voter| voter.node == learner.node);
-            let is_wanted = self.in_every_pop || self.known.near.keep(&member.pop);
+            let is_late = self.known.learners.are_late(self.shard, learner.node);
+            let is_wanted = self.in_every_pop || !is_late && self.known.near.keep(&member.pop);
             let needed = is_wanted && reached.of(&member.pop) == 0;
             reached.add(&member.pop);
             if needed || replaces {
                 return None;
             }
-            Some(self.step(kind, "the shard has its voters without this learner".into()))
+            let reason = if is_late {
+                format!("node {} did not catch up in time", learner.node)
+            } else {
+                "the shard has its voters without this learner".to_owned()
+            };
+            Some(self.step(kind, reason))
         })
     }
 }

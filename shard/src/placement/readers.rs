@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hexpop_edge_config::{PopId, ShardId};
 
+use super::Learners;
+
 /// When a PoP gets a learner, and when it loses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReaderLimits {
@@ -73,7 +75,7 @@ pub struct Readers {
     pub kept: Option<BTreeSet<PopId>>,
 }
 
-/// What is known of the readers of shards.
+/// What is known of the readers of shards, and of the learners that are there for them or for a vote.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReadersOf {
     /// How many learners a shard may have for them; 0 = none, and what there is goes.
@@ -83,6 +85,8 @@ pub struct ReadersOf {
     /// Whether other shards are led elsewhere, by those who know: their learners are left alone, whatever the
     /// limit is here. Otherwise no learner of theirs is for readers.
     pub others_are_led: bool,
+    /// How the learners of the shards that are led here come along.
+    pub learners: Learners,
 }
 
 impl ReadersOf {

@@ -41,9 +41,9 @@ impl<'a> Home<'a> {
     /// Any PoP is as good as another.
     pub(super) const ANYWHERE: Home<'static> = Home(None);
 
-    /// The ring to stay in, of who is in one of these PoPs: that of the home, if it is there already.
-    pub(super) fn stays_in(&self, pop: &PopId) -> Option<Ring<'a>> {
-        self.0.filter(|_| self.has(pop)).map(|(_, ring)| ring)
+    /// The ring, if voters are to be in one.
+    pub(super) fn ring(&self) -> Option<Ring<'a>> {
+        self.0.map(|(_, ring)| ring)
     }
 
     /// Whether a PoP is where voters are to be.
@@ -73,6 +73,16 @@ impl Rings {
     /// Whether there is more than one.
     pub(super) fn are_told_apart(&self) -> bool {
         !self.of.is_empty()
+    }
+
+    /// Where those are that are to be in this ring.
+    pub(super) const fn home_in<'a>(&'a self, ring: Ring<'a>) -> Home<'a> {
+        Home(Some((self, ring)))
+    }
+
+    /// Whether one is named for any territory.
+    pub(super) fn names_any(&self) -> bool {
+        !self.near.is_empty()
     }
 
     /// The ring of a PoP.
@@ -148,6 +158,9 @@ impl Rings {
 
     /// The ring that is configured for a territory, if a node there may hold its shards.
     fn configured<'a>(&'a self, range: &KeyRange, free: &BTreeSet<&'a PopId>) -> Option<Home<'a>> {
+        if !self.names_any() {
+            return None;
+        }
         let near = self.near.get(&range.single_territory()?)?;
         let home = Home(Some((self, self.ring(near))));
         free.iter().any(|pop| home.has(pop)).then_some(home)

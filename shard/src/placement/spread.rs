@@ -5,24 +5,24 @@ use std::collections::BTreeMap;
 
 use hexpop_edge_config::{NodeId, PopId, ShardId};
 
-use super::{Member, Policy};
+use super::{Member, Policy, per_node::PerNode};
 
 /// How much each node has of something.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Counts(BTreeMap<NodeId, u32>);
+pub(super) struct Counts(PerNode<u32>);
 
 impl Counts {
     pub(super) fn of(&self, node: NodeId) -> u32 {
-        self.0.get(&node).copied().unwrap_or(0)
+        self.0.of(node)
     }
 
     pub(super) fn add(&mut self, node: NodeId) {
-        let count = self.0.entry(node).or_default();
+        let count = self.0.entry(node);
         *count = count.saturating_add(1);
     }
 
     pub(super) fn remove(&mut self, node: NodeId) {
-        let count = self.0.entry(node).or_default();
+        let count = self.0.entry(node);
         *count = count.saturating_sub(1);
     }
 }

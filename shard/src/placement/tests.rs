@@ -1,4 +1,8 @@
+mod apply;
+mod by_hand;
 mod leaders;
+mod learners;
+mod mesh;
 mod moves;
 mod readers;
 mod rings;
@@ -9,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hexpop_edge_config::{Epoch, NodeId, RaftId, ShardId};
 use proptest::prelude::*;
 
+use self::mesh::Mesh;
 use super::{
     Losses, Member, PlacementError, PlacementPolicy, Plan, Policy, ReadersOf, Rings, Step,
     StepKind, World, plan_first_map,
@@ -44,24 +49,6 @@ fn policy(replicas: u32, territories: &[(&str, &str)]) -> PlacementPolicy {
     }
 }
 
-/// [`super::plan`] in a world where nobody is lost.
-fn plan(
-    map: &ShardMap,
-    members: &[Member],
-    policy: &PlacementPolicy,
-    leaders: &BTreeMap<ShardId, NodeId>,
-) -> Plan {
-    super::plan(&World {
-        map,
-        members,
-        policy,
-        leaders,
-        losses: &Losses::default(),
-        rings: &Rings::default(),
-        readers: &ReadersOf::default(),
-    })
-}
-
 fn demo() -> Vec<Member> {
     ["mil", "mad", "ber", "mil", "mad"]
         .into_iter()
@@ -70,99 +57,27 @@ fn demo() -> Vec<Member> {
         .collect()
 }
 
-/// Does a step to the map as an executor would, and checks that it may be done.
-fn execute(
-    map: &mut ShardMap,
+/// What leaders plan where nobody is lost.
+fn plan(
+    map: &ShardMap,
     members: &[Member],
-    step: &Step,
-    leaders: &mut BTreeMap<ShardId, NodeId>,
-) {
-    let mut shard = map.get(step.shard).unwrap().clone();
-    let live = |replica: &Replica| {
-        members.iter().any(|m| m.alive && m.node == replica.node && m.raft == replica.raft)
-    };
-    let position = |raft: RaftId| shard.replicas.iter().position(|replica| replica.raft == raft);
-    match &step.kind {
-        StepKind::AddLearner { node, raft } => {
-            assert!(position(*raft).is_none());
-            let learner = Replica { raft: *raft, node: *node, role: ReplicaRole::Learner };
-            assert!(live(&learner));
-            shard.replicas.push(learner);
-        }
-        StepKind::Promote { raft, .. } => {
-            let at = position(*raft).unwrap();
-            assert_eq!(shard.replicas[at].role, ReplicaRole::Learner);
-            shard.replicas[at].role = ReplicaRole::Voter;
-        }
-        StepKind::Replace { old, new, .. } => {
-            let at = position(*new).unwrap();
-            assert!(live(&shard.replicas[at]));
-            shard.replicas[at].role = ReplicaRole::Voter;
-            shard.replicas.retain(|replica| replica.raft != *old);
-        }
-        StepKind::RemoveVoter { raft, .. } | StepKind::RemoveLearner { raft, .. } => {
-            let at = position(*raft).unwrap();
-            shard.replicas.remove(at);
-        }
-        StepKind::TransferLeader { from, to } => {
-            assert_eq!(leaders.insert(shard.id, *to), Some(*from));
-            assert!(live(shard.voters().find(|replica| replica.node == *to).unwrap()));
-            return;
-        }
-    }
-    let voters = shard.voters().count();
-    assert!(shard.voters().filter(|replica| live(replica)).count() > voters / 2, "{step:?}");
-    shard.epoch.conf += 1;
-    assert_eq!(map.report(vec![shard]), Ok(1));
+    policy: &PlacementPolicy,
+    leaders: &BTreeMap<ShardId, NodeId>,
+) -> Plan {
+    Mesh::of(map, members, policy, leaders).planned()
 }
 
-/// Plans and does the steps until there are none; answers how many there were.
+/// Has leaders plan and do steps until there are none, and nothing moved but for them; answers how many there were.
 fn settle(
     map: &mut ShardMap,
     members: &[Member],
     policy: &PlacementPolicy,
     leaders: &mut BTreeMap<ShardId, NodeId>,
 ) -> usize {
-    let mut count = 0;
-    for _round in 0..200 {
-        let plan = plan(map, members, policy, leaders);
-        if plan.steps.is_empty() {
-            return count;
-        }
-        let shards: BTreeSet<ShardId> = plan.steps.iter().map(|step| step.shard).collect();
-        assert_eq!(shards.len(), plan.steps.len(), "one step per shard");
-        count += plan.steps.len();
-        for step in &plan.steps {
-            execute(map, members, step, leaders);
-            if let StepKind::Promote { node, .. } = &step.kind {
-                check_promoted(map.get(step.shard).unwrap(), *node, members, policy);
-            }
-        }
-    }
-    panic!("no end: {:?}", plan(map, members, policy, leaders).steps);
-}
-
-/// That the new voter shares its PoP with another only if no PoP without one could have it.
-fn check_promoted(
-    shard: &ShardDescriptor,
-    node: NodeId,
-    members: &[Member],
-    policy: &PlacementPolicy,
-) {
-    let pop = |node| &members.iter().find(|member| member.node == node).unwrap().pop;
-    // One on a node that is being emptied goes.
-    let stays = |node| !members.iter().any(|member| member.node == node && member.draining);
-    let voters_in = |wanted| {
-        let in_pop = |voter: &&Replica| stays(voter.node) && pop(voter.node) == wanted;
-        shard.voters().filter(in_pop).count()
-    };
-    let free = members.iter().any(|member| {
-        member.alive
-            && !member.draining
-            && member.carries(&policy.of(&shard.range).labels)
-            && voters_in(&member.pop) == 0
-    });
-    assert!(!free || voters_in(pop(node)) == 1, "{shard:?}");
+    let mut mesh = Mesh { at_once: 0, ..Mesh::of(map, members, policy, leaders) };
+    mesh.settle();
+    (*map, *leaders) = (mesh.map, mesh.leaders);
+    mesh.steps
 }
 
 /// The hard rules, for every replica of the map that is on a member.

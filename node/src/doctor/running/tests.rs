@@ -174,6 +174,36 @@ fn the_file_and_what_is_in_force_are_compared() {
 }
 
 #[test]
+fn an_origin_of_which_nothing_is_followed_is_told_of() {
+    let with = |feed: bool, territories: serde_json::Value| {
+        move |facts: &mut Facts| {
+            let origin = json!({"url": "http://o", "feed": feed});
+            let merged = facts.config.as_object_mut().unwrap();
+            merged.extend([("origin".into(), origin), ("territories".into(), territories.clone())]);
+        }
+    };
+    let check = odd(with(true, json!([])));
+    assert_eq!(
+        (check.result, &*check.description),
+        (Warning, "no territory of the origin is followed")
+    );
+    let described = |change: &dyn Fn(&mut Facts)| {
+        let mut facts = facts();
+        change(&mut facts);
+        let found = checks(&facts).into_iter().map(|(_topic, check)| check.description);
+        found.filter(|text| text.contains("followed")).collect::<Vec<_>>()
+    };
+    let one = json!([{"territory": "IT:lazio"}]);
+    assert_eq!(
+        described(&with(true, one.clone())),
+        [
+            "1 territory of the origin followed: its listings are in searches, others as far as they were pushed"
+        ]
+    );
+    assert!(described(&with(false, one)).is_empty());
+}
+
+#[test]
 fn what_is_broken_is_an_error() {
     let check = odd(|facts| facts.status.origin.state = "down".into());
     assert_eq!(check.description, "origin http://o is down");

@@ -132,7 +132,7 @@ pub(super) async fn move_replica(context: &Context, id: &str, body: RequestBody)
     if shard.replica_on(to).is_some() {
         return Err(conflict(format!("node {to} holds a replica of shard {} already", shard.id)));
     }
-    context.host.may_hold(&shard, to).map_err(conflict)?;
+    context.host.may_move(&shard, from, to).map_err(conflict)?;
     begin(context, shard.id, OperationKind::Move { from, to }).await
 }
 

@@ -2,11 +2,11 @@
 
 use hexpop_edge_config::PopId;
 
-use super::{moves::Mesh, *};
+use super::{mesh::AFTER, *};
 use crate::{Readers, Verdict};
 
 /// Six nodes in three PoPs that get the replicas, and two in each of two others, which come later.
-fn mesh() -> Mesh {
+pub(super) fn mesh() -> Mesh {
     let pops = ["mil", "mad", "ber", "mil", "mad", "ber"];
     let members = (1..).zip(pops).map(|(node, pop)| member(node, pop, &["eu"])).collect();
     let mut mesh = Mesh::new(members, policy(3, &[("IT:lazio", "eu"), ("IT:puglia", "eu")]));
@@ -23,12 +23,12 @@ fn mesh() -> Mesh {
     mesh
 }
 
-fn shard(mesh: &Mesh) -> ShardId {
+pub(super) fn shard(mesh: &Mesh) -> ShardId {
     let key = ShardKey::new(Space::Listings, &"IT:lazio".parse().unwrap(), 7);
     mesh.map.locate(&key).unwrap().id
 }
 
-fn reads(mesh: &mut Mesh, hot: &[(&str, u64)], kept: Option<&[&str]>) {
+pub(super) fn reads(mesh: &mut Mesh, hot: &[(&str, u64)], kept: Option<&[&str]>) {
     let id = shard(mesh);
     let hot = hot.iter().map(|(pop, reads)| (pop.parse().unwrap(), *reads)).collect();
     let kept = kept.map(|kept| kept.iter().map(|pop| pop.parse().unwrap()).collect());
@@ -36,7 +36,7 @@ fn reads(mesh: &mut Mesh, hot: &[(&str, u64)], kept: Option<&[&str]>) {
 }
 
 /// The PoPs with a learner of the shard.
-fn learners(mesh: &Mesh) -> Vec<String> {
+pub(super) fn learners(mesh: &Mesh) -> Vec<String> {
     let shard = mesh.map.get(shard(mesh)).unwrap();
     let learners = shard.replicas.iter().filter(|it| it.role == ReplicaRole::Learner);
     let pop = |node| mesh.members.iter().find(|member| member.node == node).unwrap().pop.clone();
@@ -142,7 +142,7 @@ fn a_learner_is_left_where_it_is_by_what_evens_out_and_replaced_when_its_node_is
     let other = on(&mesh);
     assert!(other.len() == 1 && other[0] != node, "{other:?}");
     mesh.members.iter_mut().for_each(|it| it.draining = false);
-    mesh.kill(|member| member.node == other[0], moves::AFTER);
+    mesh.kill(|member| member.node == other[0], AFTER);
     mesh.at_once = 4;
     mesh.settle();
     assert_eq!(on(&mesh), [node]);
@@ -155,7 +155,7 @@ proptest! {
     fn learners_come_and_go_within_the_rules(
         members in any_members(4..10),
         events in prop::collection::vec(
-            (0_usize..10, 0_u8..4, prop::collection::btree_set(0_u8..5, 0..4)), 1..6),
+            (0_usize..10, 0_u8..4, prop::collection::btree_set(0_u8..5, 0..4), any::<bool>()), 1..6),
         learners_max in 1_usize..3,
     ) {
         let policy = policy(3, &[("IT:lazio", "eu")]);
@@ -163,7 +163,7 @@ proptest! {
         let mut mesh = Mesh::new(members, policy);
         mesh.readers.learners_max = learners_max;
         mesh.settle();
-        for (at, what, pops) in events {
+        for (at, what, pops, is_late) in events {
             let count = mesh.members.len();
             let member = &mut mesh.members[at % count];
             match what {
@@ -171,10 +171,11 @@ proptest! {
                 1 => member.draining = false,
                 2 => {
                     let node = member.node;
-                    mesh.kill(|member| member.node == node, moves::AFTER);
+                    mesh.kill(|member| member.node == node, AFTER);
                 }
                 _ => mesh.revive(),
             }
+            let late = mesh.members[at % count].node;
             let pops: Vec<_> = pops.iter().map(|pop| format!("p{pop}").parse().unwrap()).collect();
             let readers = Readers {
                 hot: pops.iter().cloned().map(|pop| (pop, 1_000)).collect(),
@@ -182,6 +183,8 @@ proptest! {
             };
             for shard in mesh.map.shards() {
                 mesh.readers.shards.insert(shard.id, readers.clone());
+                let late = Some((shard.id, late)).filter(|_| is_late);
+                mesh.readers.learners.late.extend(late);
             }
             mesh.settle();
             for shard in mesh.map.shards().filter(|it| it.range.space_of() != Space::Directory) {
@@ -205,6 +208,7 @@ proptest! {
                 let labels = &mesh.policy.of(&shard.range).labels;
                 let mut takers = mesh.members.iter().filter(|it| {
                     it.alive && !it.draining && it.carries(labels) && pops.contains(&it.pop)
+                        && !mesh.readers.learners.late.contains(&(shard.id, it.node))
                 });
                 prop_assert!(
                     !has_room || takers.all(|it| reached.contains(&it.pop)),
@@ -214,6 +218,8 @@ proptest! {
                 for learner in learners {
                     let at = mesh.members.iter().find(|it| it.node == learner.node).unwrap();
                     prop_assert!(at.carries(&mesh.policy.of(&shard.range).labels));
+                    let late = &mesh.readers.learners.late;
+                    prop_assert!(!late.contains(&(shard.id, at.node)), "late: {:?}", shard);
                     prop_assert!(pops.contains(&at.pop), "nobody reads there: {:?}", shard);
                     prop_assert!(seen.insert(&at.pop), "two in a PoP: {:?}", shard);
                     prop_assert!(!voting.contains(&at.pop), "it has a voter: {:?}", shard);

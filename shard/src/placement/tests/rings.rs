@@ -2,7 +2,7 @@
 
 use hexpop_edge_config::{PopId, Territory};
 
-use super::{moves::Mesh, *};
+use super::{mesh::AFTER, *};
 use crate::Cause;
 
 /// Rings of PoPs by name, numbered in order.
@@ -55,7 +55,7 @@ fn the_first_map_keeps_voters_in_one_ring_and_uses_both() {
         }
     }
     assert_eq!(seen.len(), 2, "both rings have shards");
-    assert!(mesh.settle().is_empty(), "{:?}", mesh.begun());
+    assert!(mesh.settle().is_empty(), "{:?}", mesh.begun);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn a_lost_pop_is_made_up_for_in_the_ring_or_outside_and_what_is_outside_comes_ho
     let policy = policy(3, &[("IT:lazio", "")]);
     let mut mesh = Mesh::in_rings(members(&pops), policy, two_rings(&[("IT:lazio", "mil")]));
     mesh.settle();
-    mesh.kill(|member| member.pop.as_str() == "mad", moves::AFTER);
+    mesh.kill(|member| member.pop.as_str() == "mad", AFTER);
     mesh.settle();
     let of_lazio = |mesh: &Mesh| {
         let key = ShardKey::new(Space::Listings, &"IT:lazio".parse().unwrap(), 7);
@@ -158,7 +158,7 @@ proptest! {
         for (at, dies) in events {
             if dies {
                 let node = mesh.members[at % mesh.members.len()].node;
-                mesh.kill(|member| member.node == node, moves::AFTER);
+                mesh.kill(|member| member.node == node, AFTER);
             } else {
                 mesh.revive();
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hexpop_edge_config::PopId;
 
-use super::*;
+use super::{apply::apply, *};
 use crate::{SystemGroup, plan_system_group};
 
 const AFTER: Duration = Duration::from_secs(300);
@@ -16,7 +16,9 @@ struct Group {
     replicas: Vec<Replica>,
     leader: NodeId,
     away: BTreeMap<RaftId, Duration>,
+    behind: BTreeSet<RaftId>,
     avoid: BTreeSet<NodeId>,
+    rings: Rings,
 }
 
 impl Group {
@@ -29,7 +31,15 @@ impl Group {
         };
         let replicas: Vec<Replica> = members.iter().take(founders).map(voter).collect();
         let leader = replicas[0].node;
-        Self { members, replicas, leader, away: BTreeMap::new(), avoid: BTreeSet::new() }
+        Self {
+            members,
+            replicas,
+            leader,
+            away: BTreeMap::new(),
+            behind: BTreeSet::new(),
+            avoid: BTreeSet::new(),
+            rings: Rings::default(),
+        }
     }
 
     fn member(&self, node: NodeId) -> &Member {
@@ -54,42 +64,33 @@ impl Group {
     fn plan(&self) -> Plan {
         let losses = Losses::new(self.away.clone(), AFTER);
         let (id, replicas, leader) = (ShardId::META, &self.replicas[..], self.leader);
-        let group = SystemGroup { id, replicas, leader, avoid: &self.avoid };
-        plan_system_group(&group, &self.members, &losses)
+        let (behind, avoid) = (&self.behind, &self.avoid);
+        let group = SystemGroup { id, replicas, leader, behind, avoid };
+        plan_system_group(&group, &self.members, &losses, &self.rings)
     }
 
     fn execute(&mut self, step: &Step) {
-        let position = |raft: RaftId| self.replicas.iter().position(|known| known.raft == raft);
         match step.kind {
-            StepKind::AddLearner { node, raft } => {
-                assert!(position(raft).is_none(), "{step:?}");
-                let learner = Replica { raft, node, role: ReplicaRole::Learner };
-                assert!(self.is_live(&learner) && !self.member(node).draining, "{step:?}");
-                self.replicas.push(learner);
-            }
-            StepKind::Promote { raft, .. } => {
-                let at = position(raft).unwrap();
-                self.replicas[at].role = ReplicaRole::Voter;
-            }
-            StepKind::Replace { node, old, new } => {
+            StepKind::AddLearner { node, .. } => assert!(!self.member(node).draining, "{step:?}"),
+            StepKind::Replace { old, .. } => {
                 assert_ne!(self.raft_of_leader(), old, "the leader does not replace itself");
-                let at = position(new).unwrap();
-                assert!(self.is_live(&self.replicas[at]), "{node}");
-                self.replicas[at].role = ReplicaRole::Voter;
-                self.replicas.retain(|replica| replica.raft != old);
             }
             StepKind::RemoveVoter { raft, .. } if raft == self.raft_of_leader() => {
                 // It hands over, and the next one does it.
                 let next = self.voters().into_iter().find(|it| it.raft != raft && self.is_live(it));
                 self.leader = next.unwrap().node;
+                return;
             }
-            StepKind::RemoveVoter { raft, .. } | StepKind::RemoveLearner { raft, .. } => {
-                let at = position(raft).unwrap();
-                self.replicas.remove(at);
+            StepKind::TransferLeader { from, to } => {
+                let mut voters = self.voters().into_iter();
+                assert!(voters.any(|it| it.node == to && self.is_live(&it)), "{step:?}");
+                assert_eq!(std::mem::replace(&mut self.leader, to), from);
             }
-            StepKind::TransferLeader { .. } => panic!("{step:?}"),
+            _ => {}
         }
-        assert!(self.has_quorum(), "{step:?}");
+        let mut replicas = std::mem::take(&mut self.replicas);
+        apply(&mut replicas, &step.kind, |replica| self.is_live(replica));
+        self.replicas = replicas;
     }
 
     fn raft_of_leader(&self) -> RaftId {
@@ -256,6 +257,68 @@ fn a_voter_that_lost_its_directory_gets_its_place_again() {
     assert_eq!(group.nodes(), [1, 2, 3]);
 }
 
+fn two_rings() -> Rings {
+    let of = [("ber", 0), ("mad", 0), ("mil", 0), ("bos", 1), ("nyc", 1), ("sfo", 1)];
+    let of = of.into_iter().map(|(pop, ring)| (pop.parse().unwrap(), ring));
+    Rings::new(of.collect(), BTreeMap::new())
+}
+
+/// The PoPs of the voters, in order.
+fn pops(group: &Group) -> Vec<&str> {
+    let voters = group.voters().into_iter();
+    let mut pops: Vec<&str> = voters.map(|voter| group.member(voter.node).pop.as_str()).collect();
+    pops.sort_unstable();
+    pops
+}
+
+#[test]
+fn it_gathers_in_a_ring_with_three_pops_and_a_leader_outside_hands_over_first() {
+    let mut group = Group::new(mesh(&["bos", "ber", "mad", "nyc", "sfo", "mil"]), 3);
+    group.rings = two_rings();
+    assert_eq!(group.settle(), ["transfer-leader", "add-learner", "replace"]);
+    assert_eq!(pops(&group), ["ber", "mad", "mil"]);
+    // More of them outside, and none of a ring that is too small.
+    let mut group = Group::new(mesh(&["bos", "nyc", "ber", "mad", "mil"]), 2);
+    group.rings = two_rings();
+    group.settle();
+    assert_eq!(pops(&group), ["ber", "mad", "mil"]);
+}
+
+#[test]
+fn the_loss_of_a_pop_weighs_more_than_the_ring_and_what_went_outside_comes_back() {
+    let mut group = Group::new(mesh(&["ber", "mad", "mil", "bos", "nyc"]), 3);
+    group.rings = two_rings();
+    assert_eq!(group.settle(), [""; 0], "three voters in one ring, not five in both");
+    group.kill(|member| member.pop.as_str() == "mad", AFTER);
+    group.settle();
+    assert_eq!(group.per_pop(), [1, 1, 1]);
+    assert_eq!(pops(&group).iter().filter(|pop| ["ber", "mil"].contains(pop)).count(), 2);
+    group.members.iter_mut().for_each(|member| member.alive = true);
+    group.away.clear();
+    group.settle();
+    assert_eq!(pops(&group), ["ber", "mad", "mil"]);
+}
+
+#[test]
+fn without_a_ring_of_three_pops_it_spreads_over_all() {
+    let mut group = Group::new(mesh(&["ber", "ber", "mad", "mad", "bos"]), 3);
+    group.rings = two_rings();
+    group.settle();
+    assert_eq!(group.per_pop(), [2, 2, 1]);
+}
+
+#[test]
+fn a_learner_that_has_caught_up_gets_the_vote_before_one_that_has_not() {
+    let mut group = Group::new(mesh(&["mil", "mad", "ber", "par", "waw"]), 3);
+    for at in [3, 4] {
+        let Member { node, raft, .. } = group.members[at];
+        group.replicas.push(Replica { raft, node, role: ReplicaRole::Learner });
+    }
+    group.behind = BTreeSet::from([group.members[3].raft]);
+    let step = group.plan().steps.remove(0);
+    assert_eq!(step.kind, StepKind::Promote { node: NodeId(5), raft: group.members[4].raft });
+}
+
 /// What happens to a node.
 #[derive(Debug, Clone, Copy)]
 enum Event {
@@ -282,12 +345,17 @@ fn any_event() -> impl Strategy<Value = (usize, Event)> {
 proptest! {
     #[test]
     fn whatever_happens_it_keeps_its_quorum_and_comes_to_rest_where_it_should(
-        members in any_members(1..10),
+        members in any_members(1..12),
         founders in 1..6_usize,
         events in proptest::collection::vec(any_event(), 0..24),
+        of in prop::option::of(prop::collection::vec(0_usize..3, 5)),
     ) {
         let founders = founders.min(members.len());
         let mut group = Group::new(members, founders);
+        let of = of.into_iter().flatten().zip(0..);
+        let of = of.map(|(ring, pop)| (format!("p{pop}").parse().unwrap(), ring));
+        let of: BTreeMap<PopId, usize> = of.collect();
+        group.rings = Rings::new(of.clone(), BTreeMap::new());
         for (at, event) in events {
             let at = at % group.members.len();
             let member = &mut group.members[at];
@@ -333,8 +401,16 @@ proptest! {
         for member in &group.members {
             *sizes.entry(&member.pop).or_default() += 1;
         }
+        // In one ring, if any has three PoPs.
+        let has_room = |ring| sizes.keys().filter(|pop| of.get(**pop) == Some(ring)).count() >= 3;
+        if [0, 1, 2].iter().any(has_room) {
+            let rings: BTreeSet<usize> =
+                voters.iter().map(|voter| of[&group.member(voter.node).pop]).collect();
+            prop_assert!(rings.len() == 1 && rings.iter().all(has_room), "{:?}", group);
+            sizes.retain(|pop, _| rings.contains(&of[*pop]));
+        }
         let room: usize = sizes.values().map(|size| (*size).min(2)).sum();
-        let wanted = match group.members.len() {
+        let wanted = match sizes.values().sum::<usize>() {
             _ if room >= 5 => 5,
             count => count.min(3),
         };

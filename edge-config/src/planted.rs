@@ -64,6 +64,8 @@ pub enum Bug {
     MoveThinsShard,
     /// What comes late into a log, from before an erasure, stays there.
     LateRepeatStays,
+    /// The leader of a shard takes a step that was asked for while it had other replicas.
+    StepForAnyEpoch,
     /// A shard that is sealed for a merge takes writes. Of merges only their model has any: these are not
     /// among [`Bug::ALL`].
     SealedTakesWrites,
@@ -77,7 +79,7 @@ pub enum Bug {
 
 impl Bug {
     /// Those that the simulator finds.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::AckBeforeFlush,
         Self::ForgetVote,
         Self::ApplyTwice,
@@ -105,6 +107,7 @@ impl Bug {
         Self::LostAttemptIsRefused,
         Self::MoveThinsShard,
         Self::LateRepeatStays,
+        Self::StepForAnyEpoch,
     ];
 
     /// Its name on the command line.
@@ -138,6 +141,7 @@ impl Bug {
             Self::LostAttemptIsRefused => "lost-attempt-is-refused",
             Self::MoveThinsShard => "move-thins-shard",
             Self::LateRepeatStays => "late-repeat-stays",
+            Self::StepForAnyEpoch => "step-for-any-epoch",
             Self::SealedTakesWrites => "sealed-takes-writes",
             Self::AbsorbAfterCancel => "absorb-after-cancel",
             Self::MergeForgetsReplies => "merge-forgets-replies",

@@ -137,3 +137,8 @@ fn a_move_that_takes_what_its_shard_needs_is_found() {
 fn what_comes_late_into_a_log_and_stays_there_is_found() {
     assert_found(Bug::LateRepeatStays, 545, ERASED);
 }
+
+#[test]
+fn a_step_for_replicas_that_are_no_more_is_found() {
+    assert_found(Bug::StepForAnyEpoch, 813, RECOVERED);
+}

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hexpop_edge_config::{NodeId, RaftId, ShardId};
+use hexpop_edge_config::{Epoch, NodeId, RaftId, ShardId};
 use hexpop_shard::{
     Learners, Member, MetaOp, Op, ReadersOf, Replica, ReplicaRole, ShardDescriptor, Space,
     StepKind, SystemGroup, World, Writers, plan_led, plan_system_group,
@@ -93,7 +93,10 @@ fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
         planned.steps.into_iter().filter(|step| readers.shards.contains_key(&step.shard));
     let filling = led.iter().map(|group| filling(inner, group, members, readers)).sum();
     let due = decide::ration(led_here, filling, inner.options.moves_per_node);
-    let mut steps: BTreeMap<ShardId, StepKind> = due.map(|step| (step.shard, step.kind)).collect();
+    // Each for the shard as the map had it: together with what changes until then it might leave too few.
+    let mut steps: BTreeMap<ShardId, (Epoch, StepKind)> = due
+        .filter_map(|step| Some((step.shard, (map.get(step.shard)?.epoch, step.kind))))
+        .collect();
     for group in led {
         if group.busy.swap(true, Ordering::AcqRel) {
             continue;
@@ -159,7 +162,7 @@ fn filling<R: AsyncRuntime>(
 async fn tend<R: AsyncRuntime>(
     inner: &Arc<Inner<R>>,
     group: &Arc<Group<R>>,
-    step: Option<StepKind>,
+    step: Option<(Epoch, StepKind)>,
 ) {
     tick(inner, group).await;
     let descriptor = inner.descriptor(group);
@@ -185,7 +188,9 @@ async fn tend<R: AsyncRuntime>(
         }
         match missing_learner(inner, &descriptor, &replicas).await {
             Some(missing) => Some(missing),
-            None => step,
+            None => step
+                .filter(|(epoch, _)| *epoch == group.replica.state().epoch())
+                .map(|(_, step)| step),
         }
     };
     if let Some(step) = step {

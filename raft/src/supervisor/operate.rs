@@ -11,7 +11,10 @@ use std::{
 };
 
 use futures::{StreamExt, future::BoxFuture};
-use hexpop_edge_config::{GroupId, NodeId, ShardId};
+use hexpop_edge_config::{
+    GroupId, NodeId, ShardId,
+    planted::{self, Bug},
+};
 use hexpop_shard::{
     Errand, MetaOp, Next, Op, Operation, OperationKind, OperationState, OperationUpdate, ReadersOf,
     Refusal, Reply, Split, StepKind, World,
@@ -119,12 +122,23 @@ async fn go_on<R: AsyncRuntime>(inner: &Arc<Inner<R>>, operation: &Operation) {
     let op = MetaOp::UpdateOperation { id, update };
     match propose_meta_here(inner, op).await {
         Ok(_) if has_ended => {
-            let inner = Arc::clone(inner);
-            // Whether it gets there or not, a hold ends by itself.
-            drop(R::spawn(async move { ask(&inner, shard, Errand::Release).await }));
+            drop(R::spawn(release(Arc::clone(inner), shard)));
         }
         Ok(_) => {}
         Err(error) => tracing::debug!(operation = %id, %error, "not recorded"),
+    }
+}
+
+/// Lets placement have a shard again whose operation has ended: until whoever leads it has heard so, or the
+/// hold has ended by itself.
+async fn release<R: AsyncRuntime>(inner: Arc<Inner<R>>, shard: ShardId) {
+    let until = R::Instant::now() + HELD;
+    while let Err(error) = ask(&inner, shard, Errand::Release).await {
+        tracing::debug!(%shard, error, "not released yet");
+        if inner.is_closing() || R::Instant::now() >= until {
+            return;
+        }
+        R::sleep(PAUSE).await;
     }
 }
 
@@ -186,10 +200,15 @@ pub(crate) async fn run<R: AsyncRuntime>(
     if !group.leads() {
         return Err(Refused::NotLeader { leader: group.leader_node() });
     }
+    if let Some(why) = is_late(inner, &group, &errand) {
+        return Ok(ErrandAnswer::Waiting(why.to_owned()));
+    }
     let (doing, held) = (Arc::clone(inner), Arc::clone(&group));
     let work: BoxFuture<'static, ErrandAnswer> = match errand {
         Errand::Split(split) => Box::pin(async move { divide(&doing, &held, split).await }),
-        Errand::Step(step) => Box::pin(async move { take_step(&doing, &held, step).await }),
+        Errand::Step { step, epoch: _ } => {
+            Box::pin(async move { take_step(&doing, &held, step).await })
+        }
         Errand::Release => {
             group.hold(Duration::ZERO);
             inner.wake_leading.notify_one();
@@ -210,6 +229,26 @@ pub(crate) async fn run<R: AsyncRuntime>(
         answer
     });
     running.await.map_err(|_stopped| Refused::Halted)
+}
+
+/// Whether an errand is from before the last change of its shard, in words: it may be late by as much as its
+/// operation has ended since, so that nobody would release the shard again.
+fn is_late<R: AsyncRuntime>(
+    inner: &Inner<R>,
+    group: &Group<R>,
+    errand: &Errand,
+) -> Option<&'static str> {
+    match errand {
+        Errand::Step { epoch, .. }
+            if group.replica.state().epoch() != *epoch && !planted::has(Bug::StepForAnyEpoch) =>
+        {
+            Some("the shard has changed since this was asked")
+        }
+        Errand::Split(split) if inner.map().get(split.child).is_some() => {
+            Some("the shard is divided already")
+        }
+        Errand::Step { .. } | Errand::Split(_) | Errand::Release => None,
+    }
 }
 
 async fn divide<R: AsyncRuntime>(

@@ -4,7 +4,7 @@
 //! goes on with it. Each errand is harmless to repeat.
 
 use hexpop_edge_config::{
-    NodeId,
+    Epoch, NodeId,
     planted::{self, Bug},
 };
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,13 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Errand {
     /// To change replicas or hand the leadership over.
-    Step(StepKind),
+    Step {
+        /// What to do.
+        step: StepKind,
+        /// The shard that it is for. What was asked for a shard with other replicas is not done: together
+        /// with what has changed it might leave too few of them.
+        epoch: Epoch,
+    },
     /// To divide the shard.
     Split(Split),
     /// To let placement have the shard again: the operation has ended.
@@ -58,7 +64,7 @@ impl World<'_> {
             OperationKind::Split(split) => self.split(operation, shard, split),
             OperationKind::Move { from, to } => self.go_on_moving(shard, *from, *to),
             OperationKind::Relocate(relocation) => self.relocate(shard, relocation),
-            OperationKind::Placement(step) => Next::Ask(Errand::Step(step.clone())),
+            OperationKind::Placement(step) => ask(shard, step.clone()),
             OperationKind::Drain { .. } => {
                 failed("a node is drained shard by shard, not by one operation".to_owned())
             }
@@ -99,7 +105,7 @@ impl World<'_> {
             return Next::Wait(format!("node {to} came back without its replica's data"));
         }
         let Some(new) = new else {
-            return Next::Ask(Errand::Step(StepKind::AddLearner { node: to, raft: member.raft }));
+            return ask(shard, StepKind::AddLearner { node: to, raft: member.raft });
         };
         let (node, raft, lost) = (to, new.raft, self.is_back_without(old));
         let step = match (old.role, new.role) {
@@ -121,7 +127,7 @@ impl World<'_> {
                 }
             },
         };
-        Next::Ask(Errand::Step(step))
+        ask(shard, step)
     }
 
     /// Whether a voter that is up may go, now that another one took its place.
@@ -215,7 +221,7 @@ impl World<'_> {
                 StepKind::RemoveVoter { node: from, raft: old }
             }
         };
-        Next::Ask(Errand::Step(step))
+        ask(shard, step)
     }
 
     /// The voter that is to go leads no more first.
@@ -250,6 +256,10 @@ impl World<'_> {
     }
 }
 
+fn ask(shard: &ShardDescriptor, step: StepKind) -> Next {
+    Next::Ask(Errand::Step { step, epoch: shard.epoch })
+}
+
 fn failed(error: String) -> Next {
     Next::End(OperationState::Failed { error })
 }
@@ -258,7 +268,7 @@ fn failed(error: String) -> Next {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use hexpop_edge_config::{Epoch, RaftId, ShardId};
+    use hexpop_edge_config::{RaftId, ShardId};
 
     use super::*;
     use crate::{
@@ -326,7 +336,7 @@ mod tests {
             let replicas = replicas.iter().map(|(node, role)| replica(*node, *role)).collect();
             next(replicas, leader, kind.clone())
         };
-        let ask = |step| Next::Ask(Errand::Step(step));
+        let ask = |step| Next::Ask(Errand::Step { step, epoch: Epoch::FIRST });
         let (node, raft) = (NodeId(4), RaftId(4));
         assert_eq!(step(&[(1, Voter)], 1), ask(StepKind::AddLearner { node, raft }));
         assert_eq!(step(&[(1, Voter), (4, Learner)], 1), ask(StepKind::Promote { node, raft }));
@@ -353,7 +363,7 @@ mod tests {
             assert_eq!(next(replicas, 1, kind.clone()), found);
             found
         };
-        let ask = |step| Next::Ask(Errand::Step(step));
+        let ask = |step| Next::Ask(Errand::Step { step, epoch: Epoch::FIRST });
         let (node, raft) = (NodeId(1), RaftId(1));
         assert_eq!(step(&[]), ask(StepKind::AddLearner { node, raft }));
         let replace = ask(StepKind::Replace { node, old: RaftId(44), new: raft });
@@ -384,7 +394,7 @@ mod tests {
             next(replicas, 4, kind.clone())
         };
         let gone = StepKind::RemoveVoter { node: NodeId(1), raft: RaftId(1) };
-        let gone = Next::Ask(Errand::Step(gone));
+        let gone = Next::Ask(Errand::Step { step: gone, epoch: Epoch::FIRST });
         let (a, b) = (6, 7);
         assert_eq!(step(&[(1, Voter), (a, Voter), (b, Voter), (4, Voter)]), gone);
         // Another voter was lost and removed, and the one that replaces it does not vote yet.
@@ -400,7 +410,8 @@ mod tests {
         let kind = OperationKind::Move { from: NodeId(5), to: NodeId(4) };
         let replicas = [5, a, 4].map(|node| replica(node, Voter)).to_vec();
         let gone = StepKind::RemoveVoter { node: NodeId(5), raft: RaftId(5) };
-        assert_eq!(next(replicas, 4, kind), Next::Ask(Errand::Step(gone)));
+        let gone = Next::Ask(Errand::Step { step: gone, epoch: Epoch::FIRST });
+        assert_eq!(next(replicas, 4, kind), gone);
     }
 
     #[test]

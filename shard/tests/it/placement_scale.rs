@@ -354,7 +354,7 @@ impl Sim {
             finished_ms: None,
         };
         match self.look_without_traffic(|world| world.next(&operation)) {
-            Next::Ask(Errand::Step(kind)) => {
+            Next::Ask(Errand::Step { step: kind, .. }) => {
                 self.execute(shard, &kind);
                 true
             }

@@ -175,7 +175,7 @@ fn the_file_and_what_is_in_force_are_compared() {
 
 #[test]
 fn an_origin_of_which_nothing_is_followed_is_told_of() {
-    let with = |feed: bool, territories: serde_json::Value| {
+    let with = |feed: bool, territories: Value| {
         move |facts: &mut Facts| {
             let origin = json!({"url": "http://o", "feed": feed});
             let merged = facts.config.as_object_mut().unwrap();

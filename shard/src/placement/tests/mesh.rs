@@ -147,7 +147,7 @@ impl Mesh {
             finished_ms: None,
         };
         match self.look(|world, _| world.next(&operation)) {
-            Next::Ask(Errand::Step(kind)) => {
+            Next::Ask(Errand::Step { step: kind, .. }) => {
                 self.execute(shard, &kind);
                 true
             }

@@ -114,9 +114,9 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) wake_standing: Notify,
     pub(crate) wake_grow: Notify,
     pub(crate) wake_readers: Notify,
-    /// Learners of the groups without a range that are led here and do not catch up.
+    /// Learners of the groups that are led here and do not catch up.
     pub(crate) late_learners: Mutex<LateLearners>,
-    /// The reads that came in here, of which the leaders of their shards are told.
+    /// The reads that came in here, of which the voters of their shards are told.
     pub(crate) read_here: ReadHere<R::Instant>,
     /// What the shards that are led here had lately.
     pub(crate) measured: Mutex<BTreeMap<GroupId, Measured<R::Instant>>>,

@@ -127,9 +127,11 @@ fn learners<R: AsyncRuntime>(
         let is_up = |raft| members.iter().any(|member| member.alive && member.raft == raft);
         let far = learners()
             .filter(|it| is_up(it.raft) && lacks_more(group, it.raft, decide::FAR_BEHIND_ENTRIES));
-        let avoid = late.look(group.id, far, now_ms);
+        let bytes = group.replica.state().stats().bytes;
+        let avoid = late.look(group.id, bytes, far, now_ms);
         seen.late.extend(avoid.into_iter().map(|node| (group.id, node)));
     }
+    late.forget_old(now_ms);
     late.seen.clone_from(&seen);
     seen
 }
@@ -231,7 +233,7 @@ fn system_step<R: AsyncRuntime>(
         let learners = replicas.iter().filter(|replica| replica.role == ReplicaRole::Learner);
         learners.filter(|learner| !is_caught_up(group, learner.raft))
     };
-    let avoid = inner.late_learners.lock().look(group.id, behind(), since_start_ms(inner));
+    let avoid = inner.late_learners.lock().look(group.id, 0, behind(), since_start_ms(inner));
     let behind = behind().map(|learner| learner.raft).collect();
     let (id, leader) = (group.id, inner.options.node);
     let seen = SystemGroup { id, replicas, leader, behind: &behind, avoid: &avoid };

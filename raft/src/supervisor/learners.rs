@@ -10,8 +10,11 @@ use hexpop_shard::{Learners, Replica};
 /// sent in seconds.
 const CATCH_UP_MS: u64 = 120_000;
 
-/// How long one of a shard may take, which may be large.
+/// How long one of a shard may take, and beside that what its bytes take at [`SLOW_BYTES_PER_MS`].
 const CATCH_UP_SHARD_MS: u64 = 600_000;
+
+/// Who takes less than a mebibyte a second is slow.
+const SLOW_BYTES_PER_MS: u64 = 1 << 10;
 
 /// How many times as long a node is not asked again whose learner took longer.
 const AVOID_TIMES: u64 = 5;
@@ -32,15 +35,17 @@ pub(crate) struct LateLearners {
 }
 
 impl LateLearners {
-    /// Takes which learners of a group that is led here are behind at `now_ms`; answers which nodes are not
-    /// to take a replica of it.
+    /// Takes which learners of a group of so many bytes that is led here are behind at `now_ms`; answers which
+    /// nodes are not to take a replica of it.
     pub(super) fn look<'r>(
         &mut self,
         group: GroupId,
+        bytes: u64,
         behind: impl Iterator<Item = &'r Replica>,
         now_ms: u64,
     ) -> BTreeSet<NodeId> {
-        let catch_up_ms = if group.is_of_shard() { CATCH_UP_SHARD_MS } else { CATCH_UP_MS };
+        let base_ms = if group.is_of_shard() { CATCH_UP_SHARD_MS } else { CATCH_UP_MS };
+        let catch_up_ms = base_ms.saturating_add(bytes / SLOW_BYTES_PER_MS);
         let before = self.looked.remove(&group);
         let is_anew = before.is_none_or(|before| now_ms.saturating_sub(before) > ANEW_MS);
         if is_anew {
@@ -67,6 +72,13 @@ impl LateLearners {
         let of_group = self.avoided.keys().filter(|(other, _)| *other == group);
         of_group.map(|(_, node)| *node).collect()
     }
+
+    /// Forgets what was seen of groups that somebody else leads by now.
+    pub(super) fn forget_old(&mut self, now_ms: u64) {
+        self.looked.retain(|_, looked| now_ms.saturating_sub(*looked) <= ANEW_MS);
+        let looked = &self.looked;
+        self.behind.retain(|(group, _), _| looked.contains_key(group));
+    }
 }
 
 #[cfg(test)]
@@ -86,18 +98,18 @@ mod tests {
         let (slow, quick) = (learner(4), learner(5));
         let mut late = LateLearners::default();
         let none = BTreeSet::new();
-        assert_eq!(late.look(GroupId::META, [&slow, &quick].into_iter(), 0), none);
+        assert_eq!(late.look(GroupId::META, 0, [&slow, &quick].into_iter(), 0), none);
         for now_ms in (ANEW_MS..CATCH_UP_MS).step_by(30_000).chain([CATCH_UP_MS - 1]) {
-            assert_eq!(late.look(GroupId::META, [&slow].into_iter(), now_ms), none);
+            assert_eq!(late.look(GroupId::META, 0, [&slow].into_iter(), now_ms), none);
         }
         // Behind again, counted anew; and another group is another matter.
         let both = [&slow, &quick].into_iter();
-        assert_eq!(late.look(GroupId::META, both, CATCH_UP_MS), BTreeSet::from([NodeId(4)]));
-        assert_eq!(late.look(GroupId::PURGES, [&slow].into_iter(), CATCH_UP_MS), none);
+        assert_eq!(late.look(GroupId::META, 0, both, CATCH_UP_MS), BTreeSet::from([NodeId(4)]));
+        assert_eq!(late.look(GroupId::PURGES, 0, [&slow].into_iter(), CATCH_UP_MS), none);
         let end = CATCH_UP_MS * (1 + AVOID_TIMES);
-        let avoided = late.look(GroupId::META, std::iter::empty(), end - 1);
+        let avoided = late.look(GroupId::META, 0, std::iter::empty(), end - 1);
         assert_eq!(avoided, BTreeSet::from([NodeId(4)]));
-        assert_eq!(late.look(GroupId::META, std::iter::empty(), end), none);
+        assert_eq!(late.look(GroupId::META, 0, std::iter::empty(), end), none);
         assert!(late.behind.keys().all(|(group, _)| *group == GroupId::PURGES));
     }
 
@@ -106,14 +118,14 @@ mod tests {
         let learner = Replica { raft: RaftId(4), node: NodeId(4), role: ReplicaRole::Learner };
         let mut late = LateLearners::default();
         let none = BTreeSet::new();
-        assert_eq!(late.look(GroupId::META, [&learner].into_iter(), 0), none);
+        assert_eq!(late.look(GroupId::META, 0, [&learner].into_iter(), 0), none);
         let again = 2 * CATCH_UP_MS;
-        assert_eq!(late.look(GroupId::META, [&learner].into_iter(), again), none);
+        assert_eq!(late.look(GroupId::META, 0, [&learner].into_iter(), again), none);
         let times = (again..again + CATCH_UP_MS).step_by(1_000);
         for now_ms in times {
-            assert_eq!(late.look(GroupId::META, [&learner].into_iter(), now_ms), none);
+            assert_eq!(late.look(GroupId::META, 0, [&learner].into_iter(), now_ms), none);
         }
-        let found = late.look(GroupId::META, [&learner].into_iter(), again + CATCH_UP_MS);
+        let found = late.look(GroupId::META, 0, [&learner].into_iter(), again + CATCH_UP_MS);
         assert_eq!(found, BTreeSet::from([NodeId(4)]));
     }
 
@@ -123,13 +135,29 @@ mod tests {
         let (shard, none) = (ShardId(7), BTreeSet::new());
         let mut late = LateLearners::default();
         for now_ms in (0..CATCH_UP_SHARD_MS).step_by(30_000) {
-            assert_eq!(late.look(shard, [&learner].into_iter(), now_ms), none);
+            assert_eq!(late.look(shard, 0, [&learner].into_iter(), now_ms), none);
         }
-        let found = late.look(shard, [&learner].into_iter(), CATCH_UP_SHARD_MS);
+        let found = late.look(shard, 0, [&learner].into_iter(), CATCH_UP_SHARD_MS);
         assert_eq!(found, BTreeSet::from([NodeId(4)]));
         let end = CATCH_UP_SHARD_MS * (1 + AVOID_TIMES);
-        assert_eq!(late.look(shard, std::iter::empty(), end - 1).len(), 1);
-        assert_eq!(late.look(shard, std::iter::empty(), end), none);
+        assert_eq!(late.look(shard, 0, std::iter::empty(), end - 1).len(), 1);
+        assert_eq!(late.look(shard, 0, std::iter::empty(), end), none);
         assert!(late.looked.is_empty() && late.behind.is_empty() && late.avoided.is_empty());
+    }
+
+    #[test]
+    fn a_large_shard_has_the_time_that_its_bytes_take_and_what_others_lead_is_forgotten() {
+        let learner = Replica { raft: RaftId(4), node: NodeId(4), role: ReplicaRole::Learner };
+        let (shard, none) = (ShardId(7), BTreeSet::new());
+        let mut late = LateLearners::default();
+        let bytes = SLOW_BYTES_PER_MS * CATCH_UP_SHARD_MS;
+        let end = 2 * CATCH_UP_SHARD_MS;
+        for now_ms in (0..end).step_by(30_000) {
+            assert_eq!(late.look(shard, bytes, [&learner].into_iter(), now_ms), none);
+        }
+        late.forget_old(end - 30_000 + ANEW_MS);
+        assert_eq!((late.looked.len(), late.behind.len()), (1, 1));
+        late.forget_old(end + ANEW_MS);
+        assert_eq!((late.looked.len(), late.behind.len()), (0, 0));
     }
 }

@@ -12,7 +12,7 @@
 //!  survey    asks members which groups they lead                     (every node)
 //!  births    starts the shards that others split off here            (every node)
 //!  grow      has shards divided that are too large or too busy     (leaders)
-//!  readers   tells leaders what is read of their shards         (every node)
+//!  readers   tells voters what is read of their shards          (every node)
 //!  place     has replicas go from node to node                   (leader of the meta group)
 //!  operate   drives operations, errand by errand                     (leader of the meta group)
 //! ```

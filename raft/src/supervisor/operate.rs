@@ -55,7 +55,7 @@ const COMMIT: Duration = Duration::from_secs(10);
 /// another errand of the same round takes its whole time.
 const HELD: Duration = Duration::from_secs(60);
 
-/// A move that placement began, and that has not come nearer to its end for so long, makes room for others.
+/// A move that has not come nearer to its end for so long makes room for others, and for repair.
 const STUCK_MS: u64 = 30 * 60 * 1000;
 
 pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
@@ -108,7 +108,9 @@ async fn go_on<R: AsyncRuntime>(inner: &Arc<Inner<R>>, operation: &Operation) {
     let update = match (update, operation.steps.last()) {
         (OperationUpdate::Step { name }, Some(last)) if last.name == name => {
             let waited_ms = inner.clock.wall_ms().saturating_sub(last.at_ms);
-            if waited_ms < STUCK_MS || !matches!(operation.kind, OperationKind::Relocate(_)) {
+            let is_move =
+                matches!(operation.kind, OperationKind::Relocate(_) | OperationKind::Move { .. });
+            if waited_ms < STUCK_MS || !is_move {
                 return;
             }
             let error = format!("given up after {} minutes: {name}", waited_ms / 60_000);

@@ -36,8 +36,8 @@ const STRIPES: usize = 16;
 /// Of how many shards of one stripe reads are counted between two looks.
 const STRIPE_MAX: usize = 256;
 
-/// Of how many shards one node is told, those that are read most.
-const TOLD_MAX: usize = 512;
+/// Of how many shards one node is told, those that are read most: of some three times as many as it leads.
+const TOLD_MAX: usize = 1_536;
 
 /// How many nodes are told at a time.
 const TOLD_AT_ONCE: usize = 16;
@@ -296,8 +296,8 @@ mod tests {
         here.note(ShardId(2 * most));
         assert_eq!(here.take(4).0.len(), 2);
         assert!(here.take(5).0.is_empty());
-        let read: Vec<_> = (0..1_000).map(|shard| (ShardId(shard), shard)).collect();
+        let read: Vec<_> = (0..2_000).map(|shard| (ShardId(shard), shard)).collect();
         let told = most_read(read);
-        assert_eq!((told.len(), told[0].1), (TOLD_MAX, 999));
+        assert_eq!((told.len(), told[0].1), (TOLD_MAX, 1_999));
     }
 }

@@ -122,8 +122,9 @@ impl World<'_> {
                 Parting::Goes => self.take_over(shard, old, to),
                 Parting::Waits(why) => return Next::Wait(why),
                 Parting::Stays(why) => {
-                    let why = format!("{why}: node {to} stands in for what was lost meanwhile");
-                    return failed(why);
+                    return failed(format!(
+                        "node {from} keeps its replica beside node {to}: {why}"
+                    ));
                 }
             },
         };
@@ -132,9 +133,10 @@ impl World<'_> {
 
     /// Whether a voter that is up may go, now that another one took its place.
     ///
-    /// Those that stay must have a quorum that is up, or the change would never commit, nor anything behind
-    /// it. And a shard that lost another voter meanwhile keeps this one, unless it must not be there: with
-    /// fewer than were asked for, the next loss might be that of the quorum.
+    /// A shard that lost another voter meanwhile keeps this one, unless it must not be there: with fewer than
+    /// were asked for, the next loss might be that of the quorum, and the operation would keep repair from it.
+    /// And those that stay must have a quorum that is up, or the change would never commit, nor anything
+    /// behind it.
     fn parting(&self, shard: &ShardDescriptor, old: &Replica) -> Parting {
         let is_live = |voter: &&Replica| {
             self.members.iter().any(|member| member.alive && member.raft == voter.raft)
@@ -143,18 +145,19 @@ impl World<'_> {
         let staying = || shard.voters().filter(|voter| voter.raft != old.raft);
         let (voters, live) = (shard.voters().count(), shard.voters().filter(is_live).count());
         let (kept, kept_live) = (staying().count(), staying().filter(is_live).count());
-        let Some(left) = spare(kept, kept_live) else {
-            return Parting::Waits(format!("{kept_live} of {kept} voters that stay are up"));
-        };
+        let left = spare(kept, kept_live);
         let asked = usize::try_from(self.policy.of(&shard.range).replicas).unwrap_or(usize::MAX);
-        let is_thinner = kept < asked && spare(voters, live).is_some_and(|spare| left < spare);
+        let is_thinner = kept < asked
+            && spare(voters, live).is_some_and(|spare| left.is_none_or(|left| left < spare));
         if is_thinner
             && self.may_hold(shard, old.node).is_ok()
             && !planted::has(Bug::MoveThinsShard)
         {
-            return Parting::Stays(format!(
-                "{kept} voters would be left, and {asked} are asked for"
-            ));
+            let why = format!("{kept} voters would be left, and {asked} are asked for");
+            return Parting::Stays(why);
+        }
+        if left.is_none() && !planted::has(Bug::MoveThinsShard) {
+            return Parting::Waits(format!("{kept_live} of {kept} voters that stay are up"));
         }
         Parting::Goes
     }
@@ -403,11 +406,15 @@ mod tests {
         assert!(error.contains("2 voters would be left, and 3 are asked for"), "{error}");
         // Nodes 8 and 9 are down. With one of them there is no more to spare than before the move.
         assert_eq!(step(&[(1, Voter), (a, Voter), (8, Voter), (4, Voter)]), gone);
+        // But where it is one of those that are needed: repair would be kept from the shard.
         let found = step(&[(1, Voter), (8, Voter), (4, Voter)]);
-        let Next::Wait(why) = found else { panic!("{found:?}") };
-        assert!(why.contains("1 of 2 voters that stay are up"), "{why}");
+        assert!(matches!(found, Next::End(OperationState::Failed { .. })), "{found:?}");
         // Where it must not be it does not stay: node 5 lacks the label.
         let kind = OperationKind::Move { from: NodeId(5), to: NodeId(4) };
+        let replicas = [5, 8, 4].map(|node| replica(node, Voter)).to_vec();
+        let found = next(replicas, 4, kind.clone());
+        let Next::Wait(why) = found else { panic!("{found:?}") };
+        assert!(why.contains("1 of 2 voters that stay are up"), "{why}");
         let replicas = [5, a, 4].map(|node| replica(node, Voter)).to_vec();
         let gone = StepKind::RemoveVoter { node: NodeId(5), raft: RaftId(5) };
         let gone = Next::Ask(Errand::Step { step: gone, epoch: Epoch::FIRST });

@@ -39,10 +39,11 @@ impl Learners {
         learner: Option<&Replica>,
     ) -> Nearness {
         match learner {
+            // However long it took.
+            Some(learner) if !self.behind.contains(&(shard, learner.raft)) => Nearness::CaughtUp,
             _ if self.are_late(shard, node) => Nearness::Late,
+            Some(_) => Nearness::Filling,
             None => Nearness::Empty,
-            Some(learner) if self.behind.contains(&(shard, learner.raft)) => Nearness::Filling,
-            Some(_) => Nearness::CaughtUp,
         }
     }
 

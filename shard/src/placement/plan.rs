@@ -8,6 +8,7 @@ use super::{
     Finding, Learners, Losses, Member, PlacementPolicy, Plan, Policy, Step, StepKind, World,
     Writers,
     leaders::{Leading, plan_leaders},
+    learners::Nearness,
     nodes::{Holders, Nodes},
     readers::Near,
     rings::Home,
@@ -430,7 +431,8 @@ impl<'a> View<'a> {
                 return Some(self.step(kind, reason));
             }
             let replaces = self.voters().any(|voter| voter.node == learner.node);
-            let is_late = self.known.learners.are_late(self.shard, learner.node);
+            let nearness = self.known.learners.nearness(self.shard, learner.node, Some(learner));
+            let is_late = nearness == Nearness::Late;
             let is_wanted = self.in_every_pop || !is_late && self.known.near.keep(&member.pop);
             let needed = is_wanted && reached.of(&member.pop) == 0;
             reached.add(&member.pop);

@@ -1,10 +1,10 @@
-//! Where the reads of a shard come in, as its leader is told: so that a PoP that asks for much has a learner
+//! Where the reads of a shard come in, as its voters are told: so that a PoP that asks for much has a learner
 //! of its own, for as long as it does.
 //!
-//! Nodes tell the leader what they are asked of shards that no voter of their PoP has, whoever answers it: a
+//! Nodes tell the voters what they are asked of shards that no voter of their PoP has, whoever answers it: a
 //! PoP whose learner answers everything goes on telling, and so keeps it. A pure function of what was told and
-//! of how long it has been so. A burst makes no learner, and a quiet hour costs none. A leader that has just
-//! begun knows of no reads; it counts the quiet from then, so that a change of leader takes no learner away.
+//! of how long it has been so. A burst makes no learner, and a quiet hour costs none. Whoever leads next was told
+//! as well, so that a change of leader neither takes a learner away nor keeps one for longer.
 
 use std::collections::{BTreeMap, BTreeSet};
 

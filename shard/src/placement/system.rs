@@ -76,7 +76,8 @@ pub fn plan_system_group(
     let replicas = voters_wanted(usable.iter().filter(|(pop, _)| may_be_in(pop)));
     let policy = Policy { labels: BTreeSet::new(), replicas };
     let mut nodes = Nodes::of(members, [&policy]);
-    nodes.pass_over(|member| !may_be_in(&member.pop));
+    // A voter there is replaced in its place when its disk is gone, and goes when all is well.
+    nodes.pass_over(|member| !may_be_in(&member.pop) && !group.has_voter_on(member.node));
     // One that is slow is better than none.
     let is_slow =
         |member: &Member| group.avoid.contains(&member.node) && !group.has_voter_on(member.node);

@@ -254,6 +254,11 @@ impl Erasures {
         self.last
     }
 
+    /// Whether any erasure was carried out, of sessions here or elsewhere.
+    pub(super) fn are_any(&self) -> bool {
+        self.last > 0 || !self.done.is_empty()
+    }
+
     /// Notes that logs may name users of whom nothing was ever applied.
     pub(super) fn name_any(&mut self) {
         self.named.name_any();

@@ -47,6 +47,10 @@ fn the_learner_that_has_caught_up_becomes_the_voter() {
     let step = mesh.planned().steps.into_iter().find(|step| step.shard == id).unwrap();
     let StepKind::AddLearner { node, .. } = step.kind else { panic!("{step:?}") };
     assert!(node != par && node != waw, "{step:?}");
+    // However late, one that has caught up is the nearest.
+    mesh.readers.learners.behind = BTreeSet::from([(id, raft(&mesh, par))]);
+    let step = mesh.planned().steps.into_iter().find(|step| step.shard == id).unwrap();
+    assert_eq!(step.kind, StepKind::Promote { node: waw, raft: raft(&mesh, waw) });
 }
 
 #[test]
@@ -76,12 +80,17 @@ fn one_that_does_not_catch_up_makes_room_for_another_node_and_then_for_another_p
     };
     let (first, more) = on(&mesh);
     assert_eq!((mesh.pop(first).as_str(), more), ("par", 0));
-    mesh.readers.learners.late.insert((id, first));
+    let is_late = |mesh: &mut Mesh, node| {
+        let raft = raft(mesh, node);
+        mesh.readers.learners.behind.insert((id, raft));
+        mesh.readers.learners.late.insert((id, node));
+    };
+    is_late(&mut mesh, first);
     mesh.settle();
     let (second, more) = on(&mesh);
     assert_eq!((mesh.pop(second).as_str(), more), ("par", 0));
     assert_ne!(second, first);
-    mesh.readers.learners.late.insert((id, second));
+    is_late(&mut mesh, second);
     mesh.settle();
     assert_eq!(learners(&mesh), ["waw"]);
     assert!(mesh.moves().paused.is_none(), "what nobody does is not waited for");

@@ -175,7 +175,7 @@ proptest! {
                 }
                 _ => mesh.revive(),
             }
-            let late = mesh.members[at % count].node;
+            let Member { node: late, raft: behind, .. } = mesh.members[at % count];
             let pops: Vec<_> = pops.iter().map(|pop| format!("p{pop}").parse().unwrap()).collect();
             let readers = Readers {
                 hot: pops.iter().cloned().map(|pop| (pop, 1_000)).collect(),
@@ -183,8 +183,10 @@ proptest! {
             };
             for shard in mesh.map.shards() {
                 mesh.readers.shards.insert(shard.id, readers.clone());
-                let late = Some((shard.id, late)).filter(|_| is_late);
-                mesh.readers.learners.late.extend(late);
+                if is_late {
+                    mesh.readers.learners.late.insert((shard.id, late));
+                    mesh.readers.learners.behind.insert((shard.id, behind));
+                }
             }
             mesh.settle();
             for shard in mesh.map.shards().filter(|it| it.range.space_of() != Space::Directory) {

@@ -94,9 +94,8 @@ impl SessionState {
             Reply::Session(SessionOutcome::UserErased | SessionOutcome::IdempotencyErased)
         );
         let late = late && !planted::has(Bug::LateRepeatStays);
-        let is_old = |sealed: &Sealed| {
-            late && self.erasures.last() > 0 && !self.data_keys.has(sealed.key_id)
-        };
+        let is_old =
+            |sealed: &Sealed| late && self.erasures.are_any() && !self.data_keys.has(sealed.key_id);
         let is_erasure = matches!(op, SessionOp::EraseUser { .. });
         if of_erased || is_erasure || op.sealed().is_some_and(is_old) {
             self.erasures.note(index);

@@ -124,7 +124,8 @@ async fn serve(loaded: &Loaded, log: LogFilter, data: &Runtime) -> Result<(), No
     if let Some(hangup) = signals.take_hangup() {
         data.spawn(reloader.run(hangup, stop.clone()));
     }
-    let mut data_port = Port::new(node.data_port(), limits, metrics.clone(), rand::random());
+    let mut data_port = Port::new(node.data_port(), limits, metrics.clone(), rand::random())
+        .with_http1_interims(config.listen.http1_interim);
     if let Some(address) = config.listen.http3_address() {
         data_port = data_port.offer_http3(address.port());
     }

@@ -25,6 +25,12 @@ pub struct Listen {
     /// library, which is young, is not trusted yet. Default true; without `https` it has no effect.
     /// Since 0.1.
     pub http3: bool,
+    /// Whether clients of HTTP/1.1 get the interim responses (1xx, such as 103 Early Hints) that the origin sends
+    /// before its answer.
+    ///
+    /// Off: for old clients that take the first for the answer (RFC 8297 §3). Those of HTTP/1.0 never get any, those
+    /// of HTTP/3 always do. Default true. Since 0.1.
+    pub http1_interim: bool,
     /// The address of the admin port: probes, metrics, operators.
     ///
     /// Whoever reaches it can read all metrics; changes need a role (section `admin`), which on loopback
@@ -60,6 +66,9 @@ impl Listen {
             .optional();
         let http3 =
             section.key("http3", "Whether HTTP/3 is spoken on the UDP port of https.").or(true);
+        let http1_interim = section
+            .key("http1_interim", "Whether clients of HTTP/1.1 get interim responses (1xx).")
+            .or(true);
         let admin = section
             .key("admin", "The address of the admin port: probes, metrics, operators.")
             .or(Self::ADMIN);
@@ -71,7 +80,8 @@ impl Listen {
             .key("https_proxies", "Load balancers that send PROXY protocol headers to https.")
             .check(few)
             .or(Vec::new());
-        Some(Self { http: http?, https, http3, admin, http_proxies, https_proxies })
+        let http = http?;
+        Some(Self { http, https, http3, http1_interim, admin, http_proxies, https_proxies })
     }
 
     /// The UDP address of HTTP/3, if it is spoken.

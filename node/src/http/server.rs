@@ -19,8 +19,8 @@
 //! | sends what has two readings | [`framing`]: 400 |
 //!
 //! Handlers find an [`InterimSink`](hexpop_router::InterimSink) among the extensions of a request whose
-//! client can be sent interim responses (RFC 9110 §15.2): over HTTP/1.1 and HTTP/3. HTTP/1.0 has none, and
-//! hyper offers no way to send them over HTTP/2.
+//! client can be sent interim responses (RFC 9110 §15.2): over HTTP/1.1, unless the port is told not to, and HTTP/3.
+//! HTTP/1.0 has none, and hyper offers no way to send them over HTTP/2.
 
 mod activity;
 mod answer;

@@ -218,11 +218,18 @@ pub(crate) struct Start {
     pub(crate) oldest: TlsVersion,
     pub(crate) proxies: Vec<Network>,
     pub(crate) body_idle: Option<Duration>,
+    pub(crate) http1_interims: bool,
 }
 
 impl Default for Start {
     fn default() -> Self {
-        Self { limits: limits(), oldest: TlsVersion::V13, proxies: Vec::new(), body_idle: None }
+        Self {
+            limits: limits(),
+            oldest: TlsVersion::V13,
+            proxies: Vec::new(),
+            body_idle: None,
+            http1_interims: true,
+        }
     }
 }
 
@@ -250,6 +257,7 @@ impl Edge {
         let (clear, secure_address) =
             (clear_tcp.local_addr().unwrap(), secure_tcp.local_addr().unwrap());
         let port = Port::new(Arc::clone(&answers), start.limits, metrics, 7)
+            .with_http1_interims(start.http1_interims)
             .offer_http3(secure_address.port());
         let port = Arc::new(port);
         let stop = CancellationToken::new();

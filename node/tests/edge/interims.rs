@@ -7,7 +7,7 @@ use tokio::{
 
 use crate::{
     client::{raw, read_to_end, read_until, statuses},
-    edge::Edge,
+    edge::{Edge, Start},
 };
 
 fn get(target: &str) -> String {
@@ -57,5 +57,14 @@ async fn rfc9110_15_2_a_client_of_http_1_0_gets_none() {
     let edge = Edge::start().await;
     let answer = raw(edge.clear, b"GET /hints?2 HTTP/1.0\r\nHost: a\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.0 200") && !answer.contains("103"), "{answer}");
+    edge.end().await;
+}
+
+#[tokio::test]
+async fn rfc8297_3_a_port_for_old_clients_sends_none_over_http_1_1() {
+    let edge = Edge::with(Start { http1_interims: false, ..Start::default() }).await;
+    let asked = b"GET /hints?2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = raw(edge.clear, asked).await;
+    assert_eq!(statuses(&answer), [200], "{answer}");
     edge.end().await;
 }

@@ -156,3 +156,29 @@ async fn hints_that_may_name_somebody_are_for_that_one_only() {
     answer.await.unwrap();
     assert_eq!(come(&mut written), ["link x-own via"], "past the cache");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_of_an_earlier_build_is_asked_without() {
+    let origin = TestOrigin::new(|_| respond(200, FRESH, "page"));
+    origin.hints.lock().push(hint());
+    let pop = Pop::new(&origin);
+    let target = pop.kept_by(6);
+    pop.mesh.be_old(6, true);
+    let new = [("cache-control", "no-cache")];
+    for (nth, questions) in [(1, 2), (2, 1)] {
+        let (mut interims, answer) = ask(pop.node(3), &target, &new);
+        let (code, cache_status, _) = answer.await.unwrap();
+        assert_eq!(code, 200);
+        assert!(cache_status.starts_with("hexpop-mil-6; "), "{cache_status}");
+        assert_eq!(come(&mut interims), [""; 0], "it knows of none");
+        assert_eq!(pop.mesh.take_questions().len(), questions, "{nth}: once is enough to know it");
+        assert_eq!(origin.count(), nth);
+    }
+    // After its upgrade it is asked with them again, by and by.
+    pop.mesh.be_old(6, false);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    let (mut interims, answer) = ask(pop.node(3), &target, &new);
+    assert_eq!(answer.await.unwrap().0, 200);
+    assert_eq!(come(&mut interims).len(), 1);
+    assert_eq!(pop.mesh.take_questions().len(), 1);
+}

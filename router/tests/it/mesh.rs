@@ -60,6 +60,8 @@ struct Inner {
     hung: BTreeSet<NodeId>,
     /// Nodes that accept questions to their HTTP caches and then say nothing more.
     stalled: BTreeSet<NodeId>,
+    /// Nodes of a build that does not know questions with interim responses.
+    old: BTreeSet<NodeId>,
     /// Nodes that take nothing more for their HTTP caches, since they have too much to do.
     full: BTreeSet<NodeId>,
     plan: Option<FaultPlan>,
@@ -182,8 +184,10 @@ impl Mesh {
             }),
         };
         let router = Router::new(options, ports, Metrics::register(&Registry::new()).unwrap());
-        // The first position: that before the first purge.
-        router.follow_purges(&PurgeTail::Lost { head: PurgeId(0) }, router.uptime());
+        if router.purge_position().is_none() {
+            // The first position: that before the first purge.
+            router.follow_purges(&PurgeTail::Lost { head: PurgeId(0) }, router.uptime());
+        }
         router
     }
 
@@ -228,6 +232,16 @@ impl Mesh {
     /// From now on a node accepts what its HTTP cache is asked, and says nothing more.
     pub(crate) fn stall(&self, node: u32) {
         self.inner.lock().stalled.insert(NodeId(node));
+    }
+
+    /// A node is of an earlier build, which does not know questions with interim responses, or not any more.
+    pub(crate) fn be_old(&self, node: u32, is_old: bool) {
+        let mut inner = self.inner.lock();
+        if is_old {
+            inner.old.insert(NodeId(node));
+        } else {
+            inner.old.remove(&NodeId(node));
+        }
     }
 
     /// Whether a node's HTTP cache takes nothing more.
@@ -494,6 +508,9 @@ impl CachePeers for Caches {
         match inner.caches.get(&to).filter(|_| !inner.down.contains(&to)) {
             Some(router) => {
                 let router = Arc::clone(router);
+                // The third question, which it cannot decode: nor can anybody this.
+                let is_unknown = inner.old.contains(&to) && frame.get(1) == Some(&2);
+                let frame = if is_unknown { Bytes::from_static(b"?") } else { frame };
                 drop(inner);
                 router.serve_cache(&frame).map(Ok).boxed()
             }

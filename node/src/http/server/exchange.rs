@@ -39,6 +39,7 @@ pub struct Port<H> {
     pub(super) quic_handshakes: Arc<Semaphore>,
     ids: RequestIds,
     alt_svc: Option<HeaderValue>,
+    http1_interims: bool,
 }
 
 impl<H: Handler> Port<H> {
@@ -59,7 +60,16 @@ impl<H: Handler> Port<H> {
             quic_handshakes: Arc::new(Semaphore::new(limits.handshakes)),
             ids: RequestIds::new(process),
             alt_svc: None,
+            http1_interims: true,
         }
+    }
+
+    /// Whether clients of HTTP/1.1 get interim responses; there are some that take the first for the answer
+    /// (RFC 8297 §3).
+    #[must_use]
+    pub const fn with_http1_interims(mut self, are_sent: bool) -> Self {
+        self.http1_interims = are_sent;
+        self
     }
 
     /// Offers HTTP/3 on this UDP port in answers over TLS (RFC 7838, RFC 9114 §3.1.1).
@@ -206,7 +216,7 @@ impl<H: Handler> Requests<H> {
                 return Ok(port.answer(peer, &activity, request, || None).await);
             };
             // RFC 9110 §15.2: not to a client of HTTP/1.0.
-            if request.version() == Version::HTTP_11 {
+            if port.http1_interims && request.version() == Version::HTTP_11 {
                 request.extensions_mut().insert(heads.open(number));
             }
             let response = port.answer(peer, &activity, request, || verdict.of(number)).await;

@@ -130,8 +130,30 @@ impl<R: AsyncRuntime> HttpCache<R> {
         Some((next, self.tier.admit(next, now)?))
     }
 
+    /// Asks with interim responses, and without where the owner does not know that: it may be of an earlier build,
+    /// and is asked so for a while then.
     async fn exchange_frames(
         &self,
+        owner: NodeId,
+        task: &Task,
+        request: &request::Parts,
+    ) -> Result<(Response<Body>, Hop), Unserved> {
+        if !self.tier.plain.has(owner, self.uptime.now()) {
+            match self.exchange(Question::FetchWithInterims, owner, task, request).await {
+                Err(Unserved::Declined(Declined::Malformed)) => {}
+                outcome => return outcome,
+            }
+        }
+        let outcome = self.exchange(Question::Fetch, owner, task, request).await;
+        if !matches!(outcome, Err(Unserved::Declined(Declined::Malformed))) {
+            self.tier.plain.note(owner, self.uptime.now());
+        }
+        outcome
+    }
+
+    async fn exchange(
+        &self,
+        question: fn(Box<Fetch>) -> Question,
         owner: NodeId,
         task: &Task,
         request: &request::Parts,
@@ -146,9 +168,8 @@ impl<R: AsyncRuntime> HttpCache<R> {
             target: request.uri.to_string(),
             fields: fields_of(&request.headers),
         };
-        let too_long = || Unserved::Declined(Declined::Malformed);
-        let question =
-            wire::encode(&Question::FetchWithInterims(Box::new(fetch))).ok_or_else(too_long)?;
+        let too_long = || Unserved::Declined(Declined::Uncacheable);
+        let question = wire::encode(&question(Box::new(fetch))).ok_or_else(too_long)?;
         let mut frames = self.tier.port.ask(owner, question, ACCEPT_WITHIN);
         let mut lost = self.tier.local.lost(owner);
         let accept = Deadline::<R>::after(ACCEPT_WITHIN);

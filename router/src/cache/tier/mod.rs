@@ -22,11 +22,14 @@
 //!   they believe about who is there.
 //! - **An owner that is down is none**: of those that are up and heard, and whose breaker is closed, the
 //!   next one is. One that declines, or says nothing, leaves the asker to ask the origin.
+//! - **Earlier builds** do not know questions for interim responses, and decline them as malformed; they are asked
+//!   again at once, without.
 //! - **Bounds.** Frames, exchanges per peer, bytes under way per exchange (flow control of the mesh), and every
 //!   wait has a deadline.
 
 mod ask;
 mod owner;
+mod plain;
 mod serve;
 mod tell;
 mod unconfirmed;
@@ -41,7 +44,7 @@ pub(super) use self::{
     serve::declined,
     wire::{Declined, Forgotten},
 };
-use self::{owner::owner_of, unconfirmed::Unconfirmed};
+use self::{owner::owner_of, plain::Plain, unconfirmed::Unconfirmed};
 use super::{key::CacheKey, options::CacheOptions};
 use crate::{
     breakers::{Admitted, Breakers, Class, Target},
@@ -80,6 +83,7 @@ pub(crate) struct Tier {
     breakers: Arc<Breakers>,
     metrics: Metrics,
     unconfirmed: Unconfirmed,
+    plain: Plain,
 }
 
 impl Tier {
@@ -102,6 +106,7 @@ impl Tier {
             breakers,
             metrics,
             unconfirmed: Unconfirmed::default(),
+            plain: Plain::default(),
         }
     }
 

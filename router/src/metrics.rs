@@ -11,7 +11,6 @@ use prometheus::{
 use crate::{
     breaker::BreakerState,
     breakers::{Class, Target},
-    cache::DiskMetrics,
     coding::Coding,
     status::Source,
 };
@@ -25,7 +24,6 @@ pub struct Metrics {
     fetches: IntCounterVec,
     coalesced: IntCounter,
     tier: IntCounterVec,
-    disk: DiskMetrics,
     kept: KeptMetrics,
     purges: PurgeMetrics,
     origin_up: IntGauge,
@@ -205,7 +203,6 @@ impl Metrics {
                 "Questions to the node of this PoP that keeps a URI, by whether this node asked or was asked, and what became of them.",
                 &["role", "outcome"],
             )?,
-            disk: DiskMetrics::create()?,
             kept: KeptMetrics::create()?,
             purges: PurgeMetrics::create()?,
             origin_up: IntGauge::new(
@@ -247,12 +244,6 @@ impl Metrics {
     }
 
     fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        let mut all = self.disk.collectors();
-        all.extend(self.own_collectors());
-        all
-    }
-
-    fn own_collectors(&self) -> Vec<Box<dyn Collector>> {
         vec![
             Box::new(self.lookups.clone()),
             Box::new(self.cache_bytes.clone()),
@@ -276,11 +267,6 @@ impl Metrics {
             Box::new(self.ingest_lines.clone()),
             Box::new(self.ingest_lag.clone()),
         ]
-    }
-
-    /// Those of the disk tier.
-    pub(crate) fn disk(&self) -> DiskMetrics {
-        self.disk.clone()
     }
 
     pub(crate) fn answered_from(&self, source: Source) {

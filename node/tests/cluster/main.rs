@@ -11,7 +11,6 @@ mod answers;
 mod bad_input;
 mod client;
 mod demo;
-mod disk;
 mod divide;
 mod doctor;
 mod drain;

@@ -8,7 +8,6 @@
 
 mod cache;
 mod codings;
-mod disk;
 mod edge;
 mod feed;
 mod ingest;

@@ -14,6 +14,7 @@ use crate::{
     failover::{sessions_are_there, write_sessions},
     mesh::{Data, Mesh, Node, PATIENCE, turn},
     oracle::Oracle,
+    system_groups::have_voters,
     wait::until,
 };
 
@@ -112,6 +113,8 @@ fn a_lost_pop_is_made_up_for_and_gets_its_share_when_it_returns() {
     let (code, text) = hexpop(mesh.node(2), &["shards", "residency"]);
     assert_eq!(code, Some(0), "{text}");
 
+    // On their way from three voters to five the groups without a range have four, two of them in the PoP.
+    have_voters(&mesh, 2, 5, &[]);
     let begun = Instant::now();
     lost.iter().for_each(|node| mesh.kill(*node));
     until("every shard is whole again", PATIENCE * 4, || fully_replicated(&mesh, 2, &left));

@@ -22,7 +22,7 @@ const ENV: &[(&str, &str)] = &[
 const GROUPS: [&str; 2] = ["meta", "purges"];
 
 /// Waits until both groups have so many voters, all up and none of them among the `dead`.
-fn have_voters(mesh: &Mesh, asked: u64, count: usize, dead: &[u64]) {
+pub(crate) fn have_voters(mesh: &Mesh, asked: u64, count: usize, dead: &[u64]) {
     for name in GROUPS {
         until("the group has its voters", PATIENCE * 2, || {
             let voters = mesh.group_voters(asked, name)?;

@@ -60,8 +60,6 @@ pub enum Bug {
     ChildByMapOnly,
     /// A write whose first attempt got lost is called refused when its shard has moved on since.
     LostAttemptIsRefused,
-    /// A move takes a voter that its shard needs, since another one was lost meanwhile.
-    MoveThinsShard,
     /// What comes late into a log, from before an erasure, stays there.
     LateRepeatStays,
     /// The leader of a shard takes a step that was asked for while it had other replicas.
@@ -78,8 +76,8 @@ pub enum Bug {
 }
 
 impl Bug {
-    /// Those that the simulator finds.
-    pub const ALL: [Self; 28] = [
+    /// Those that are planted in whole meshes. The simulator's tests have a seed of each that was found.
+    pub const ALL: [Self; 27] = [
         Self::AckBeforeFlush,
         Self::ForgetVote,
         Self::ApplyTwice,
@@ -105,7 +103,6 @@ impl Bug {
         Self::AnswerBehindSplit,
         Self::ChildByMapOnly,
         Self::LostAttemptIsRefused,
-        Self::MoveThinsShard,
         Self::LateRepeatStays,
         Self::StepForAnyEpoch,
     ];
@@ -139,7 +136,6 @@ impl Bug {
             Self::AnswerBehindSplit => "answer-behind-split",
             Self::ChildByMapOnly => "child-by-map-only",
             Self::LostAttemptIsRefused => "lost-attempt-is-refused",
-            Self::MoveThinsShard => "move-thins-shard",
             Self::LateRepeatStays => "late-repeat-stays",
             Self::StepForAnyEpoch => "step-for-any-epoch",
             Self::SealedTakesWrites => "sealed-takes-writes",

@@ -14,7 +14,7 @@ const INITIALISE_AFTER: Duration = Duration::from_secs(5);
 /// How many entries a replica may lack to count as caught up.
 pub(super) const CAUGHT_UP_ENTRIES: u64 = 128;
 
-/// A learner for readers that lacks more is no use to them: seconds of the busiest shards, so that one that
+/// A learner of a shard that lacks more for too long is slow: seconds of the busiest shards, so that one that
 /// follows from far away is none of those.
 pub(super) const FAR_BEHIND_ENTRIES: u64 = 16_384;
 

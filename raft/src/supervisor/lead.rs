@@ -127,7 +127,8 @@ fn learners<R: AsyncRuntime>(
         let is_up = |raft| members.iter().any(|member| member.alive && member.raft == raft);
         let far = learners()
             .filter(|it| is_up(it.raft) && lacks_more(group, it.raft, decide::FAR_BEHIND_ENTRIES));
-        let bytes = group.replica.state().stats().bytes;
+        // Most have none, and are not looked into.
+        let bytes = learners().next().map_or(0, |_some| group.replica.state().stats().bytes);
         let avoid = late.look(group.id, bytes, far, now_ms);
         seen.late.extend(avoid.into_iter().map(|node| (group.id, node)));
     }

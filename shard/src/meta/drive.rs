@@ -3,10 +3,7 @@
 //! Nothing is remembered between two looks but the operation itself: whoever leads the meta group by then
 //! goes on with it. Each errand is harmless to repeat.
 
-use hexpop_edge_config::{
-    Epoch, NodeId,
-    planted::{self, Bug},
-};
+use hexpop_edge_config::{Epoch, NodeId, RaftId};
 use serde::{Deserialize, Serialize};
 
 use super::{Operation, OperationKind, OperationState};
@@ -138,9 +135,7 @@ impl World<'_> {
     /// And those that stay must have a quorum that is up, or the change would never commit, nor anything
     /// behind it.
     fn parting(&self, shard: &ShardDescriptor, old: &Replica) -> Parting {
-        let is_live = |voter: &&Replica| {
-            self.members.iter().any(|member| member.alive && member.raft == voter.raft)
-        };
+        let is_live = |voter: &&Replica| self.is_up(voter.raft);
         let spare = |voters: usize, live: usize| live.checked_sub(voters / 2 + 1);
         let staying = || shard.voters().filter(|voter| voter.raft != old.raft);
         let (voters, live) = (shard.voters().count(), shard.voters().filter(is_live).count());
@@ -149,14 +144,11 @@ impl World<'_> {
         let asked = usize::try_from(self.policy.of(&shard.range).replicas).unwrap_or(usize::MAX);
         let is_thinner = kept < asked
             && spare(voters, live).is_some_and(|spare| left.is_none_or(|left| left < spare));
-        if is_thinner
-            && self.may_hold(shard, old.node).is_ok()
-            && !planted::has(Bug::MoveThinsShard)
-        {
+        if is_thinner && self.may_hold(shard, old.node).is_ok() {
             let why = format!("{kept} voters would be left, and {asked} are asked for");
             return Parting::Stays(why);
         }
-        if left.is_none() && !planted::has(Bug::MoveThinsShard) {
+        if left.is_none() {
             return Parting::Waits(format!("{kept_live} of {kept} voters that stay are up"));
         }
         Parting::Goes
@@ -168,6 +160,11 @@ impl World<'_> {
         let mut on = shard.replicas.iter().filter(|replica| replica.node == node);
         let lost = on.clone().find(|replica| self.is_back_without(replica));
         lost.or_else(|| on.next())
+    }
+
+    /// Whether a node is up with this data directory.
+    fn is_up(&self, raft: RaftId) -> bool {
+        self.members.iter().any(|member| member.alive && member.raft == raft)
     }
 
     /// Whether a replica's node is up with another data directory than the replica's.
@@ -190,9 +187,7 @@ impl World<'_> {
                 None => failed(format!("node {from} holds no replica of shard {}", shard.id)),
             };
         };
-        let is_live = |voter: &&Replica| {
-            self.members.iter().any(|member| member.alive && member.raft == voter.raft)
-        };
+        let is_live = |voter: &&Replica| self.is_up(voter.raft);
         let (voters, live) = (shard.voters().count(), shard.voters().filter(is_live).count());
         if live < voters / 2 + 1 {
             // It would keep its place among those that may move at a time for as long as that lasts.
@@ -205,7 +200,7 @@ impl World<'_> {
         if !member.alive || member.draining || new.is_some_and(|new| new.raft != member.raft) {
             return failed(format!("node {to} is not there for it any more"));
         }
-        let is_up = self.members.iter().any(|it| it.alive && it.raft == old);
+        let is_up = self.is_up(old);
         let votes = new.is_some_and(|new| new.role == ReplicaRole::Voter);
         if cause == Cause::Repair && is_up && !votes {
             return Next::End(OperationState::Cancelled);
@@ -271,7 +266,7 @@ fn failed(error: String) -> Next {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use hexpop_edge_config::{RaftId, ShardId};
+    use hexpop_edge_config::ShardId;
 
     use super::*;
     use crate::{

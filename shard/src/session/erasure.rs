@@ -254,7 +254,7 @@ impl Erasures {
         self.last
     }
 
-    /// Whether any erasure was carried out, of sessions here or elsewhere.
+    /// Whether an erasure was ever carried out here, be it of a user with nothing in the shard.
     pub(super) fn are_any(&self) -> bool {
         self.last > 0 || !self.done.is_empty()
     }

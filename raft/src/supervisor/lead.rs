@@ -348,6 +348,16 @@ pub(super) async fn carry_out<R: AsyncRuntime>(
                 change(group, ChangeMembers::AddVoterIds(voter)).await;
             }
         }
+        StepKind::PromoteBoth { new: [(one, first), (other, second)] } => {
+            if is_caught_up(group, first)
+                && is_caught_up(group, second)
+                && runs_on(inner, one, first).await
+                && runs_on(inner, other, second).await
+            {
+                let voters = BTreeSet::from([first, second].map(raft_node_id));
+                change(group, ChangeMembers::AddVoterIds(voters)).await;
+            }
+        }
         StepKind::Replace { node, old, new } => {
             if is_caught_up(group, new) && runs_on(inner, node, new).await {
                 let mut voters = voters(group);

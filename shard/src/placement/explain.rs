@@ -119,6 +119,9 @@ fn next(planned: &Plan, moves: &Moves, shard: &ShardDescriptor) -> Option<String
         let what = match &step.kind {
             StepKind::AddLearner { node, .. } => format!("node {node} gets a learner"),
             StepKind::Promote { node, .. } => format!("the learner on node {node} becomes a voter"),
+            StepKind::PromoteBoth { new: [(one, _), (other, _)] } => {
+                format!("the learners on nodes {one} and {other} become voters together")
+            }
             StepKind::Replace { node, old, .. } => {
                 format!("the learner on node {node} becomes a voter in the place of replica {old}")
             }

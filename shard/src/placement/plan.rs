@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hexpop_edge_config::{NodeId, ShardId};
+use hexpop_edge_config::{NodeId, RaftId, ShardId};
 
 use super::{
     Finding, Learners, Losses, Member, PlacementPolicy, Plan, Policy, Step, StepKind, World,
@@ -104,7 +104,7 @@ fn is_settled(replicas: &[Replica], policy: &Policy, holders: &Holders<'_>) -> b
 const fn urgency(kind: &StepKind) -> u8 {
     match kind {
         StepKind::Replace { .. } => 0,
-        StepKind::Promote { .. } => 1,
+        StepKind::Promote { .. } | StepKind::PromoteBoth { .. } => 1,
         StepKind::AddLearner { .. } => 2,
         StepKind::RemoveVoter { .. } => 3,
         StepKind::RemoveLearner { .. } => 4,
@@ -257,8 +257,38 @@ impl<'a> View<'a> {
         if voters.len() >= self.target {
             return None;
         }
-        let kind = self.another(&voters, load)?;
+        let kind = match self.another(&voters, load)? {
+            StepKind::Promote { node, raft }
+                if voters.len() >= 3 && !voters.len().is_multiple_of(2) =>
+            {
+                self.promote_both(&voters, (node, raft), load)
+            }
+            other => other,
+        };
         Some(self.step(kind, format!("{} voters of {}", voters.len(), self.target)))
+    }
+
+    /// How a learner becomes a voter beside an odd number of them: together with another one if two are missing,
+    /// since one alone makes no loss survivable, and makes that of a `PoP` with two of them one that is not.
+    fn promote_both(
+        &self,
+        voters: &[&Replica],
+        first: (NodeId, RaftId),
+        load: &Counts,
+    ) -> StepKind {
+        let alone = StepKind::Promote { node: first.0, raft: first.1 };
+        if self.target < voters.len() + 2 {
+            return alone;
+        }
+        let first_replica = self.learners().find(|learner| learner.raft == first.1);
+        let with_first: Vec<&Replica> = voters.iter().copied().chain(first_replica).collect();
+        match self.another(&with_first, load) {
+            Some(StepKind::Promote { node, raft }) => {
+                StepKind::PromoteBoth { new: [first, (node, raft)] }
+            }
+            Some(learner_first) => learner_first,
+            None => alone,
+        }
     }
 
     /// One more voter beside these, where it spreads them best: a learner that is there already becomes one, one
@@ -271,12 +301,9 @@ impl<'a> View<'a> {
         let learner = |member: &Member| {
             self.learners().find(|learner| learner.node == member.node && self.is_live(learner))
         };
-        let candidates = self
-            .known
-            .holders
-            .allowed
-            .iter()
-            .filter(|member| self.voters().all(|replica| replica.node != member.node));
+        let candidates = self.known.holders.allowed.iter().filter(|member| {
+            self.voters().chain(voters.iter().copied()).all(|it| it.node != member.node)
+        });
         let member = next(candidates, &pops, |member| {
             let nearness = self.known.learners.nearness(self.shard, member.node, learner(member));
             (!self.known.home.has(&member.pop), nearness, load.of(member.node))

@@ -52,6 +52,13 @@ pub enum StepKind {
         /// The voter that should.
         to: NodeId,
     },
+    /// Makes two learners voters in one change of the membership. With an even number of voters between, two of
+    /// them in one `PoP`, the loss of that would be the loss of the quorum, which it is neither before nor after.
+    /// Whoever does it waits until both have caught up.
+    PromoteBoth {
+        /// Their nodes and data directories.
+        new: [(NodeId, RaftId); 2],
+    },
 }
 
 impl StepKind {
@@ -65,6 +72,7 @@ impl StepKind {
             Self::RemoveVoter { .. } => "remove-voter",
             Self::RemoveLearner { .. } => "remove-learner",
             Self::TransferLeader { .. } => "transfer-leader",
+            Self::PromoteBoth { .. } => "promote-both",
         }
     }
 }

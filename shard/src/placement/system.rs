@@ -2,7 +2,8 @@
 //! territory, and every node may hold them.
 //!
 //! They have three voters, or five where those survive the loss of any PoP, and they keep to one ring of PoPs if
-//! one has three: with fewer the loss of a PoP could take the quorum, which weighs more than the way to it.
+//! one has three: with fewer the loss of a PoP could take the quorum, which weighs more than the way to it. From
+//! three to five they go in one change: of four the two of one PoP are half.
 //!
 //! What the leader of such a group does about it is planned as for a shard, but for two things. A voter that
 //! stays down is replaced at once here and not by an operation, since operations are recorded in the meta group

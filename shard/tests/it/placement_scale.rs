@@ -315,7 +315,13 @@ impl Sim {
         if matches!(kind, StepKind::AddLearner { .. }) {
             self.moved_bytes += self.loads[&id].bytes;
         }
-        self.check(&shard, matches!(kind, StepKind::Promote { .. } | StepKind::Replace { .. }));
+        self.check(
+            &shard,
+            matches!(
+                kind,
+                StepKind::Promote { .. } | StepKind::PromoteBoth { .. } | StepKind::Replace { .. }
+            ),
+        );
         shard.epoch.conf += 1;
         assert_eq!(self.map.report(vec![shard]), Ok(1));
     }

@@ -151,7 +151,7 @@ fn mesh(pops: &[&str]) -> Vec<Member> {
 }
 
 #[test]
-fn it_grows_with_the_mesh_one_voter_at_a_time() {
+fn it_grows_with_the_mesh() {
     let mut group = Group::new(mesh(&["mil"]), 1);
     assert!(group.settle().is_empty());
     group.members = mesh(&["mil", "mad"]);
@@ -160,8 +160,25 @@ fn it_grows_with_the_mesh_one_voter_at_a_time() {
     assert_eq!(group.settle(), ["add-learner", "promote"]);
     assert_eq!(group.nodes(), [1, 2, 3], "a fourth voter makes no failure survivable");
     group.members = demo();
-    assert_eq!(group.settle(), ["add-learner", "promote", "add-learner", "promote"]);
+    assert_eq!(group.settle(), ["add-learner", "add-learner", "promote-both"]);
     assert_eq!((group.nodes().len(), group.per_pop()), (5, vec![2, 2, 1]));
+}
+
+#[test]
+fn on_its_way_to_five_voters_the_loss_of_any_pop_leaves_a_quorum() {
+    let mut group = Group::new(mesh(&["mil", "mil", "mad", "mad", "ber"]), 1);
+    loop {
+        let step = group.plan().steps.pop();
+        let voters = group.nodes().len();
+        for pop in ["mil", "mad", "ber"].iter().filter(|_| voters >= 3) {
+            let is_there = |node: &u32| group.member(NodeId(*node)).pop.as_str() == *pop;
+            let lost = group.nodes().iter().filter(|node| is_there(node)).count();
+            assert!(voters - lost > voters / 2, "{pop}, before {step:?}: {:?}", group.replicas);
+        }
+        let Some(step) = step else { break };
+        group.execute(&step);
+    }
+    assert_eq!(group.nodes().len(), 5);
 }
 
 #[test]
@@ -309,14 +326,15 @@ fn without_a_ring_of_three_pops_it_spreads_over_all() {
 
 #[test]
 fn a_learner_that_has_caught_up_gets_the_vote_before_one_that_has_not() {
-    let mut group = Group::new(mesh(&["mil", "mad", "ber", "par", "waw"]), 3);
-    for at in [3, 4] {
+    let mut group = Group::new(mesh(&["mil", "mad", "ber", "par", "waw", "lis"]), 3);
+    for at in [3, 4, 5] {
         let Member { node, raft, .. } = group.members[at];
         group.replicas.push(Replica { raft, node, role: ReplicaRole::Learner });
     }
     group.behind = BTreeSet::from([group.members[3].raft]);
     let step = group.plan().steps.remove(0);
-    assert_eq!(step.kind, StepKind::Promote { node: NodeId(5), raft: group.members[4].raft });
+    let StepKind::PromoteBoth { new } = step.kind else { panic!("{step:?}") };
+    assert_eq!(new.map(|(node, _)| node), [NodeId(5), NodeId(6)]);
 }
 
 /// What happens to a node.

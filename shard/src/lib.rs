@@ -66,19 +66,19 @@ pub use listings::{
 };
 pub use map::{MapError, Replica, ReplicaRole, ShardDescriptor, ShardMap};
 pub use merge::{
-    AbsorbError, Absorbed, Merge, MergeGoal, MergeNext, MergeOp, MergeOutcome, MergeSight,
-    OpenMerge, SealMark, SealedFor,
+    AbsorbError, Absorbed, MERGE_OPEN_MAX_MS, Merge, MergeGoal, MergeNext, MergeOp, MergeOutcome,
+    MergeSight, OpenMerge, RightSight, SealMark, SealedFor,
 };
 pub use meta::{
     ClusterSecret, Errand, MetaOp, MetaOutcome, MetaState, Next, OPERATIONS_MAX, Operation,
-    OperationId, OperationKind, OperationState, OperationStep, OperationUpdate, Setbacks,
+    OperationId, OperationKind, OperationState, OperationStep, OperationUpdate, Setbacks, Together,
 };
 pub use placement::{
-    Candidate, Cause, Demand, Explanation, Finding, Growth, Learners, Losses, Member, Move, Moves,
-    PlacementError, PlacementPolicy, Places, Plan, Policy, ReadDemand, ReaderLimits, Readers,
-    ReadersOf, Relocation, Rings, ShardLoad, SplitLimits, Step, StepKind, SystemGroup, Traffic,
-    Unplaceable, Verdict, World, Writers, bound_of, explain, plan, plan_first_map,
-    plan_first_map_in, plan_led, plan_moves, plan_system_group, split_point,
+    Candidate, Cause, Demand, Explanation, Finding, Growth, Learners, Losses, Member, MergeLimits,
+    Move, Moves, PlacementError, PlacementPolicy, Places, Plan, PlannedMerge, Policy, ReadDemand,
+    ReaderLimits, Readers, ReadersOf, Relocation, Rings, ShardLoad, Shrinkage, SplitLimits, Step,
+    StepKind, SystemGroup, Traffic, Unplaceable, Verdict, World, Writers, bound_of, explain, plan,
+    plan_first_map, plan_first_map_in, plan_led, plan_moves, plan_system_group, split_point,
 };
 pub use position::LogPosition;
 pub use purge::{

@@ -224,6 +224,13 @@ impl ShardMap {
         self.founded.get(&id).or_else(|| self.shards.get(&id).map(|shard| &shard.range))
     }
 
+    /// The range that a shard began with, if that has changed since: also when it is the same again, of a
+    /// shard that divided and absorbed what had split off.
+    #[must_use]
+    pub fn founded_otherwise(&self, id: ShardId) -> Option<&KeyRange> {
+        self.founded.get(&id)
+    }
+
     /// Takes over newer descriptors; older and equal ones are ignored. Where ranges changed, the shards
     /// that were split off come along, and all of it is taken over in one step or none. Answers how many
     /// were newer.

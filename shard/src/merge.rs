@@ -13,10 +13,9 @@
 //!
 //! *Staged* means that every replica of the left shard has on its own disk, durable, what the right one
 //! was right behind its seal: its snapshot at that entry ([`SealMark`] names it). Replicas of the right
-//! shard write it when they apply the seal, others fetch it from them.
-//!
-//! **It is not** wired: nothing outside of tests proposes these commands yet. A replica that met one to
-//! absorb would have nothing staged, and halts ([`ShardState::absorbs`](crate::ShardState::absorbs)).
+//! shard write it when they apply the seal, others fetch it from them. A replica that meets an absorption
+//! with nothing staged waits until it has fetched it, or a snapshot of the left shard from behind the
+//! absorption ([`ShardState::absorbs`](crate::ShardState::absorbs)).
 //!
 //! **Invariants**
 //! - No key has two shards that take writes for it, at no time. Between seal and absorption the keys of the
@@ -66,7 +65,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{LogPosition, OperationId, key::KeyRange, map::ShardDescriptor, refusal::Refusal};
 
-pub use drive::{MergeGoal, MergeNext, MergeSight};
+pub use drive::{MERGE_OPEN_MAX_MS, MergeGoal, MergeNext, MergeSight, RightSight};
 
 /// A merge, as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,6 +204,8 @@ pub struct OpenMerge {
     pub operation: OperationId,
     /// What is to be absorbed.
     pub merge: Merge,
+    /// When it was begun here, in group time.
+    pub at_ms: u64,
 }
 
 /// Why a shard takes no writes.

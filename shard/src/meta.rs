@@ -2,12 +2,14 @@
 //! shard reported.
 
 mod drive;
+mod merging;
 mod op;
 mod operation;
 mod setbacks;
 mod state;
 
 pub use drive::{Errand, Next};
+pub use merging::Together;
 pub use op::{ClusterSecret, MetaOp, MetaOutcome};
 pub use operation::{
     Operation, OperationId, OperationKind, OperationState, OperationStep, OperationUpdate,

@@ -69,7 +69,8 @@ mod tests {
         assert_eq!(map.report_merged(merged.clone(), ShardId(9)), Ok(true));
         assert_eq!(map.locate(&middle).unwrap().id, ShardId(3));
         assert!(map.get(ShardId(9)).is_none() && map.was_used(ShardId(9)));
-        assert_eq!(map.founded_with(ShardId(3)).unwrap().end, Some(middle));
+        assert_eq!(map.founded_otherwise(ShardId(3)).unwrap().end, Some(middle));
+        assert_eq!(map.founded_otherwise(ShardId(9)), None);
         // Told again, and of a later change of its replicas.
         assert_eq!(map.report_merged(merged.clone(), ShardId(9)), Ok(false));
         merged.epoch.conf = 5;

@@ -6,9 +6,10 @@
 use hexpop_edge_config::{Epoch, NodeId, RaftId};
 use serde::{Deserialize, Serialize};
 
-use super::{Operation, OperationKind, OperationState};
+use super::{Operation, OperationId, OperationKind, OperationState};
 use crate::{
-    Cause, Member, Relocation, Replica, ReplicaRole, ShardDescriptor, Split, StepKind, World,
+    Cause, Member, Merge, MergeGoal, MergeOp, Relocation, Replica, ReplicaRole, ShardDescriptor,
+    Split, StepKind, World,
 };
 
 /// What the leader of a shard is asked to do for an operation.
@@ -26,6 +27,21 @@ pub enum Errand {
     Split(Split),
     /// To let placement have the shard again: the operation has ended.
     Release,
+    /// To have the shard absorb its neighbour, or to undo what was begun of that.
+    Merge {
+        /// The operation.
+        operation: OperationId,
+        /// What is to be absorbed.
+        merge: Merge,
+        /// What is to become of it.
+        goal: MergeGoal,
+        /// It is recorded that it cannot be cancelled any more.
+        committed: bool,
+    },
+    /// As the right shard of a merge: to take this step.
+    MergeRight(MergeOp),
+    /// As the right shard of a merge: to say what is seen of it.
+    LookRight,
 }
 
 /// What is next for an operation.
@@ -62,6 +78,7 @@ impl World<'_> {
             OperationKind::Move { from, to } => self.go_on_moving(shard, *from, *to),
             OperationKind::Relocate(relocation) => self.relocate(shard, relocation),
             OperationKind::Placement(step) => ask(shard, step.clone()),
+            OperationKind::Merge(merge) => self.merge(operation, shard, merge),
             OperationKind::Drain { .. } => {
                 failed("a node is drained shard by shard, not by one operation".to_owned())
             }
@@ -69,7 +86,8 @@ impl World<'_> {
     }
 
     fn split(&self, operation: &Operation, shard: &ShardDescriptor, split: &Split) -> Next {
-        if self.map.get(split.child).is_some() {
+        // Also when the other half has been taken in again since.
+        if self.map.was_used(split.child) {
             return Next::End(OperationState::Done);
         }
         if operation.state != OperationState::Committing {
@@ -168,7 +186,7 @@ impl World<'_> {
     }
 
     /// Whether a replica's node is up with another data directory than the replica's.
-    fn is_back_without(&self, replica: &Replica) -> bool {
+    pub(super) fn is_back_without(&self, replica: &Replica) -> bool {
         let member = self.members.iter().find(|member| member.node == replica.node);
         member.is_some_and(|member| member.alive && member.raft != replica.raft)
     }
@@ -258,7 +276,7 @@ fn ask(shard: &ShardDescriptor, step: StepKind) -> Next {
     Next::Ask(Errand::Step { step, epoch: shard.epoch })
 }
 
-fn failed(error: String) -> Next {
+pub(super) fn failed(error: String) -> Next {
     Next::End(OperationState::Failed { error })
 }
 
@@ -270,8 +288,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        KeyRange, Losses, OperationId, PlacementPolicy, Policy, ReadersOf, Rings, ShardKey,
-        ShardMap, Space,
+        KeyRange, Losses, PlacementPolicy, Policy, ReadersOf, Rings, ShardKey, ShardMap, Space,
     };
 
     fn member(node: u32, labels: &[&str]) -> Member {

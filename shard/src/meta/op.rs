@@ -126,4 +126,6 @@ pub enum MetaOutcome {
     OperationInvalid(String),
     /// The purge group has its first voters, of this or an earlier command.
     PurgesFounded,
+    /// The operation is being undone; nothing changed.
+    OperationReverting,
 }

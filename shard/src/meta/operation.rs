@@ -5,7 +5,7 @@ use std::fmt;
 use hexpop_edge_config::{NodeId, ShardId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Relocation, Split, Step, StepKind};
+use crate::{Merge, Relocation, Split, Step, StepKind};
 
 /// The number of an operation; counts up, never used twice.
 #[derive(
@@ -41,6 +41,8 @@ pub enum OperationKind {
     },
     /// Moves a replica for placement.
     Relocate(Relocation),
+    /// Has the shard absorb its right neighbour.
+    Merge(Merge),
 }
 
 impl OperationKind {
@@ -53,6 +55,7 @@ impl OperationKind {
             Self::Split(_) => "split",
             Self::Move { .. } => "move",
             Self::Relocate(relocation) => relocation.cause.as_str(),
+            Self::Merge(_) => "merge",
         }
     }
 }
@@ -79,6 +82,12 @@ pub enum OperationState {
     Cancelled,
     /// It goes on, and cannot be cancelled any more: what it changes may be on its way.
     Committing,
+    /// It is to be given up, and what it began is being undone: then it is failed with this error, or
+    /// cancelled.
+    Reverting {
+        /// Why it failed, if it did.
+        error: Option<String>,
+    },
 }
 
 impl OperationState {
@@ -91,13 +100,14 @@ impl OperationState {
             Self::Failed { .. } => "failed",
             Self::Cancelled => "cancelled",
             Self::Committing => "committing",
+            Self::Reverting { .. } => "reverting",
         }
     }
 
     /// Whether it goes on.
     #[must_use]
     pub const fn is_running(&self) -> bool {
-        matches!(self, Self::Running | Self::Committing)
+        matches!(self, Self::Running | Self::Committing | Self::Reverting { .. })
     }
 }
 
@@ -134,6 +144,21 @@ pub struct Operation {
 impl Operation {
     /// How many steps are remembered of an operation.
     pub const STEPS_MAX: usize = 16;
+
+    /// Whether it changes a shard.
+    #[must_use]
+    pub fn concerns(&self, shard: ShardId) -> bool {
+        self.shards().any(|concerned| concerned == shard)
+    }
+
+    /// The shards that it changes.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> {
+        let right = match &self.kind {
+            OperationKind::Merge(merge) => Some(merge.right),
+            _ => None,
+        };
+        std::iter::once(self.shard).chain(right)
+    }
 }
 
 /// How an operation goes on.
@@ -148,4 +173,6 @@ pub enum OperationUpdate {
     Finished(OperationState),
     /// From here on it cannot be cancelled.
     Commit,
+    /// What it began is undone: it has failed, or is cancelled.
+    Reverted,
 }

@@ -12,7 +12,9 @@ use super::{
     ClusterSecret, MetaOp, MetaOutcome, Operation, OperationId, OperationKind, OperationState,
     OperationStep, OperationUpdate,
 };
-use crate::{MapError, PlacementPolicy, Replica, ShardDescriptor, ShardMap, refusal::Refusal};
+use crate::{
+    MapError, Merge, PlacementPolicy, Replica, ShardDescriptor, ShardMap, refusal::Refusal,
+};
 
 /// How many operations are remembered, running ones included.
 pub const OPERATIONS_MAX: usize = 256;
@@ -262,8 +264,13 @@ impl MetaState {
             return Ok(MetaOutcome::OperationInvalid(why));
         }
         let running = |operation: &&Operation| operation.state.is_running();
-        let on_shard = |operation: &&Operation| operation.shard == shard;
-        if let Some(busy) = self.operations.values().filter(on_shard).find(running) {
+        let right = match kind {
+            OperationKind::Merge(merge) => merge.right,
+            _ => shard,
+        };
+        let is_meant =
+            |operation: &&Operation| operation.concerns(shard) || operation.concerns(right);
+        if let Some(busy) = self.operations.values().filter(is_meant).find(running) {
             return Ok(MetaOutcome::OperationBusy(busy.id));
         }
         if self.operations.len() >= OPERATIONS_MAX {
@@ -292,11 +299,17 @@ impl MetaState {
     /// Whether an operation can be begun at all. The id of a child is one that was allocated, and that no
     /// shard and no other operation has.
     fn check_operation(&self, kind: &OperationKind, shard: ShardId) -> Result<(), String> {
-        let OperationKind::Split(split) = kind else { return Ok(()) };
-        let child = split.child;
-        let Some(known) = self.map.get(shard) else {
-            return Err(format!("there is no shard {shard}"));
+        let no_shard = || format!("there is no shard {shard}");
+        let split = match kind {
+            OperationKind::Split(split) => split,
+            OperationKind::Merge(merge) => {
+                let known = self.map.get(shard).ok_or_else(no_shard)?;
+                return self.check_merge(merge, known);
+            }
+            _ => return Ok(()),
         };
+        let child = split.child;
+        let known = self.map.get(shard).ok_or_else(no_shard)?;
         let named = self.operations.values().any(|operation| {
             matches!(&operation.kind, OperationKind::Split(other) if other.child == child)
         });
@@ -304,6 +317,17 @@ impl MetaState {
             return Err(format!("{child} was not allocated for a new shard"));
         }
         split.check(shard, &known.range).map_err(|refusal| refusal.to_string())
+    }
+
+    /// Whether the two are neighbours that may be one, as the operation has them.
+    fn check_merge(&self, merge: &Merge, left: &ShardDescriptor) -> Result<(), String> {
+        let Some(right) = self.map.get(merge.right) else {
+            return Err(format!("there is no shard {}", merge.right));
+        };
+        if Merge::of(right) != *merge {
+            return Err(format!("shard {} has changed its range meanwhile", merge.right));
+        }
+        merge.check(left.id, &left.range).map_err(|refusal| refusal.to_string())
     }
 
     fn update_operation(
@@ -325,12 +349,36 @@ impl MetaState {
                 }
                 operation.steps.push(OperationStep { name: cut(name), at_ms: now_ms });
             }
-            OperationUpdate::Commit => operation.state = OperationState::Committing,
-            OperationUpdate::Finished(OperationState::Running | OperationState::Committing) => {}
+            OperationUpdate::Commit => match operation.state {
+                OperationState::Reverting { .. } => return MetaOutcome::OperationReverting,
+                _ => operation.state = OperationState::Committing,
+            },
+            OperationUpdate::Finished(state) if state.is_running() => {}
+            OperationUpdate::Reverted => {
+                operation.state = match &operation.state {
+                    OperationState::Reverting { error: Some(error) } => {
+                        OperationState::Failed { error: error.clone() }
+                    }
+                    _ => OperationState::Cancelled,
+                };
+                operation.finished_ms = Some(now_ms);
+            }
             OperationUpdate::Finished(OperationState::Cancelled)
                 if operation.state == OperationState::Committing =>
             {
                 return MetaOutcome::OperationCommitted;
+            }
+            // What it began in the shards is undone first.
+            OperationUpdate::Finished(
+                ended @ (OperationState::Cancelled | OperationState::Failed { .. }),
+            ) if matches!(operation.kind, OperationKind::Merge(_)) => {
+                if !matches!(operation.state, OperationState::Reverting { .. }) {
+                    let error = match ended {
+                        OperationState::Failed { error } => Some(cut(error)),
+                        _ => None,
+                    };
+                    operation.state = OperationState::Reverting { error };
+                }
             }
             OperationUpdate::Finished(state) => {
                 operation.state = match state {

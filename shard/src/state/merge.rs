@@ -14,8 +14,8 @@ use crate::{
     Command, LogPosition, Op, OperationId, Reply,
     listings::DocumentStore,
     merge::{
-        AbsorbError, Absorbed, Merge, MergeOp, MergeOutcome, MergeState, OpenMerge, SealMark,
-        SealedFor,
+        AbsorbError, Absorbed, Merge, MergeOp, MergeOutcome, MergeState, OpenMerge, RightSight,
+        SealMark, SealedFor,
     },
     refusal::Refusal,
     requests::RequestMemory,
@@ -45,6 +45,19 @@ impl ShardState {
     #[must_use]
     pub const fn sealed_for(&self) -> Option<&SealedFor> {
         self.merge.sealed.as_ref()
+    }
+
+    /// Whether a merge is under way here, at whichever end: then neither divides, nor changes its replicas.
+    #[must_use]
+    pub const fn is_merging(&self) -> bool {
+        self.merge.open.is_some() || self.merge.sealed.is_some()
+    }
+
+    /// What whoever drives a merge sees of the shard as the right one.
+    #[must_use]
+    pub const fn as_right(&self) -> RightSight {
+        let (sealed, unsealed) = (self.merge.sealed, self.merge.unsealed);
+        RightSight { version: self.epoch.version, sealed, unsealed }
     }
 
     /// No operation up to this one seals the shard any more.
@@ -165,7 +178,7 @@ impl ShardState {
         match op {
             MergeOp::Prepare { operation, merge } => {
                 let (operation, merge) = (*operation, merge.clone());
-                self.merge.open = Some(OpenMerge { operation, merge });
+                self.merge.open = Some(OpenMerge { operation, merge, at_ms: self.group_time_ms });
                 Ok(MergeOutcome::Prepared)
             }
             MergeOp::Seal { operation, left } => {
@@ -275,7 +288,7 @@ impl ShardState {
             }
             (Body::Directory(here), Body::Directory(there)) => here.absorb(*there),
             (Body::Sessions(here), Body::Sessions(there)) => {
-                here.absorb(*there, right.shard);
+                here.absorb(*there, right.shard, position.index);
                 // What the replies name is in the snapshots of this shard from here on.
                 self.requests.users().for_each(|user| here.name(user));
             }

@@ -26,9 +26,9 @@ impl Erasures {
         self.done.keys().eq(other.done.keys()) || planted::has(Bug::MergeIgnoresErasures)
     }
 
-    /// Takes in what another shard, which [`agrees`](Self::agrees), knew. Where its replicas had something
-    /// erased the disks are named; those of this shard had nothing of it.
-    pub(in crate::session) fn absorb(&mut self, other: Self, shard: ShardId) {
+    /// Takes in what another shard, which [`agrees`](Self::agrees), knew, by the entry of `index`. Where its
+    /// replicas had something erased the disks are named; those of this shard had nothing of it.
+    pub(in crate::session) fn absorb(&mut self, other: Self, shard: ShardId, index: u64) {
         for (id, there) in other.done {
             let Some(here) = self.done.get(&id).copied() else { continue };
             self.by_time.remove(&(here.at_ms, id));
@@ -54,6 +54,10 @@ impl Erasures {
         let too_many = self.retired.len().saturating_sub(LEFT_MAX);
         self.retired.drain(..too_many);
         self.forgotten_ms = self.forgotten_ms.max(other.forgotten_ms);
+        // That something was erased outlasts what is told of it: what comes late may be from before.
+        if self.last == 0 && other.last > 0 {
+            self.note(index);
+        }
     }
 
     /// A note with what an earlier one of the same erasure knew.

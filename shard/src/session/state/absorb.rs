@@ -19,8 +19,9 @@ impl SessionState {
         other.data_keys.rows().any(differs).then(|| "two keys have one number".to_owned())
     }
 
-    /// For a merge: takes in what was of `shard`. A data key that both have is one again.
-    pub(crate) fn absorb(&mut self, other: Self, shard: ShardId) {
+    /// For a merge by the entry of `index`: takes in what was of `shard`. A data key that both have is one
+    /// again.
+    pub(crate) fn absorb(&mut self, other: Self, shard: ShardId, index: u64) {
         let Self { sessions, memory, data_keys, erasures, .. } = other;
         for key in data_keys.rows() {
             if !self.data_keys.has(key.key.id) {
@@ -34,7 +35,7 @@ impl SessionState {
                 self.remember(key, record);
             }
         }
-        self.erasures.absorb(erasures, shard);
+        self.erasures.absorb(erasures, shard, index);
     }
 
     /// The replicas of shards that were taken in which have not said that nothing of them is on their

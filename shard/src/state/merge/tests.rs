@@ -418,6 +418,31 @@ fn disks_of_the_shard_that_went_are_named_until_they_are_clean() {
     assert_eq!(named(&left), Vec::<RaftId>::new());
 }
 
+/// That outlasts what is told of the erasure: what comes late, with a value of before, is known for that.
+#[test]
+fn something_was_erased_where_something_was_erased_in_either() {
+    for (is_left, is_right) in [(false, false), (false, true), (true, false)] {
+        let (mut left, mut right) = halves();
+        for (half, has_user) in [(&mut left, is_left), (&mut right, is_right)] {
+            let (erasure, begun_ms) = (ErasureId([5; 16]), 10);
+            half.apply(
+                None,
+                match has_user {
+                    true => erase(1, 5),
+                    false => Op::Session(SessionOp::EraseNothing { erasure, begun_ms }),
+                },
+            );
+        }
+        let before = left.state.as_sessions().unwrap().last_demand();
+        assert_eq!(before > 0, is_left);
+        assert!(is_absorbed(&merge(&mut left, &mut right, 1)));
+        let demand = left.state.as_sessions().unwrap().last_demand();
+        let at = left.state.absorbed().unwrap().position.index;
+        assert_eq!(demand, if is_right { at } else { before });
+        assert_eq!(left.reloaded(), left.state.hash());
+    }
+}
+
 #[test]
 fn users_of_replies_and_of_sessions_that_came_are_known_to_be_here() {
     let (mut left, mut right) = halves();

@@ -2,8 +2,8 @@
 
 use hexpop_edge_config::ShardId;
 use hexpop_shard::{
-    Command, MergeGoal, MergeNext, MergeOp, MergeSight, Op, OperationId, Refusal, Reply,
-    ShardDescriptor,
+    Command, MERGE_OPEN_MAX_MS, Merge, MergeGoal, MergeNext, MergeOp, MergeSight, Op, OperationId,
+    Refusal, Reply, ShardDescriptor,
 };
 
 use super::{
@@ -72,15 +72,19 @@ impl World {
         let left_group = self.groups.get(&left).unwrap_or_else(|| {
             panic!("seed {}: nobody holds shard {left}, which is to absorb", self.seed)
         });
+        let open = left_group.truth.open_merge();
         let sight = MergeSight {
             operation: id,
-            right,
+            merge: &Merge::of(right),
             left_state: &left_group.truth,
-            right_state: self.groups.get(&right_id).map(|group| &group.truth),
+            right: self.groups.get(&right_id).map(|group| group.truth.as_right()),
             is_staged: left_group
                 .members
                 .iter()
                 .all(|member| self.staged.contains_key(&(member.node.0, (right_id, id)))),
+            is_late: open.is_some_and(|open| {
+                open.operation == id && self.now > open.at_ms.saturating_add(MERGE_OPEN_MAX_MS)
+            }),
         };
         match sight.next(goal) {
             MergeNext::OnLeft(op) => self.send_left(at, op),
@@ -95,7 +99,7 @@ impl World {
                     self.reports.push(Report::Merged(shard, right_id));
                 }
             }
-            MergeNext::GiveUp => self.operations[at].goal = MergeGoal::Cancel,
+            MergeNext::GiveUp(_) => self.operations[at].goal = MergeGoal::Cancel,
             MergeNext::Cancelled => {
                 self.operations[at].is_over = true;
                 self.tally.cancelled += 1;

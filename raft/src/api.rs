@@ -153,7 +153,8 @@ pub struct Holding {
     pub shard: ShardId,
     /// Its keys, as the replica's own state has them; `None` = nothing there tells.
     pub range: Option<KeyRange>,
-    /// Where something of it is: `memory`, `log`, `snapshot`, `documents`; `log-files` = the shard has
+    /// Where something of it is: `memory`, `log`, `snapshot`, `documents`; `staged` = what it was sealed as,
+    /// for the shard that absorbs it; `log-files` = the shard has
     /// been left, and the files of the log are not rid of it yet.
     pub places: Vec<String>,
 }

@@ -55,6 +55,7 @@ mod port;
 mod read;
 mod rpc;
 mod snapshot;
+mod staging;
 mod supervisor;
 pub mod types;
 pub mod wal;

@@ -5,6 +5,7 @@
 //! listings take a version of the shard and leave: a long search holds no entry up, nor does an entry
 //! that is being applied hold them up.
 
+mod absorb;
 mod fork;
 
 use std::{
@@ -39,6 +40,7 @@ use crate::{
     observe::Observed,
     port::WallClock,
     snapshot::{Snapshot, SnapshotFiles, SnapshotMeta, SnapshotStore},
+    staging::Staging,
     types::{Entry, LogId, Membership, ReplyBytes, StoredMembership, TypeConfig},
     wal::WalHandle,
 };
@@ -62,6 +64,8 @@ pub(crate) struct Replica {
     log_bytes: AtomicU64,
     /// A child has been split off and is not durable yet: no snapshot may say that it was.
     forking: AtomicBool,
+    /// The shard takes no writes: another one may take those for its keys already.
+    sealed: AtomicBool,
     fault: Mutex<Option<String>>,
 }
 
@@ -84,6 +88,7 @@ impl Replica {
             documents,
             log_bytes: AtomicU64::new(0),
             forking: AtomicBool::new(false),
+            sealed: AtomicBool::new(false),
             fault: Mutex::new(None),
         })
     }
@@ -103,8 +108,14 @@ impl Replica {
         self.published.read().clone()
     }
 
+    /// Whether the shard is sealed, as of the last entry applied.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::Acquire)
+    }
+
     /// Lets readers see what was applied. The version before goes when its last reader does.
     fn publish(&self, state: &ShardState) {
+        self.sealed.store(state.sealed_for().is_some(), Ordering::Release);
         if let Some(view) = state.view() {
             let before = self.published.write().replace(Arc::new(view));
             drop(before);
@@ -168,6 +179,7 @@ pub(crate) struct Machine {
     pub(crate) raft: RaftId,
     pub(crate) wal: WalHandle,
     pub(crate) births: Arc<Births>,
+    pub(crate) staging: Arc<Staging>,
 }
 
 impl fmt::Debug for Machine {
@@ -230,13 +242,11 @@ impl Machine {
                 if planted::has(Bug::LocalExpiry) {
                     command.at_ms = self.clock.wall_ms();
                 }
-                // Merges are not carried out yet. Whoever went on without what the entry takes in would
-                // have another state than whoever has it.
-                if self.replica.view.read().state.absorbs(at, &command).is_some() {
-                    let what = format!("nothing is staged that entry {} absorbs", at.index);
-                    return Err(self.replica.halt(what));
-                }
-                let applied = {
+                // Whoever went on without what the entry takes in would have another state than whoever has
+                // it.
+                let applied = if let Some(staged) = self.absorbs(at, &command) {
+                    self.absorb(entry.log_id, &command, &staged)?
+                } else {
                     let mut view = self.replica.view.write();
                     view.last = Some(entry.log_id);
                     let replicas = matches!(command.op, Op::Split(_))
@@ -252,6 +262,7 @@ impl Machine {
                     self.replica.publish(&view.state);
                     applied
                 };
+                self.stage(entry.log_id, &applied);
                 if answer {
                     reply = codec::encode(&applied).map_err(io::Error::other)?.into();
                 }

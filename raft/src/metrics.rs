@@ -26,6 +26,7 @@ pub struct Metrics {
     pub(crate) refused_frames: IntCounterVec,
     pub(crate) documents_healed: IntCounter,
     pub(crate) splits: IntCounter,
+    pub(crate) merges: IntCounter,
 }
 
 /// What is counted of pairs of nodes, and of what is parked between them.
@@ -166,6 +167,10 @@ impl Metrics {
             splits: make.counter(
                 "hexpop_raft_splits_total",
                 "Shards that began on this node because another one divided.",
+            )?,
+            merges: make.counter(
+                "hexpop_raft_merges_total",
+                "Shards that absorbed their neighbour, counted at each of their replicas.",
             )?,
             documents_healed: make.counter(
                 "hexpop_documents_healed_total",

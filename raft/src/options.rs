@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hexpop_edge_config::{ClusterId, NodeId};
-use hexpop_shard::{PlacementPolicy, ReaderLimits, Rings, SplitLimits};
+use hexpop_shard::{MergeLimits, PlacementPolicy, ReaderLimits, Rings, SplitLimits};
 use openraft::SnapshotPolicy;
 
 use crate::error::OpenError;
@@ -54,6 +54,11 @@ pub struct Options {
     pub compact_after_erasure: Duration,
     /// What a shard may have before it is divided. Default no limit.
     pub split_limits: SplitLimits,
+    /// Whether merges of shards may be begun; what runs is carried on. Default no.
+    pub merge: bool,
+    /// When neighbours are merged by themselves, where merges may be begun. Default with at most 40 % of what
+    /// divides a shard for 10 min, one a minute.
+    pub merge_limits: MergeLimits,
     /// How long a node must be down before its replicas are made anew elsewhere. Default 5 min.
     pub repair_after: Duration,
     /// How many replicas may be on the move from node to node at a time, in the whole mesh. Default none.
@@ -104,6 +109,8 @@ impl Options {
                 persist_ms: 10_000,
                 rest_ms: 120_000,
             },
+            merge: false,
+            merge_limits: MergeLimits { percent: 40, persist_ms: 600_000, rest_ms: 60_000 },
             repair_after: Duration::from_secs(300),
             moves_at_once: 0,
             moves_per_node: 4,

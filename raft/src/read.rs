@@ -19,7 +19,7 @@ use hexpop_edge_config::{
     Epoch, GroupId, NodeId, RaftId,
     planted::{self, Bug},
 };
-use hexpop_shard::{LogPosition, ReadOp};
+use hexpop_shard::{LogPosition, ReadAnswer, ReadOp, Refusal};
 use openraft::{
     AsyncRuntime, Instant as _, LinearizerOption, ServerState,
     errors::{LinearizableReadError, RaftError},
@@ -102,10 +102,17 @@ impl<R: AsyncRuntime> Read<'_, R> {
             ReadLevel::Strong => {
                 let index = self.read_index().await?;
                 self.reach(index).await?;
-                Ok(self.answer(op, Some(Duration::ZERO)))
+                Ok(self.unless_sealed(self.answer(op, Some(Duration::ZERO))))
             }
             ReadLevel::Bounded { max_staleness_ms } => {
-                self.bounded(Duration::from_millis(max_staleness_ms), op).await
+                let bounded = self.bounded(Duration::from_millis(max_staleness_ms), op).await;
+                // Of a sealed shard no age can be proved.
+                match bounded {
+                    Err(_) if self.group.replica.is_sealed() => {
+                        Ok(self.unless_sealed(self.answer(&ReadOp::Counts, None)))
+                    }
+                    bounded => bounded,
+                }
             }
         }
     }
@@ -134,13 +141,28 @@ impl<R: AsyncRuntime> Read<'_, R> {
         }
     }
 
+    /// What was read, unless the shard is sealed: another one may take writes for its keys already.
+    fn unless_sealed(&self, result: ReadResult) -> ReadResult {
+        if !self.group.replica.is_sealed() {
+            return result;
+        }
+        let refusal = Refusal::Sealed { shard: self.group.id };
+        ReadResult { answer: ReadAnswer::Refused(refusal), ..result }
+    }
+
+    /// How far behind the leader the replica may be that has applied the entry of `index`. What is known of
+    /// the keys of a sealed shard says nothing of what was written since where they are now.
+    fn staleness(&self, index: u64) -> Option<Duration> {
+        if self.group.replica.is_sealed() { None } else { self.group.staleness(index) }
+    }
+
     /// Reads; state and position are of the same moment.
     fn answer(&self, op: &ReadOp, staleness: Option<Duration>) -> ReadResult {
         let documents = self.group.replica.documents();
         if let Some(view) = self.group.replica.listings()
             && let Some(answer) = view.read(op, documents)
         {
-            let staleness = staleness.or_else(|| self.group.staleness(view.applied().index));
+            let staleness = staleness.or_else(|| self.staleness(view.applied().index));
             return ReadResult {
                 answer,
                 position: view.applied(),
@@ -150,7 +172,7 @@ impl<R: AsyncRuntime> Read<'_, R> {
             };
         }
         let state = self.group.replica.state();
-        let staleness = staleness.or_else(|| self.group.staleness(state.applied().index));
+        let staleness = staleness.or_else(|| self.staleness(state.applied().index));
         ReadResult {
             answer: state.read(op, documents),
             position: state.applied(),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hexpop_edge_config::{ClusterId, GroupId, NodeId, RaftId, ShardId, codec};
 use hexpop_shard::{
     ClusterSecret, DocRef, Errand, MetaOp, MetaOutcome, PurgeId, PurgeOp, PurgeOutcome, PurgeTail,
-    ShardLoad, ShardMap,
+    RightSight, ShardLoad, ShardMap,
 };
 use openraft::{
     AsyncRuntime,
@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     host::Seats,
     snapshot::{Manifest, SnapshotId},
+    staging::Staged,
     types::{LogId, TypeConfig, Vote},
 };
 
@@ -99,6 +100,13 @@ pub(crate) enum Request<R: AsyncRuntime> {
     Loads,
     /// To a voter of several shards: how many reads a second of them came in at the sender lately.
     ReadThere { reads: Vec<(ShardId, u64)> },
+    /// From the leader of a shard that is to absorb another one: is that staged there? If not, it is to be,
+    /// and is waited for.
+    Stage { staged: Staged, wait_ms: u64 },
+    /// Is a snapshot of this group there that holds the entry of `index`?
+    KeptSnapshot { group: GroupId, index: u64 },
+    /// One chunk of a snapshot that is there.
+    KeptChunk { group: GroupId, id: SnapshotId, number: u32 },
 }
 
 impl<R: AsyncRuntime> Request<R> {
@@ -170,6 +178,12 @@ pub(crate) enum Response<R: AsyncRuntime> {
     Loads(Vec<(ShardId, ShardLoad)>),
     /// To `ReadThere`.
     Noted,
+    /// To `Stage`.
+    Staged(bool),
+    /// To `KeptSnapshot`.
+    KeptSnapshot(Option<Manifest>),
+    /// To `KeptChunk`.
+    KeptChunk(Bytes),
 }
 
 /// How far an errand is.
@@ -181,6 +195,8 @@ pub(crate) enum ErrandAnswer {
     Waiting(String),
     /// It can never be done; nothing changed.
     Never(String),
+    /// What is seen of the right shard of a merge.
+    Right(RightSight),
 }
 
 /// A group to be parked, as its leader has it.

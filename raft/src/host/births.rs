@@ -22,7 +22,7 @@ use super::{
     Birth,
     inner::{Inner, Slot},
 };
-use crate::group::Group;
+use crate::{group::Group, supervisor::fetch_wanted};
 
 /// How long before those who are born are looked for without being told of.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -56,16 +56,21 @@ impl Births {
     }
 
     /// Whether a shard is known to have moved on to other data directories than this one: who comes to
-    /// the split late has no part in it any more, nor in what may have been erased from it since.
+    /// the split late has no part in it any more, nor in what may have been erased from it since. So with
+    /// one that was absorbed since.
     pub(crate) fn is_elsewhere(&self, child: GroupId, own: RaftId) -> bool {
         let map = self.map.lock();
+        if map.get(child).is_none() && map.was_used(child) {
+            return true;
+        }
         map.get(child).is_some_and(|shard| shard.replicas.iter().all(|known| known.raft != own))
     }
 }
 
 impl<R: AsyncRuntime> Inner<R> {
-    /// Starts the children that wait.
+    /// Starts the children that wait, and has fetched what shards here are to absorb.
     pub(crate) async fn start_births(self: Arc<Self>) -> Duration {
+        fetch_wanted(&self);
         let born = std::mem::take(&mut *self.births.waiting.lock());
         for (child, parent) in born {
             let about = self.wal.groups().into_iter().find(|(id, _about)| *id == child);
@@ -132,7 +137,7 @@ impl<R: AsyncRuntime> Inner<R> {
             if group.replica.is_forking() { Vec::new() } else { children }
         };
         let mut children: Vec<ShardDescriptor> = self.running().iter().flat_map(of).collect();
-        children.retain(|child| map.get(child.id).is_none() && self.wal.group(child.id).is_none());
+        children.retain(|child| !map.was_used(child.id) && self.wal.group(child.id).is_none());
         children
     }
 

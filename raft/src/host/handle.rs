@@ -37,6 +37,9 @@ const READ_INDEX_MAX: Duration = Duration::from_secs(10);
 /// How long each of the two steps may take in which a leader finds out who its group's members are.
 const STANDING_MAX: Duration = Duration::from_secs(2);
 
+/// The longest that something staged may be waited for.
+const STAGE_MAX: Duration = Duration::from_secs(10);
+
 /// The most groups that one `Closed` asks for.
 const CLOSED_MAX: usize = 4096;
 
@@ -267,10 +270,12 @@ fn question<R: AsyncRuntime>(
         Request::Errand { group, errand } => {
             let inner = Arc::clone(inner);
             Ok(Box::pin(async move {
-                or_refused(
-                    supervisor::run_errand(&inner, group, errand).await.map(Response::Errand),
-                )
+                let answer = supervisor::run_errand(&inner, group, errand).await;
+                or_refused(answer.map(Response::Errand))
             }))
+        }
+        Request::Stage { .. } | Request::KeptSnapshot { .. } | Request::KeptChunk { .. } => {
+            Ok(kept(Arc::clone(inner), request))
         }
         Request::ProposeMeta { .. } | Request::ProposePurge { .. } | Request::PullPurges { .. } => {
             Ok(without_range(Arc::clone(inner), request))
@@ -285,6 +290,33 @@ fn question<R: AsyncRuntime>(
             Err(Refused::Failed("a request of the consensus".to_owned()))
         }
     }
+}
+
+/// What is asked of the snapshots that are kept here.
+fn kept<R: AsyncRuntime>(inner: Arc<Inner<R>>, request: Request<R>) -> Answer<R> {
+    Box::pin(async move {
+        match request {
+            Request::Stage { staged, wait_ms } => {
+                let wait = Duration::from_millis(wait_ms).min(STAGE_MAX);
+                Response::Staged(supervisor::have_staged(&inner, staged, wait).await)
+            }
+            Request::KeptSnapshot { group, index } => {
+                Response::KeptSnapshot(supervisor::kept_snapshot(&inner, group, index).await)
+            }
+            Request::KeptChunk { group, id, number } => {
+                let kept = inner.snapshots.current(group);
+                match kept.filter(|files| files.manifest().id == id) {
+                    Some(files) => match files.read_chunk(number) {
+                        Ok(bytes) => Response::KeptChunk(bytes.into()),
+                        Err(error) => Response::Refused(Refused::Failed(error.to_string())),
+                    },
+                    // A newer one has taken its place.
+                    None => Response::Refused(Refused::NotYet),
+                }
+            }
+            _ => Response::Refused(Refused::Failed("a request of another kind".to_owned())),
+        }
+    })
 }
 
 /// What is asked of the meta group and of that of purges.

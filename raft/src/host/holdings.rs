@@ -10,7 +10,7 @@ use hexpop_shard::KeyRange;
 use openraft::AsyncRuntime;
 
 use super::{Birth, Inner, inner::Slot};
-use crate::{api::Holding, error::ControlError, supervisor::unrid_groups};
+use crate::{api::Holding, error::ControlError, staging::is_staged, supervisor::unrid_groups};
 
 impl<R: AsyncRuntime> Inner<R> {
     /// What is here of which shards. Of a shard that nothing tells the range of, the map's is taken.
@@ -31,8 +31,11 @@ impl<R: AsyncRuntime> Inner<R> {
                 ranges.insert(group, shard.range);
             }
         }
-        for group in self.snapshots.groups() {
+        for group in self.snapshots.groups().into_iter().filter(|group| !is_staged(*group)) {
             note(group, "snapshot");
+        }
+        for staged in self.staging.all() {
+            note(staged.right, "staged");
         }
         let documents = self.documents.groups();
         let unread = |error| ControlError::Unavailable(format!("the document store: {error}"));
@@ -48,6 +51,15 @@ impl<R: AsyncRuntime> Inner<R> {
                 && let Some(range) = Arc::clone(group).replica.state().range().cloned()
             {
                 ranges.insert(group.id, range);
+            }
+        }
+        for (shard, range) in self.retired.lock().iter() {
+            ranges.entry(*shard).or_insert_with(|| range.clone());
+        }
+        for staged in self.staging.all() {
+            // Both are of one territory.
+            if let Some(range) = ranges.get(&staged.left).cloned() {
+                ranges.entry(staged.right).or_insert(range);
             }
         }
         let map = self.map();

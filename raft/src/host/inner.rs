@@ -16,8 +16,8 @@ use hexpop_edge_config::{
     planted::{self, Bug},
 };
 use hexpop_shard::{
-    ClusterSecret, Command, LogPosition, Member, Op, ReadOp, Setbacks, ShardDescriptor, ShardLoad,
-    ShardMap,
+    ClusterSecret, Command, KeyRange, LogPosition, Member, Op, OperationId, ReadOp, Setbacks,
+    ShardDescriptor, ShardLoad, ShardMap, Shrinkage,
 };
 use openraft::{AsyncRuntime, Instant as _};
 use parking_lot::{Mutex, RwLock};
@@ -37,6 +37,7 @@ use crate::{
     port::{Membership, WallClock},
     read::{Read, epoch_matches},
     snapshot::SnapshotStore,
+    staging::Staging,
     supervisor::{Erased, LateLearners, LeftGroups, Measured, ReadHere, Ridding},
     wal::{Health, WalHandle},
     wire::Wire,
@@ -94,6 +95,8 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) parked: ParkedOf<R>,
     /// Children of groups here that are durable and do not run yet.
     pub(crate) births: Arc<Births>,
+    /// What shards were sealed as for merges.
+    pub(crate) staging: Arc<Staging>,
     /// The node that told of purges last.
     pub(crate) purges_from: Mutex<Option<NodeId>>,
     /// A pair was lost. Not a `watch`: that wakes those who wait in an order of chance.
@@ -132,6 +135,12 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) left: Mutex<LeftGroups>,
     /// The groups with something erased that the disk may still hold.
     pub(crate) erased: Mutex<BTreeMap<GroupId, Erased<R::Instant>>>,
+    /// How long neighbours have been small enough to be merged.
+    pub(crate) shrinkage: Mutex<Shrinkage>,
+    /// The keys of shards that were absorbed and whose replicas here were destroyed since the start.
+    pub(crate) retired: Mutex<BTreeMap<ShardId, KeyRange>>,
+    /// For which operations something to be absorbed is being fetched.
+    pub(crate) fetching: Mutex<BTreeSet<OperationId>>,
     /// What the log was asked to rid its files of, while it is not known to have done it.
     pub(crate) ridding: Mutex<Option<Ridding>>,
     /// Which groups each other member said it leads.
@@ -163,6 +172,7 @@ impl<R: AsyncRuntime> Inner<R> {
         Ok(Self {
             raft,
             wal: parts.wal,
+            staging: Staging::open(Arc::clone(&snapshots)).map_err(OpenError::from)?,
             snapshots,
             documents: parts.documents,
             wire: Arc::new(Wire {
@@ -206,6 +216,9 @@ impl<R: AsyncRuntime> Inner<R> {
             invited: Mutex::default(),
             left: Mutex::default(),
             erased: Mutex::new(BTreeMap::new()),
+            shrinkage: Mutex::default(),
+            retired: Mutex::default(),
+            fetching: Mutex::default(),
             ridding: Mutex::new(None),
             leads: Mutex::new(BTreeMap::new()),
             balanced: AtomicUsize::new(0),
@@ -224,6 +237,17 @@ impl<R: AsyncRuntime> Inner<R> {
     /// The cluster's secret.
     pub(crate) fn secret(&self) -> Option<ClusterSecret> {
         self.known.read().secret
+    }
+
+    /// How many entries a second the log of a shard here had lately.
+    pub(crate) fn writes_per_s(&self, shard: ShardId) -> u64 {
+        self.measured.lock().get(&shard).map_or(0, |measured| measured.writes_per_s)
+    }
+
+    /// Whether another shard has absorbed this one.
+    pub(crate) fn is_retired(&self, shard: ShardId) -> bool {
+        let map = self.map();
+        shard.is_of_shard() && map.get(shard).is_none() && map.was_used(shard)
     }
 
     /// Takes over a map if it is newer than what is known.

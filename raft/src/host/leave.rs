@@ -3,14 +3,14 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use hexpop_edge_config::GroupId;
+use hexpop_edge_config::{GroupId, codec};
 use openraft::AsyncRuntime;
 
 use super::{
     Birth,
     inner::{Inner, Slot},
 };
-use crate::wal::WalError;
+use crate::{staging::is_staged, wal::WalError};
 
 /// How long a replica may take to stop.
 const STOP: Duration = Duration::from_secs(10);
@@ -88,6 +88,27 @@ impl<R: AsyncRuntime> Inner<R> {
         self.start(id, birth).await;
     }
 
+    /// Starts a replica again that has halted for want of something that is here now.
+    pub(crate) async fn restart_halted(self: &Arc<Self>, id: GroupId) {
+        let has_halted = match self.groups.read().get(&id) {
+            Some(Slot::Running(group)) => group.fault().is_some(),
+            Some(Slot::Failed(_)) => true,
+            Some(Slot::Starting | Slot::Leaving) | None => false,
+        };
+        if !has_halted {
+            return;
+        }
+        let Some(stopped) = self.stop_to_leave(id).await else { return };
+        let birth = match stopped.birth {
+            Some(birth) => Some(birth),
+            None => {
+                let about = self.wal.groups().into_iter().find(|(known, _about)| *known == id);
+                about.and_then(|(_id, about)| codec::decode::<Birth>(&about).ok())
+            }
+        };
+        self.stay(id, Stopped { birth }).await;
+    }
+
     /// Destroys everything of a stopped replica, its log first: without it nothing else counts. The
     /// files of the log hold it until they are rid of it ([`scrub`](crate::wal::WalHandle::scrub)).
     pub(crate) async fn destroy(&self, id: GroupId) {
@@ -113,7 +134,7 @@ impl<R: AsyncRuntime> Inner<R> {
     /// Removes what a crash left of groups whose log was destroyed.
     pub(super) fn remove_remains(&self) {
         for id in self.snapshots.groups() {
-            if self.wal.group(id).is_none() {
+            if self.wal.group(id).is_none() && !is_staged(id) {
                 self.documents.destroy(id);
                 if let Err(error) = self.snapshots.destroy(id) {
                     tracing::warn!(group = %id, %error, "snapshots of a group that was left stay");

@@ -18,9 +18,9 @@ use bytes::Bytes;
 use futures::future::{self, BoxFuture};
 use hexpop_edge_config::{Epoch, NodeId, RaftId, RequestId, ShardId};
 use hexpop_shard::{
-    ClusterSecret, Explanation, LogPosition, Losses, MetaOp, MetaOutcome, Op, PlacementPolicy,
-    PurgeEntry, PurgeId, PurgeOp, PurgeOutcome, PurgeTail, ReadOp, ReadersOf, Reply,
-    ShardDescriptor, ShardMap, World,
+    ClusterSecret, Explanation, LogPosition, Losses, Merge, MetaOp, MetaOutcome, Op,
+    PlacementPolicy, PurgeEntry, PurgeId, PurgeOp, PurgeOutcome, PurgeTail, ReadOp, ReadersOf,
+    Reply, ShardDescriptor, ShardMap, World,
 };
 use openraft::AsyncRuntime;
 use tokio::sync::watch;
@@ -303,13 +303,32 @@ impl<R: AsyncRuntime> Host<R> {
         from: NodeId,
         to: NodeId,
     ) -> Result<(), String> {
+        self.placed(|world| world.may_move(shard, from, to))
+    }
+
+    /// Where replicas may be, as far as that needs no leaders.
+    fn placed<T>(&self, look: impl FnOnce(&World<'_>) -> T) -> T {
         let members = self.inner.membership.members();
         let (map, leaders, losses) = (self.inner.map(), BTreeMap::new(), Losses::default());
         let policy = &self.inner.options.policy;
         let (map, members, leaders) = (&map, &members, &leaders);
         let (rings, readers) = (&self.inner.options.rings, &ReadersOf::default());
-        let world = World { map, members, policy, leaders, losses: &losses, rings, readers };
-        world.may_move(shard, from, to)
+        look(&World { map, members, policy, leaders, losses: &losses, rings, readers })
+    }
+
+    /// Whether a shard may be begun to be merged into another one, on whose nodes it would have to be. The
+    /// two are looked at again when the operation is recorded.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub fn may_merge(&self, left: &ShardDescriptor, right: &ShardDescriptor) -> Result<(), String> {
+        if !self.inner.options.merge {
+            return Err("shards are not merged here: `placement.merge` is off".to_owned());
+        }
+        let checked = Merge::of(right).check(left.id, &left.range);
+        checked.map_err(|refusal| refusal.to_string())?;
+        let mut nodes = left.replicas.iter().map(|replica| replica.node);
+        self.placed(|world| nodes.try_for_each(|node| world.may_hold(right, node).map(drop)))
     }
 
     /// Why a shard is where it is, and what is planned next; `None` when there is no such shard. The

@@ -171,6 +171,7 @@ impl<R: AsyncRuntime> Inner<R> {
             raft: self.raft,
             wal: self.wal.clone(),
             births: Arc::clone(&self.births),
+            staging: Arc::clone(&self.staging),
         };
         let store = LogStore::new(log);
         let raft: Raft<TypeConfig<R>, Machine> =

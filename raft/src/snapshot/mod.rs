@@ -24,7 +24,7 @@ use crate::{
     types::{CommittedLeaderId, LogId, ReplicaNode, StoredMembership},
 };
 
-pub(crate) use receive::{Begun, Receiving, Taken};
+pub(crate) use receive::{Begun, Incoming, Receiving, Taken};
 pub(crate) use store::SnapshotStore;
 
 /// What openraft knows about a snapshot.

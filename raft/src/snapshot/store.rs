@@ -9,12 +9,13 @@ use std::{
     },
 };
 
-use hexpop_edge_config::{GroupId, RaftId, codec};
+use hexpop_edge_config::{GroupId, RaftId, ShardId, codec};
 use parking_lot::Mutex;
 
 use super::{CHUNK_BYTES_MAX, ChunkMeta, Manifest, SnapshotFiles, SnapshotId};
 use crate::{
     disk::{Disk, DiskFile},
+    staging::is_staged,
     types::{LogId, StoredMembership},
 };
 
@@ -50,11 +51,19 @@ impl SnapshotStore {
         let mut live = BTreeSet::new();
         let mut nonce = 0;
         for name in names.iter().filter(|name| name.ends_with(MANIFEST)) {
-            let manifest = read_manifest(disk.as_ref(), name)?;
-            if manifest.id.writer == writer.0 {
-                nonce = nonce.max(manifest.id.nonce + 1);
+            let opened = read_manifest(disk.as_ref(), name)
+                .and_then(|manifest| open_chunks(disk.as_ref(), manifest));
+            let files = match opened {
+                // Others have it too.
+                Err(error) if manifest_group(name).is_some_and(is_staged) => {
+                    tracing::warn!(%name, %error, "what was staged for a merge is damaged");
+                    continue;
+                }
+                opened => opened?,
+            };
+            if files.manifest().id.writer == writer.0 {
+                nonce = nonce.max(files.manifest().id.nonce + 1);
             }
-            let files = open_chunks(disk.as_ref(), manifest)?;
             live.insert(name.clone());
             live.extend(chunk_names(files.manifest()));
             current.insert(files.manifest().group, files);
@@ -248,6 +257,11 @@ impl SnapshotStore {
 
 fn manifest_name(group: GroupId) -> String {
     format!("g{group}{MANIFEST}")
+}
+
+/// The group that a manifest is of, by its name.
+fn manifest_group(name: &str) -> Option<GroupId> {
+    name.strip_prefix('g')?.strip_suffix(MANIFEST)?.parse().ok().map(ShardId)
 }
 
 fn chunk_names(manifest: &Manifest) -> impl Iterator<Item = String> + '_ {
@@ -458,7 +472,7 @@ mod tests {
     fn a_group_s_snapshots_are_destroyed_for_good_and_no_other_s() {
         let disk = MemDisk::new();
         let store = SnapshotStore::open(disk.clone(), RaftId(7), 1 << 10).unwrap();
-        let other = hexpop_edge_config::ShardId(10);
+        let other = ShardId(10);
         write(&store, 5, 300);
         let mut writer = store.writer(other, Some(log_id(1, 4)), StoredMembership::default());
         writer.record(b"another group's").unwrap();

@@ -190,6 +190,11 @@ fn due<R: AsyncRuntime>(inner: &Inner<R>) -> Vec<Due<R>> {
 /// Has a snapshot past the entry, and the log purged past it; answers whether that is so.
 async fn purge<R: AsyncRuntime>(inner: &Inner<R>, due: &Due<R>) -> bool {
     let Due { group, index, .. } = due;
+    // What was erased since may be in what the shard was sealed as, or is to absorb.
+    if inner.staging.concerns(group.id) {
+        tracing::debug!(group = %group.id, "something is staged for a merge");
+        return false;
+    }
     if inner.purge_limit(group).is_some_and(|limit| limit < *index) {
         tracing::debug!(group = %group.id, "what split off it is not safe yet");
         return false;

@@ -35,6 +35,8 @@ pub(crate) struct Measured<I> {
     at: I,
     /// The version of its epoch then.
     version: u64,
+    /// Writes a second, between the last two looks.
+    pub(crate) writes_per_s: u64,
 }
 
 pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
@@ -58,7 +60,8 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
             let index = group.replica.applied().index;
             let reads = group.reads.load(Ordering::Relaxed);
             let version = group.replica.state().epoch().version;
-            let fresh = Measured { growth: Growth::default(), index, reads, at: now, version };
+            let growth = Growth::default();
+            let fresh = Measured { growth, index, reads, at: now, version, writes_per_s: 0 };
             let known = measured.entry(*id).or_insert(fresh);
             if known.version != version {
                 *known = Measured { growth: Growth::divided(now_ms), ..fresh };
@@ -71,6 +74,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
             let reads_per_s = per_s(reads.saturating_sub(known.reads));
             let writes_per_s = per_s(index.saturating_sub(known.index));
             (known.index, known.reads, known.at) = (index, reads, now);
+            known.writes_per_s = writes_per_s;
             let mut load = ShardLoad { reads_per_s, ..ShardLoad::default() };
             if group.leads() {
                 let stats = group.replica.state().stats();

@@ -14,7 +14,7 @@ use hexpop_shard::{
 };
 use openraft::{AsyncRuntime, ChangeMembers, Instant as _};
 
-use super::{decide, hello, leave, meta::propose_meta, place, runs_on};
+use super::{decide, hello, leave, merge, meta::propose_meta, place, runs_on};
 use crate::{
     api::ReplicaState,
     error::ControlError,
@@ -180,13 +180,16 @@ async fn tend<R: AsyncRuntime>(
     }
     let step = if !group.id.is_of_shard() {
         system_step(inner, group, &replicas)
+    } else if inner.is_retired(group.id) {
+        return;
     } else {
         // The log says which epoch it is; the map has it as soon as it was reported.
         if !is_reported(inner, group) {
             report(inner, group, &descriptor, replicas).await;
             return;
         }
-        if group.is_held() {
+        // Nobody joins or leaves it while it is merged.
+        if group.is_held() || merge::is_merging(group) {
             return;
         }
         match missing_learner(inner, &descriptor, &replicas).await {
@@ -259,7 +262,10 @@ async fn tick<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>) {
 }
 
 /// The group's replicas, unless a change of them is under way.
-fn settled_replicas<R: AsyncRuntime>(group: &Group<R>, known: &[Replica]) -> Option<Vec<Replica>> {
+pub(super) fn settled_replicas<R: AsyncRuntime>(
+    group: &Group<R>,
+    known: &[Replica],
+) -> Option<Vec<Replica>> {
     group.with_metrics(|metrics| {
         let committed = metrics.committed_membership_config.as_ref();
         let settled = committed.log_id() == metrics.membership_config.log_id()
@@ -283,13 +289,13 @@ async fn leave_joint<R: AsyncRuntime>(group: &Group<R>) {
 /// Tells the meta group what the shard is now, together with what split off it since the map was told
 /// last: not before each of those has a leader whom a quorum of its replicas follows, so that what the map
 /// shows is safe.
-async fn report<R: AsyncRuntime>(
+pub(super) async fn report<R: AsyncRuntime>(
     inner: &Arc<Inner<R>>,
     group: &Group<R>,
     known: &ShardDescriptor,
     replicas: Vec<Replica>,
 ) {
-    let (epoch, range, children) = {
+    let (epoch, range, absorbed, children) = {
         let state = group.replica.state();
         let children: Vec<ShardDescriptor> = state
             .children()
@@ -297,7 +303,8 @@ async fn report<R: AsyncRuntime>(
             .map(|child| child.descriptor.clone())
             .filter(|child| child.epoch.version > known.epoch.version)
             .collect();
-        (state.epoch(), state.range().cloned(), children)
+        let absorbed = state.absorbed().map(|absorbed| absorbed.right);
+        (state.epoch(), state.range().cloned(), absorbed, children)
     };
     let Some(range) = range else { return };
     for child in &children {
@@ -308,8 +315,12 @@ async fn report<R: AsyncRuntime>(
     }
     let own = ShardDescriptor { id: known.id, range, epoch, replicas };
     let shard = own.id;
-    let descriptors = std::iter::once(own).chain(children).collect();
-    match propose_meta(inner, MetaOp::Report { descriptors }, COMMIT).await {
+    let op = match absorbed.filter(|absorbed| inner.map().get(*absorbed).is_some()) {
+        // It retires in the step that widens this one.
+        Some(absorbed) => MetaOp::ReportMerged { shard: own, absorbed },
+        None => MetaOp::Report { descriptors: std::iter::once(own).chain(children).collect() },
+    };
+    match propose_meta(inner, op, COMMIT).await {
         // Also when it was not newer: the map here is old then.
         Ok(_) => inner.wake_map.notify_one(),
         Err(error) => tracing::debug!(%shard, %error, "the shard was not reported"),

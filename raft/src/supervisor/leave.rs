@@ -23,7 +23,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use hexpop_edge_config::{Epoch, GroupId, NodeId, RaftId};
-use hexpop_shard::{LeftReplica, Op, SessionOp, ShardDescriptor, ShardMap};
+use hexpop_shard::{LeftReplica, Op, RetiredReplica, SessionOp, ShardDescriptor, ShardMap};
 use openraft::AsyncRuntime;
 
 use super::ASK;
@@ -92,8 +92,12 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
             async move { leave(&inner, &shard).await }
         })
         .await;
+    for id in inner.leavable().into_iter().filter(|id| inner.is_retired(*id)) {
+        retire(&inner, id).await;
+    }
     rid_files(&inner).await;
     ask_left(&inner).await;
+    ask_retired(&inner).await;
     PAUSE
 }
 
@@ -124,6 +128,26 @@ async fn leave<R: AsyncRuntime>(inner: &Arc<Inner<R>>, shard: &ShardDescriptor) 
         return;
     }
     tracing::info!(group = %id, "no replica of the group any more: what was here of it goes");
+    inner.destroy(id).await;
+    if inner.is_gone(id) {
+        inner.left.lock().insert(id, Files::Asked);
+    }
+}
+
+/// Destroys a replica of a shard that another one has absorbed: the map, which says so, had it in the step
+/// that widened that one.
+async fn retire<R: AsyncRuntime>(inner: &Arc<Inner<R>>, id: GroupId) {
+    let range = inner.group(id).and_then(|group| group.replica.state().range().cloned());
+    if let Some(range) = range {
+        let mut retired = inner.retired.lock();
+        if retired.len() < GROUPS_MAX {
+            retired.insert(id, range);
+        }
+    }
+    if inner.stop_to_leave(id).await.is_none() {
+        return;
+    }
+    tracing::info!(group = %id, "another shard has absorbed this one: what was here of it goes");
     inner.destroy(id).await;
     if inner.is_gone(id) {
         inner.left.lock().insert(id, Files::Asked);
@@ -161,13 +185,11 @@ pub(crate) async fn birth<R: AsyncRuntime>(
     shard: ShardDescriptor,
 ) -> Option<Birth> {
     let votes_from_conf = votes_from_conf(inner, &shard).await?;
-    // Its log begins with the range that the shard had then, however often it divided since.
-    let founded = inner.map().founded_with(shard.id).cloned();
+    // Its log begins with the range that the shard had then, however often it divided or was merged since.
+    let founded = inner.map().founded_otherwise(shard.id).cloned();
     let shard = match founded {
-        Some(range) if range != shard.range => {
-            ShardDescriptor { range, epoch: Epoch::FIRST, ..shard }
-        }
-        _ => shard,
+        Some(range) => ShardDescriptor { range, epoch: Epoch::FIRST, ..shard },
+        None => shard,
     };
     Some(Birth { shard: Some(shard), votes_from_conf })
 }
@@ -197,7 +219,8 @@ async fn votes_from_conf<R: AsyncRuntime>(
 /// Whether anything of a group may be on this node's disk. The files of the log are asked to get rid of
 /// it when nothing else is.
 pub(crate) fn holds<R: AsyncRuntime>(inner: &Inner<R>, group: GroupId) -> bool {
-    if !inner.is_gone(group) {
+    let is_staged = || inner.staging.all().iter().any(|staged| staged.right == group);
+    if !inner.is_gone(group) || is_staged() {
         return true;
     }
     let mut left = inner.left.lock();
@@ -271,8 +294,34 @@ async fn ask_left<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
         .for_each_concurrent(AT_ONCE, |(group, left)| {
             let inner = Arc::clone(inner);
             async move {
-                if holds_nothing(&inner, group.id, left).await {
-                    note_destroyed(&inner, &group, left).await;
+                if holds_nothing(&inner, group.id, (left.raft, left.node)).await {
+                    let (raft, left_at) = (left.raft, left.left_at);
+                    note(&inner, &group, SessionOp::Destroyed { raft, left_at }).await;
+                }
+            }
+        })
+        .await;
+}
+
+/// The same of the replicas of shards that were absorbed.
+async fn ask_retired<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
+    let led = inner.running().into_iter().filter(|group| group.leads());
+    let retired: Vec<(Arc<Group<R>>, RetiredReplica)> = led
+        .flat_map(|group| {
+            let retired: Vec<RetiredReplica> = match group.replica.state().as_sessions() {
+                Some(sessions) => sessions.retired_replicas().collect(),
+                None => Vec::new(),
+            };
+            retired.into_iter().map(move |retired| (Arc::clone(&group), retired))
+        })
+        .collect();
+    futures::stream::iter(retired)
+        .for_each_concurrent(AT_ONCE, |(group, retired)| {
+            let inner = Arc::clone(inner);
+            async move {
+                let RetiredReplica { shard, raft, node } = retired;
+                if holds_nothing(&inner, shard, (raft, node)).await {
+                    note(&inner, &group, SessionOp::Withdrawn { shard, raft }).await;
                 }
             }
         })
@@ -282,7 +331,7 @@ async fn ask_left<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
 async fn holds_nothing<R: AsyncRuntime>(
     inner: &Inner<R>,
     group: GroupId,
-    LeftReplica { raft, node, .. }: LeftReplica,
+    (raft, node): (RaftId, NodeId),
 ) -> bool {
     if raft == inner.raft {
         return !holds(inner, group);
@@ -293,12 +342,10 @@ async fn holds_nothing<R: AsyncRuntime>(
     matches!(answer, Ok(Response::Holds(false)))
 }
 
-async fn note_destroyed<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>, left: LeftReplica) {
-    let LeftReplica { raft, left_at, .. } = left;
+async fn note<R: AsyncRuntime>(inner: &Inner<R>, group: &Group<R>, op: SessionOp) {
     let epoch = group.replica.state().epoch();
-    let op = Op::Session(SessionOp::Destroyed { raft, left_at });
-    if let Err(error) = inner.propose(group.id, epoch, None, op, NOTE).await {
-        tracing::debug!(group = %group.id, %raft, %error, "not noted that a replica has nothing");
+    if let Err(error) = inner.propose(group.id, epoch, None, Op::Session(op), NOTE).await {
+        tracing::debug!(group = %group.id, %error, "not noted that a replica has nothing");
     }
 }
 

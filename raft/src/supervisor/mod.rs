@@ -30,12 +30,15 @@ mod grow;
 mod lead;
 mod learners;
 mod leave;
+mod merge;
 mod meta;
 mod operate;
 mod place;
 mod purges;
 mod readers;
 mod replicas;
+mod shrink;
+mod stage;
 mod survey;
 
 use std::{sync::Arc, time::Duration};
@@ -59,12 +62,14 @@ pub(crate) use grow::Measured;
 pub(crate) use lead::hand_over_leaders;
 pub(crate) use learners::LateLearners;
 pub(crate) use leave::{LeftGroups, birth, holds, remember as remember_left_groups, unrid_groups};
+pub(crate) use merge::have_staged;
 pub(crate) use meta::{propose_meta, propose_meta_here};
 pub(crate) use operate::run as run_errand;
 pub(crate) use place::{own_loads, why};
 pub(crate) use purges::{propose_purge, propose_purge_here, pull_purges, pull_purges_here};
 pub(crate) use readers::{ReadHere, note_reads};
 pub(crate) use replicas::FETCHED_AT_ONCE;
+pub(crate) use stage::{fetch_wanted, kept_snapshot};
 
 /// How long one question to another node may take.
 const ASK: Duration = Duration::from_secs(2);

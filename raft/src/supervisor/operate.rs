@@ -23,8 +23,9 @@ use openraft::{AsyncRuntime, Instant as _};
 
 use super::{
     lead::{Hand, carry_out, is_reported},
+    merge,
     meta::propose_meta_here,
-    place,
+    place, shrink,
 };
 use crate::{
     error::ProposeError,
@@ -63,6 +64,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
         return PAUSE_IDLE;
     };
     place::step(&inner, &meta).await;
+    shrink::step(&inner, &meta).await;
     let running: Vec<Operation> = {
         let state = meta.replica.state();
         let operations = state.as_meta().into_iter().flat_map(|meta| meta.operations());
@@ -86,17 +88,23 @@ async fn go_on<R: AsyncRuntime>(inner: &Arc<Inner<R>>, operation: &Operation) {
         Next::End(state) => OperationUpdate::Finished(state),
         Next::Wait(why) => {
             // What it waits for may be placement, which an errand of before keeps from the shard.
-            let released = ask(inner, operation.shard, Errand::Release).await;
-            if let Err(error) = released {
-                tracing::debug!(operation = %operation.id, error, "still held");
+            for shard in operation.shards() {
+                if let Err(error) = ask(inner, shard, Errand::Release).await {
+                    tracing::debug!(operation = %operation.id, error, "still held");
+                }
             }
             OperationUpdate::Step { name: why }
         }
         Next::Ask(errand) => match ask(inner, operation.shard, errand).await {
+            Ok(ErrandAnswer::Done)
+                if matches!(operation.state, OperationState::Reverting { .. }) =>
+            {
+                OperationUpdate::Reverted
+            }
             Ok(ErrandAnswer::Done) if matches!(operation.kind, OperationKind::Placement(_)) => {
                 OperationUpdate::Finished(OperationState::Done)
             }
-            Ok(ErrandAnswer::Done) => return,
+            Ok(ErrandAnswer::Done | ErrandAnswer::Right(_)) => return,
             Ok(ErrandAnswer::Waiting(what)) => OperationUpdate::Step { name: what },
             Ok(ErrandAnswer::Never(error)) => {
                 OperationUpdate::Finished(OperationState::Failed { error })
@@ -108,9 +116,11 @@ async fn go_on<R: AsyncRuntime>(inner: &Arc<Inner<R>>, operation: &Operation) {
     let update = match (update, operation.steps.last()) {
         (OperationUpdate::Step { name }, Some(last)) if last.name == name => {
             let waited_ms = inner.clock.wall_ms().saturating_sub(last.at_ms);
-            let is_move =
-                matches!(operation.kind, OperationKind::Relocate(_) | OperationKind::Move { .. });
-            if waited_ms < STUCK_MS || !is_move {
+            let gives_up = matches!(
+                operation.kind,
+                OperationKind::Relocate(_) | OperationKind::Move { .. } | OperationKind::Merge(_)
+            );
+            if waited_ms < STUCK_MS || !gives_up {
                 return;
             }
             let error = format!("given up after {} minutes: {name}", waited_ms / 60_000);
@@ -118,13 +128,15 @@ async fn go_on<R: AsyncRuntime>(inner: &Arc<Inner<R>>, operation: &Operation) {
         }
         (update, _) => update,
     };
-    let (id, shard) = (operation.id, operation.shard);
-    tracing::info!(operation = %id, %shard, ?update, "an operation goes on");
-    let has_ended = matches!(update, OperationUpdate::Finished(_));
+    let (id, shards) = (operation.id, operation.shards().collect::<Vec<_>>());
+    tracing::info!(operation = %id, ?shards, ?update, "an operation goes on");
+    let has_ended = matches!(update, OperationUpdate::Finished(_) | OperationUpdate::Reverted);
     let op = MetaOp::UpdateOperation { id, update };
     match propose_meta_here(inner, op).await {
         Ok(_) if has_ended => {
-            drop(R::spawn(release(Arc::clone(inner), shard)));
+            for shard in shards {
+                drop(R::spawn(release(Arc::clone(inner), shard)));
+            }
         }
         Ok(_) => {}
         Err(error) => tracing::debug!(operation = %id, %error, "not recorded"),
@@ -137,24 +149,30 @@ async fn release<R: AsyncRuntime>(inner: Arc<Inner<R>>, shard: ShardId) {
     let until = R::Instant::now() + HELD;
     while let Err(error) = ask(&inner, shard, Errand::Release).await {
         tracing::debug!(%shard, error, "not released yet");
-        if inner.is_closing() || R::Instant::now() >= until {
+        // Nobody leads a shard that another one has absorbed.
+        if inner.is_closing() || inner.is_retired(shard) || R::Instant::now() >= until {
             return;
         }
         R::sleep(PAUSE).await;
     }
 }
 
-fn next<R: AsyncRuntime>(inner: &Arc<Inner<R>>, operation: &Operation) -> Next {
+fn next<R: AsyncRuntime>(inner: &Inner<R>, operation: &Operation) -> Next {
+    see(inner, |world| world.next(operation))
+}
+
+/// What operations go by.
+pub(super) fn see<R: AsyncRuntime, T>(inner: &Inner<R>, look: impl FnOnce(&World<'_>) -> T) -> T {
     let members = inner.membership.members();
     let (map, leaders, losses) = (inner.map(), place::leaders(inner), place::losses(inner));
     let policy = &inner.options.policy;
     let (map, members, leaders) = (&map, &members, &leaders);
     let (rings, readers) = (&inner.options.rings, &ReadersOf::default());
-    World { map, members, policy, leaders, losses: &losses, rings, readers }.next(operation)
+    look(&World { map, members, policy, leaders, losses: &losses, rings, readers })
 }
 
 /// Runs an errand at the leader of a shard, who is found by asking.
-async fn ask<R: AsyncRuntime>(
+pub(super) async fn ask<R: AsyncRuntime>(
     inner: &Arc<Inner<R>>,
     shard: ShardId,
     errand: Errand,
@@ -216,6 +234,13 @@ pub(crate) async fn run<R: AsyncRuntime>(
             inner.wake_leading.notify_one();
             return Ok(ErrandAnswer::Done);
         }
+        Errand::LookRight => return Ok(merge::look_right(&group)),
+        Errand::Merge { operation, merge, goal, committed } => Box::pin(async move {
+            merge::go_on(&doing, &held, (operation, merge), goal, committed).await
+        }),
+        Errand::MergeRight(op) => {
+            Box::pin(async move { merge::take_right_step(&doing, &held, op).await })
+        }
     };
     group.hold(HELD);
     if group.busy.swap(true, Ordering::AcqRel) {
@@ -246,10 +271,19 @@ fn is_late<R: AsyncRuntime>(
         {
             Some("the shard has changed since this was asked")
         }
-        Errand::Split(split) if inner.map().get(split.child).is_some() => {
+        // Its other half may have been taken in again since.
+        Errand::Split(split) if inner.map().was_used(split.child) => {
             Some("the shard is divided already")
         }
-        Errand::Step { .. } | Errand::Split(_) | Errand::Release => None,
+        Errand::Merge { merge, .. } if inner.map().get(merge.right).is_none() => {
+            Some("the shards are one already")
+        }
+        Errand::Step { .. }
+        | Errand::Split(_)
+        | Errand::Release
+        | Errand::Merge { .. }
+        | Errand::MergeRight(_)
+        | Errand::LookRight => None,
     }
 }
 
@@ -268,6 +302,10 @@ async fn divide<R: AsyncRuntime>(
     }
     if !is_reported(inner, group) {
         return ErrandAnswer::Waiting("the map does not have the shard's last change".to_owned());
+    }
+    // Only a map that has what the shard absorbed last tells.
+    if inner.map().was_used(split.child) {
+        return ErrandAnswer::Waiting("the shard is divided already".to_owned());
     }
     match inner.propose(group.id, epoch, None, Op::Split(split), COMMIT).await {
         Ok(proposed) => match proposed.reply {
@@ -293,6 +331,9 @@ async fn take_step<R: AsyncRuntime>(
 ) -> ErrandAnswer {
     if !is_reported(inner, group) {
         return ErrandAnswer::Waiting("the map does not have the shard's last change".to_owned());
+    }
+    if merge::is_merging(group) {
+        return ErrandAnswer::Never("a merge of the shard is under way".to_owned());
     }
     let word = step.as_str();
     let hands_over = matches!(step, StepKind::TransferLeader { .. });

@@ -14,11 +14,11 @@ use futures::StreamExt;
 use hexpop_edge_config::{GroupId, NodeId, ShardId};
 use hexpop_shard::{
     Explanation, Learners, Losses, MetaOp, MetaOutcome, Operation, OperationKind, OperationState,
-    ReaderLimits, Readers, ReadersOf, ShardLoad, Traffic, World, explain, plan_moves,
+    ReaderLimits, Readers, ReadersOf, ShardLoad, ShardStats, Traffic, World, explain, plan_moves,
 };
 use openraft::{AsyncRuntime, Instant as _};
 
-use super::{ASK, decide, meta::propose_meta_here};
+use super::{ASK, decide, meta::propose_meta_here, shrink::asks_for_loads};
 use crate::{
     group::Group,
     host::Inner,
@@ -51,7 +51,7 @@ impl UnderWay {
                     OperationKind::Relocate(it) => Some((it.from, it.to)),
                     _ => None,
                 };
-                found.running.insert(operation.shard, places);
+                found.running.extend(operation.shards().map(|shard| (shard, places)));
             } else if let OperationKind::Relocate(_) = &operation.kind
                 && let OperationState::Failed { .. } = &operation.state
                 && operation.finished_ms.is_some_and(|at| at.abs_diff(now_ms) < REST_MS)
@@ -188,16 +188,17 @@ pub(crate) fn own_loads<R: AsyncRuntime>(inner: &Inner<R>) -> Vec<(ShardId, Shar
     let led = inner.running().into_iter().filter(|group| group.id.is_of_shard() && group.leads());
     led.map(|group| {
         let stats = group.replica.state().stats();
-        // How busy it is says nothing of what a replica costs to move.
-        (group.id, ShardLoad { keys: stats.keys, bytes: stats.bytes, ..ShardLoad::default() })
+        // How busy it is says nothing of what a replica costs to move, only of whether it may be merged.
+        let writes_per_s = if inner.options.merge { inner.writes_per_s(group.id) } else { 0 };
+        let ShardStats { keys, bytes, .. } = stats;
+        (group.id, ShardLoad { keys, bytes, writes_per_s, ..ShardLoad::default() })
     })
     .collect()
 }
 
 /// As the leader of the meta group: asks the members what the shards that they lead hold.
 pub(super) async fn survey_loads<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
-    let leads_meta = inner.group(GroupId::META).is_some_and(|meta| meta.leads());
-    if inner.options.moves_at_once == 0 || !leads_meta {
+    if !asks_for_loads(inner) {
         inner.loads.lock().clear();
         return;
     }

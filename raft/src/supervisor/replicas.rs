@@ -7,7 +7,7 @@ use futures::StreamExt;
 use hexpop_shard::{DocumentStore, ShardDescriptor};
 use openraft::AsyncRuntime;
 
-use super::{ASK, birth, decide, leave::birth_without_range};
+use super::{ASK, birth, decide, leave::birth_without_range, stage};
 use crate::{
     group::Group,
     host::{Inner, first_voters},
@@ -69,6 +69,7 @@ pub(super) async fn step<R: AsyncRuntime>(inner: Arc<Inner<R>>) -> Duration {
         purge_if_due(&inner, &group).await;
         heal_documents(&inner, &group).await;
     }
+    stage::tidy(&inner).await;
     if is_more { PAUSE_STARTING } else { PAUSE }
 }
 

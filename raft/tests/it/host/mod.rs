@@ -6,6 +6,7 @@ mod failures;
 mod founding;
 mod leading;
 mod leaving;
+mod merging;
 mod parking;
 mod purges;
 mod replacement;

@@ -12,13 +12,13 @@ use super::cluster::{
     Cluster, document, eventually, has_session, listing, listings_key, raft_of, session_put,
 };
 
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// More than openraft keeps behind a snapshot.
 const ENTRIES: u64 = 600;
 
 /// Begins an operation, again and again while the meta group has no leader or the shard is busy.
-async fn begin(cluster: &Cluster, shard: ShardId, kind: OperationKind) {
+pub(super) async fn begin(cluster: &Cluster, shard: ShardId, kind: OperationKind) {
     eventually("the operation is begun", || async {
         let node = cluster.nodes.values().next().unwrap();
         let (kind, reason) = (kind.clone(), "a test".to_owned());
@@ -41,7 +41,7 @@ async fn begin_split(cluster: &Cluster, at: ShardKey) -> (ShardDescriptor, Shard
     (shard, child)
 }
 
-async fn split(cluster: &Cluster, at: ShardKey) -> (ShardDescriptor, ShardDescriptor) {
+pub(super) async fn split(cluster: &Cluster, at: ShardKey) -> (ShardDescriptor, ShardDescriptor) {
     let (before, child) = begin_split(cluster, at.clone()).await;
     eventually("every map has both halves", || async {
         let knows =
@@ -53,7 +53,7 @@ async fn split(cluster: &Cluster, at: ShardKey) -> (ShardDescriptor, ShardDescri
 }
 
 /// Every session is found by a strong read at every node that has a replica of its shard.
-async fn all_are_there(cluster: &Cluster, ids: &[SessionId]) {
+pub(super) async fn all_are_there(cluster: &Cluster, ids: &[SessionId]) {
     for node in cluster.nodes.values() {
         for id in ids {
             eventually("the session is there", || async {
@@ -65,7 +65,7 @@ async fn all_are_there(cluster: &Cluster, ids: &[SessionId]) {
     }
 }
 
-async fn some_sessions(cluster: &Cluster, name: &str) -> Vec<SessionId> {
+pub(super) async fn some_sessions(cluster: &Cluster, name: &str) -> Vec<SessionId> {
     let mut ids = Vec::new();
     for number in 0..24 {
         ids.push(cluster.put_session(&format!("{name}{number}")).await);

@@ -112,6 +112,28 @@ pub(crate) fn cover(
     }
 }
 
+/// Whether a shard has become more than was asked, or part of another one: whoever asked it among others
+/// has to ask anew, or its keys would be counted twice. Whatever holds a key later has a newer version, and
+/// what only divides holds no more than was asked.
+pub(crate) fn is_outgrown(
+    asked: &ShardDescriptor,
+    newer: &[ShardDescriptor],
+    map: &ShardMap,
+) -> bool {
+    let holds_more = |now: &ShardDescriptor| {
+        let ends_behind = match (&now.range.end, &asked.range.end) {
+            (None, Some(_)) => true,
+            (Some(now), Some(asked)) => now > asked,
+            (_, None) => false,
+        };
+        let is_newer = now.epoch.version > asked.epoch.version;
+        is_newer && ends_behind && now.range.overlaps(&asked.range)
+    };
+    let known = map.overlapping(&asked.range);
+    let is_retired = map.get(asked.id).is_none() && map.was_used(asked.id);
+    newer.iter().chain(known).any(holds_more) || is_retired
+}
+
 #[cfg(test)]
 mod tests {
     use hexpop_edge_config::{Epoch, RaftId, ShardId};
@@ -215,6 +237,32 @@ mod tests {
             Some(vec![3, 8, 7])
         );
         assert_eq!(ids(&[left, right]), None);
+    }
+
+    #[test]
+    fn a_shard_that_absorbed_another_one_or_was_absorbed_is_outgrown() {
+        let key = |point| ShardKey::new(Space::Sessions, &"IT:lazio".parse().unwrap(), point);
+        let whole = KeyRange::space(Space::Sessions);
+        let before = KeyRange { end: Some(key(9)), ..whole.clone() };
+        let behind = KeyRange { start: key(9), ..whole.clone() };
+        let (left, right) = (descriptor(3, before, &[1]), descriptor(7, behind, &[1]));
+        let mut map = ShardMap::create(vec![
+            descriptor(1, KeyRange::space(Space::Listings), &[1]),
+            descriptor(2, KeyRange::space(Space::Directory), &[1]),
+            left.clone(),
+            right.clone(),
+        ])
+        .unwrap();
+        let epoch = Epoch { version: 2, conf: 1 };
+        let merged = ShardDescriptor { range: whole, epoch, ..left.clone() };
+        assert!(!is_outgrown(&left, &[], &map) && !is_outgrown(&right, &[], &map));
+        assert!(is_outgrown(&left, std::slice::from_ref(&merged), &map));
+        let narrow = KeyRange { end: Some(key(5)), ..merged.range.clone() };
+        let divided = ShardDescriptor { range: narrow, ..merged.clone() };
+        assert!(!is_outgrown(&left, &[divided], &map), "it has less");
+        map.report_merged(merged.clone(), right.id).unwrap();
+        assert!(is_outgrown(&left, &[], &map) && is_outgrown(&right, &[], &map));
+        assert!(!is_outgrown(&merged, &[], &map));
     }
 
     #[test]

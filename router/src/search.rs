@@ -13,11 +13,12 @@ use hexpop_shard::{
 use openraft_rt::AsyncRuntime;
 
 use crate::{
-    ask::{Answered, Call, Missed, ReadTerms},
+    ask::{Answered, Call, Missed, ReadTerms, random},
     consistency::{Given, Level, ReadPoint, with_token},
     error::{FieldPlace, Problem, RouteError},
     results::{self, PartKey, is_whole},
-    route::{cover, shards_of},
+    retry::Retry,
+    route::{self, cover, shards_of},
     router::{Answer, Context, Routed, Router, ShardTime},
 };
 
@@ -57,6 +58,13 @@ enum Part {
 /// One shard's answer, and how long it took.
 type Asked = (Result<Answered<Part>, RouteError>, Duration);
 
+/// What a shard, and whatever holds its keys by now, answered.
+struct AskedAll<T> {
+    answers: Vec<T>,
+    /// One of them has been merged, or is about to be: the answers are no part of a whole.
+    is_outgrown: bool,
+}
+
 /// A question with the text that equal ones share.
 struct Asking {
     question: Question,
@@ -83,11 +91,12 @@ impl<R: AsyncRuntime> Router<R> {
     ) -> Result<Routed<SearchAnswer>, RouteError> {
         let call = self.call(context, self.options.read_timeout);
         let query = &request.query;
-        let shards = self.shards(&query.filters.key_ranges())?;
+        let ranges = query.filters.key_ranges();
+        let shards = self.shards(&ranges)?;
         check_cursor(request.cursor.as_ref(), &shards)?;
         let asking = Asking::new(Question::Search(Box::new(query.clone())));
         let gathered = self
-            .gather(shards, &asking, context, &call, |found| match found {
+            .gather((shards, &ranges), &asking, context, &call, |found| match found {
                 Found::Search(part) => Some(part.as_ref().clone()),
                 Found::MapClusters(_) | Found::Suggestions(_) => None,
             })
@@ -111,9 +120,10 @@ impl<R: AsyncRuntime> Router<R> {
         let mut query = request.query.clone();
         let mut asking = Asking::new(Question::MapClusters(Box::new(query.clone())));
         let gathered = loop {
-            let shards = self.shards(&query.filters.key_ranges())?;
+            let ranges = query.filters.key_ranges();
+            let shards = self.shards(&ranges)?;
             let gathered = self
-                .gather(shards, &asking, context, &call, |found| match found {
+                .gather((shards, &ranges), &asking, context, &call, |found| match found {
                     Found::MapClusters(part) => Some(part.clone()),
                     Found::Search(_) | Found::Suggestions(_) => None,
                 })
@@ -139,10 +149,11 @@ impl<R: AsyncRuntime> Router<R> {
     ) -> Result<Routed<SuggestionsAnswer>, RouteError> {
         let call = self.call(context, self.options.read_timeout);
         let query = &request.query;
-        let shards = self.shards(&[KeyRange::space(Space::Listings)])?;
+        let ranges = [KeyRange::space(Space::Listings)];
+        let shards = self.shards(&ranges)?;
         let asking = Asking::new(Question::Suggest(query.clone()));
         let gathered = self
-            .gather(shards, &asking, context, &call, |found| match found {
+            .gather((shards, &ranges), &asking, context, &call, |found| match found {
                 Found::Suggestions(part) => Some(part.clone()),
                 Found::Search(_) | Found::MapClusters(_) => None,
             })
@@ -160,7 +171,7 @@ impl<R: AsyncRuntime> Router<R> {
             .buffer_unordered(self.options.fan_out_max)
             .collect::<Vec<_>>()
             .await;
-        counts.into_iter().flatten().all(|((), answer, _took)| {
+        counts.into_iter().flat_map(|asked| asked.answers).all(|((), answer, _took)| {
             matches!(answer, Ok(Answered { body: ReadAnswer::Counts(stats), .. }) if stats.complete)
         })
     }
@@ -171,21 +182,35 @@ impl<R: AsyncRuntime> Router<R> {
         if shards.is_empty() { Err(RouteError::no_shard(&map)) } else { Ok(shards) }
     }
 
-    /// Asks all shards at once, within one deadline.
+    /// Asks all shards that hold something of the ranges at once, within one deadline. Where one of them
+    /// turns out to have been merged, all are asked anew: what the others answered may be part of it.
     async fn gather<T>(
         &self,
-        shards: Vec<ShardDescriptor>,
+        (mut shards, ranges): (Vec<ShardDescriptor>, &[KeyRange]),
         asking: &Asking,
         context: &Context,
         call: &Call<R>,
         pick: impl Fn(&Found) -> Option<T>,
     ) -> Gathered<T> {
         let level = context.level.unwrap_or_default();
-        let answers: Vec<Vec<Asked>> = stream::iter(shards)
-            .map(|shard| self.ask_question(shard, asking, context, call))
-            .buffer_unordered(self.options.fan_out_max)
-            .collect()
-            .await;
+        let mut retry = Retry::new(self.options.retry);
+        let answers = loop {
+            let asked: Vec<AskedAll<Asked>> = stream::iter(shards)
+                .map(|shard| self.ask_question(shard, asking, context, call))
+                .buffer_unordered(self.options.fan_out_max)
+                .collect()
+                .await;
+            let is_outgrown = asked.iter().any(|asked| asked.is_outgrown);
+            if is_outgrown
+                && retry.attempt()
+                && call.deadline.sleep(retry.pause(random::<R>())).await
+                && let Ok(now) = self.shards(ranges)
+            {
+                shards = now;
+                continue;
+            }
+            break asked.into_iter().flat_map(|asked| asked.answers);
+        };
         let mut gathered = Gathered {
             parts: Vec::new(),
             points: Vec::new(),
@@ -198,7 +223,7 @@ impl<R: AsyncRuntime> Router<R> {
             whole: true,
             times: Vec::new(),
         };
-        for answer in answers.into_iter().flatten() {
+        for answer in answers {
             gathered.add(answer, &pick);
         }
         gathered.points.sort_by_key(|point| point.shard);
@@ -214,7 +239,7 @@ impl<R: AsyncRuntime> Router<R> {
         asking: &Asking,
         context: &Context,
         call: &Call<R>,
-    ) -> Vec<Asked> {
+    ) -> AskedAll<Asked> {
         let key = |shard, version| PartKey { shard, version, question: Arc::clone(&asking.text) };
         // What is kept goes along: until the shard answers it may be thrown out.
         let unless = |shard: &ShardDescriptor| {
@@ -224,7 +249,7 @@ impl<R: AsyncRuntime> Router<R> {
             let op = ReadOp::Ask { question: asking.question.clone(), unless };
             (op, kept.map(|part| (version, part)))
         };
-        let answers = self.ask_all_of(shard, unless, context, call).await;
+        let asked = self.ask_all_of(shard, unless, context, call).await;
         let part = |point: &ReadPoint, kept: Option<(u64, results::Part)>, body: ReadAnswer| {
             let version = point.epoch.version;
             Some(match body {
@@ -244,16 +269,14 @@ impl<R: AsyncRuntime> Router<R> {
                 _ => return None,
             })
         };
-        answers
-            .into_iter()
-            .map(|(kept, answer, took)| {
-                let answer = answer.and_then(|answered| {
-                    let point = answered.point;
-                    answered.expect_body(|body| part(&point, kept, body))
-                });
-                (answer, took)
-            })
-            .collect()
+        let answers = asked.answers.into_iter().map(|(kept, answer, took)| {
+            let answer = answer.and_then(|answered| {
+                let point = answered.point;
+                answered.expect_body(|body| part(&point, kept, body))
+            });
+            (answer, took)
+        });
+        AskedAll { answers: answers.collect(), is_outgrown: asked.is_outgrown }
     }
 
     /// Asks a shard, and in its place whatever holds its keys by now; with what `op` gives besides.
@@ -263,8 +286,9 @@ impl<R: AsyncRuntime> Router<R> {
         op: impl Fn(&ShardDescriptor) -> (ReadOp, K),
         context: &Context,
         call: &Call<R>,
-    ) -> Vec<(K, Result<Answered<ReadAnswer>, RouteError>, Duration)> {
+    ) -> AskedAll<(K, Result<Answered<ReadAnswer>, RouteError>, Duration)> {
         let (mut to_ask, mut answers, mut hops) = (vec![shard], Vec::new(), 0);
+        let mut is_outgrown = false;
         while let Some(shard) = to_ask.pop() {
             let map = self.asker.map();
             let exists = |other: ShardId| map.get(other).is_some();
@@ -278,8 +302,13 @@ impl<R: AsyncRuntime> Router<R> {
             match answer {
                 Ok(answered) => answers.push((with, Ok(answered), took)),
                 Err(Missed::Error(error)) => answers.push((with, Err(error), took)),
+                Err(Missed::Sealed(error)) => {
+                    is_outgrown = true;
+                    answers.push((with, Err(error), took));
+                }
                 Err(Missed::Moved(newer)) => {
                     hops += 1;
+                    is_outgrown |= route::is_outgrown(&shard, &newer, &self.asker.map());
                     match cover(&shard, &newer, &self.asker.map()) {
                         Some(parts) if hops <= HOPS_MAX => to_ask.extend(parts),
                         _ => {
@@ -291,7 +320,7 @@ impl<R: AsyncRuntime> Router<R> {
                 }
             }
         }
-        answers
+        AskedAll { answers, is_outgrown }
     }
 
     /// The whole answer, the origin's in its place, or the parts there are.

@@ -134,6 +134,21 @@ impl Failure {
         Self::Nobody { last, unknown }
     }
 
+    /// Whether the shard is about to be absorbed by its neighbour.
+    pub(super) const fn is_sealed(&self) -> bool {
+        matches!(self, Self::Refused { refusal: Refusal::Sealed { .. }, .. })
+    }
+
+    /// Whether an attempt may have been applied.
+    pub(super) const fn is_unknown(&self) -> bool {
+        match self {
+            Self::Stale { unknown, .. }
+            | Self::Refused { unknown, .. }
+            | Self::Nobody { unknown, .. } => *unknown,
+            Self::Mismatch => true,
+        }
+    }
+
     pub(super) fn to_error(&self, shard: &ShardDescriptor, is_write: bool) -> RouteError {
         let id = shard.id;
         let unavailable = |detail: String| RouteError::new(Problem::ShardUnavailable, detail);

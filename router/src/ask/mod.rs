@@ -50,6 +50,8 @@ const RELOCATIONS_MAX: u32 = 4;
 pub(crate) enum Missed {
     /// The shard's range has changed; this is what it says is newer.
     Moved(Vec<ShardDescriptor>),
+    /// The shard is about to be absorbed by its neighbour: soon that one answers, or this one again.
+    Sealed(RouteError),
     /// Anything else.
     Error(RouteError),
 }
@@ -102,10 +104,13 @@ impl<R: AsyncRuntime> Asker<R> {
         call: &Call<R>,
     ) -> Result<Answered<ReadAnswer>, RouteError> {
         let mut shard = place.find(&self.map())?;
-        let mut relocations = 0;
+        let (mut relocations, mut retry) = (0, Retry::new(self.options.retry));
         loop {
             match self.read_at(&shard, terms, &op, call).await {
                 Ok(answered) => return Ok(answered),
+                Err(failure) if failure.is_sealed() && self.waits(&mut retry, call).await => {
+                    shard = place.find(&self.map())?;
+                }
                 Err(Failure::Stale { newer, .. }) if relocations < RELOCATIONS_MAX => {
                     relocations += 1;
                     shard = self.relocate(place, &shard, &newer)?;
@@ -126,6 +131,7 @@ impl<R: AsyncRuntime> Asker<R> {
     ) -> Result<Answered<ReadAnswer>, Missed> {
         self.read_at(shard, terms, op, call).await.map_err(|failure| match failure {
             Failure::Stale { newer, .. } => Missed::Moved(newer),
+            failure if failure.is_sealed() => Missed::Sealed(failure.to_error(shard, false)),
             failure => Missed::Error(failure.to_error(shard, false)),
         })
     }
@@ -157,6 +163,7 @@ impl<R: AsyncRuntime> Asker<R> {
     ) -> Result<Answered<Reply>, RouteError> {
         let mut shard = place.find(&self.map())?;
         let (mut relocations, mut was_unknown) = (0, false);
+        let mut retry = Retry::new(self.options.retry);
         loop {
             let write = ShardOp::Write { request, op: op.clone() };
             let terms = ReadTerms::at(Level::Strong);
@@ -169,6 +176,12 @@ impl<R: AsyncRuntime> Asker<R> {
             let outcome = |error: RouteError, unknown: bool| {
                 if unknown { error.with_outcome(WriteOutcome::Unknown) } else { error }
             };
+            // Whatever an attempt before did is recognised wherever the key is by then.
+            if failure.is_sealed() && self.waits(&mut retry, call).await {
+                was_unknown |= failure.is_unknown();
+                shard = place.find(&self.map())?;
+                continue;
+            }
             let Failure::Stale { newer, unknown } = failure else {
                 return Err(outcome(failure.to_error(&shard, true), was_unknown));
             };
@@ -182,6 +195,11 @@ impl<R: AsyncRuntime> Asker<R> {
                 outcome(error.with_outcome(WriteOutcome::NotApplied), was_unknown)
             })?;
         }
+    }
+
+    /// Waits a moment for a shard that is sealed; `false` when that is over.
+    async fn waits(&self, retry: &mut Retry, call: &Call<R>) -> bool {
+        retry.attempt() && call.deadline.sleep(retry.pause(random::<R>())).await
     }
 
     /// The descriptor to go on with when the one that was used is out of date.
@@ -349,6 +367,12 @@ impl<R: AsyncRuntime> Asker<R> {
                 ) => return Err(Failure::of(Some(Attempt::Shard(error)), unknown)),
                 other => {
                     self.forget_leader(shard.id, node);
+                    // Its neighbour has absorbed it, and nobody has it any more.
+                    if matches!(other, Attempt::Shard(ShardError::NotHere))
+                        && is_retired(&self.map(), shard.id)
+                    {
+                        return Err(Failure::Stale { newer: Vec::new(), unknown });
+                    }
                     last = Some(other);
                 }
             }
@@ -536,6 +560,11 @@ impl<R: AsyncRuntime> Asker<R> {
             self.breakers.retain(|node| members.iter().any(|member| member.node == node));
         }
     }
+}
+
+/// Whether a shard was, and is no more.
+pub(crate) fn is_retired(map: &ShardMap, shard: ShardId) -> bool {
+    map.get(shard).is_none() && map.was_used(shard)
 }
 
 /// Uniform over all of `u32`. Not held across an await: the generator belongs to its thread.

@@ -13,6 +13,7 @@ mod feed;
 mod ingest;
 mod interims;
 mod listings;
+mod merging;
 mod mesh;
 mod origin;
 mod purges;

@@ -1,5 +1,7 @@
 //! A mesh in memory: real shard states, one copy each, behind as many nodes as a test wants.
 
+mod reshape;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -77,6 +79,10 @@ struct Inner {
     questions: Vec<(NodeId, NodeId)>,
     /// Whom a node believes to serve, where that is not everybody.
     serving: BTreeMap<NodeId, BTreeSet<NodeId>>,
+    /// The second is taken into the first when it is asked next.
+    merge_when_asked: Option<(ShardId, ShardId)>,
+    /// How many merges there were.
+    operations: u64,
 }
 
 /// The mesh.
@@ -342,6 +348,11 @@ impl Mesh {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         inner.requests.push((node, request.clone()));
+        self.reshape(inner, request.shard);
+        let newer = inner.newer(&self.map(), request.shard, request.epoch);
+        if !newer.is_empty() {
+            return Err(ShardError::StaleEpoch { newer });
+        }
         let group = inner.groups.get_mut(&request.shard).ok_or(ShardError::NotHere)?;
         let leads = group.leader == node;
         let is_write = matches!(request.op, ShardOp::Write { .. });

@@ -22,6 +22,18 @@ pub const FAULTS: [&str; 18] = [
     "fault-wipe",
 ];
 
+/// What happens in worlds whose shards are merged.
+pub const MERGES: [&str; 8] = [
+    "merges-absorbed",
+    "merges-begun",
+    "merges-called-off",
+    "merges-cancelled",
+    "merges-sealed",
+    "merges-unfit",
+    "merges-unsealed",
+    "shards-merged",
+];
+
 /// What happens now and then only.
 pub const RARE: [&str; 36] = [
     // Links.

@@ -85,7 +85,9 @@ impl World {
                 }
             }
         }
-        self.is_recovered() && positions.values().all(|positions| positions.len() == 1)
+        self.is_recovered()
+            && positions.values().all(|positions| positions.len() == 1)
+            && self.checks.state.lock().merges.open().is_empty()
     }
 
     /// Says of the listings shards that they are complete, so that searches are answered here.

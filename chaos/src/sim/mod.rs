@@ -18,8 +18,8 @@
 //! `AsyncRuntime::thread_rng`, which is seeded.
 //!
 //! **What is not simulated**: the QUIC transport and the HTTP servers, the HTTP cache and change feeds,
-//! the rates of monotonic clocks, latency of the snapshots' disk, and splits and merges (there are none
-//! yet). No shard of sessions loses a replica whose disk lives on, since placement takes none away.
+//! the rates of monotonic clocks, and latency of the snapshots' disk. Shards are merged only in worlds that
+//! are [made so](Settings::merges). No shard of sessions loses a replica whose disk lives on, since placement takes none away.
 //!
 //! **Erasures** are carried on as in production. At the end, without faults, each must come to an end, and
 //! no disk may hold a value that was acknowledged before an erasure of its user was asked for, nor a key
@@ -54,10 +54,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 pub use campaign::{Campaign, campaign};
 pub use clients::Kind;
-pub use coverage::{FAULTS, RARE};
+pub use coverage::{FAULTS, MERGES, RARE};
 pub use hexpop_edge_config::planted::Bug;
 pub use invariant::Violation;
-pub use plan::{Cut, Fault, FaultKind, Led, draw};
+pub use plan::{Cut, Fault, FaultKind, Led, draw, draw_merges};
 pub use random::Random;
 pub use runtime::{
     SimElapsed, SimInstant, SimJoinError, SimJoinHandle, SimRuntime, SimSleep, SimTimeout,
@@ -84,6 +84,8 @@ pub struct Settings {
     pub is_traced: bool,
     /// A bug planted on purpose.
     pub bug: Option<Bug>,
+    /// Whether shards are merged too. All else that goes wrong is the same with and without.
+    pub merges: bool,
 }
 
 impl Settings {
@@ -98,6 +100,7 @@ impl Settings {
             faults_for: Duration::from_secs(30),
             is_traced: false,
             bug: None,
+            merges: false,
         }
     }
 }
@@ -121,10 +124,21 @@ pub struct Outcome {
     pub polls: u64,
 }
 
+/// The faults that follow from a seed, and what operators do meanwhile.
+#[must_use]
+pub fn schedule(settings: &Settings) -> Vec<Fault> {
+    let mut faults = draw(settings.seed, settings.nodes, settings.faults_for);
+    if settings.merges {
+        faults.extend(draw_merges(settings.seed, settings.faults_for));
+        faults.sort_by_key(|fault| fault.at_ms);
+    }
+    faults
+}
+
 /// Runs the world of a seed with the faults that follow from it.
 #[must_use]
 pub fn run(settings: &Settings) -> Outcome {
-    run_with(settings, &draw(settings.seed, settings.nodes, settings.faults_for))
+    run_with(settings, &schedule(settings))
 }
 
 /// Runs the world of a seed with these faults.

@@ -1,11 +1,12 @@
-//! What operators do meanwhile: shards are divided, and replicas moved.
+//! What operators do meanwhile: shards are divided and merged, and replicas moved.
 
 use std::{sync::Arc, time::Duration};
 
 use hexpop_edge_config::{NodeId, ShardId};
 use hexpop_raft::{Host, ReadLevel, ReplicaState, ReplicaStatus};
 use hexpop_shard::{
-    MetaOp, MetaOutcome, OperationKind, ReadAnswer, ReadOp, ShardDescriptor, Space, Split,
+    Merge, MetaOp, MetaOutcome, OperationKind, OperationState, OperationUpdate, ReadAnswer, ReadOp,
+    ShardDescriptor, Space, Split,
 };
 use openraft_rt::AsyncRuntime;
 
@@ -13,6 +14,9 @@ use super::{executor::BEGIN, runtime::SimRuntime, trace::Trace, world::World};
 
 /// How often an operator tries to begin something.
 const ATTEMPTS: u32 = 20;
+
+/// How often with merges, for which two shards have to be neighbours that nothing else runs on.
+const MERGE_ATTEMPTS: u32 = 100;
 
 /// How long between two tries.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -59,6 +63,39 @@ impl World {
         });
     }
 
+    /// Somebody has two neighbours of a space merged, as soon as nothing else runs on them.
+    pub(super) fn merge(&mut self, space: Space) {
+        let choice = self.random.next_u64();
+        let Some(node) = self.processes().map(|(node, _)| *node).next() else { return };
+        self.at(node, move |host, trace| async move {
+            for _attempt in 0..MERGE_ATTEMPTS {
+                if let Some((left, merge)) = neighbours(&host, space, choice) {
+                    let right = merge.right;
+                    let (kind, reason) = (OperationKind::Merge(merge), "simulated".to_owned());
+                    let begin = MetaOp::BeginOperation { kind, shard: left, reason };
+                    let begun = host.propose_meta(begin, ASK).await;
+                    if let Ok(MetaOutcome::OperationBegun(id)) = begun {
+                        note(&trace, "merges-begun", &[id.0, left.0, right.0]);
+                        return;
+                    }
+                }
+                SimRuntime::sleep(PAUSE).await;
+            }
+        });
+    }
+
+    /// Somebody has the merges cancelled that run.
+    pub(super) fn cancel_merges(&self) {
+        let open = self.checks.state.lock().merges.open();
+        let Some(node) = self.processes().map(|(node, _)| *node).next() else { return };
+        self.at(node, move |host, _trace| async move {
+            for id in open {
+                let update = OperationUpdate::Finished(OperationState::Cancelled);
+                host.propose_meta(MetaOp::UpdateOperation { id, update }, ASK).await.ok();
+            }
+        });
+    }
+
     /// Who leads the shard with the most keys among some.
     fn leader_of(
         &self,
@@ -86,6 +123,18 @@ impl World {
             self.executor.within(process.home, || drop(SimRuntime::spawn(task)));
         }
     }
+}
+
+/// Two neighbours that may be one, by the map of a node.
+fn neighbours(host: &Host<SimRuntime>, space: Space, choice: u64) -> Option<(ShardId, Merge)> {
+    let map = host.shard_map();
+    let pairs = map.shards().filter(|left| left.range.space_of() == space).filter_map(|left| {
+        let merge = Merge::of(map.locate(left.range.end.as_ref()?)?);
+        merge.check(left.id, &left.range).is_ok().then_some((left.id, merge))
+    });
+    let pairs: Vec<(ShardId, Merge)> = pairs.collect();
+    let at = choice.checked_rem(pairs.len() as u64)?;
+    pairs.into_iter().nth(usize::try_from(at).ok()?)
 }
 
 /// Begins a split where the records divide best; `None` when that is not possible now.

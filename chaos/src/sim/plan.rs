@@ -65,6 +65,10 @@ pub enum FaultKind {
     Divide(Space),
     /// An operator has a replica moved to a node.
     Move(NodeId),
+    /// An operator has two neighbouring shards of a space merged.
+    Merge(Space),
+    /// An operator has the merges cancelled that run.
+    CancelMerges,
 }
 
 /// The group of which the leader is meant.
@@ -110,6 +114,8 @@ impl FaultKind {
             Self::OriginSlow(_) => "fault-origin-slow",
             Self::Divide(_) => "shards-divided",
             Self::Move(_) => "replicas-moved",
+            Self::Merge(_) => "shards-merged",
+            Self::CancelMerges => "merges-called-off",
         }
     }
 }
@@ -170,6 +176,36 @@ fn operations(seed: u64, nodes: u32, over_ms: u64) -> Vec<Fault> {
     }
     let mut at = || random.below(over_ms.saturating_mul(9) / 10);
     kinds.into_iter().map(|kind| Fault { at_ms: at(), for_ms: 0, kind }).collect()
+}
+
+/// What operators do in worlds whose shards are merged besides: divide early, so that there are neighbours,
+/// merge, and change their minds. Drawn apart from all else, which is as it is without.
+#[must_use]
+pub fn draw_merges(seed: u64, over: Duration) -> Vec<Fault> {
+    let mut random = Random::fork(seed, 6);
+    let over_ms = u64::try_from(over.as_millis()).unwrap_or(u64::MAX);
+    let spaces = [Space::Sessions, Space::Listings, Space::Directory];
+    let mut faults = Vec::new();
+    let mut add = |kind, from, to, random: &mut Random| {
+        let at_ms = random.between(over_ms.saturating_mul(from) / 100, over_ms * to / 100);
+        faults.push(Fault { at_ms, for_ms: 0, kind });
+    };
+    for space in spaces {
+        add(FaultKind::Divide(space), 2, 15, &mut random);
+    }
+    for _ in 0..random.between(5, 10) {
+        // Sessions are what most clients ask for.
+        let space = match random.below(5) {
+            0 => Space::Directory,
+            1 => Space::Listings,
+            _ => Space::Sessions,
+        };
+        add(FaultKind::Merge(space), 15, 95, &mut random);
+    }
+    for _ in 0..random.below(3) {
+        add(FaultKind::CancelMerges, 20, 95, &mut random);
+    }
+    faults
 }
 
 const WIPE: u64 = 7;

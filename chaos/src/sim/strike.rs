@@ -65,6 +65,8 @@ impl World {
             FaultKind::OriginSlow(ms) => self.around.origin.slow_ms.store(*ms, Ordering::Relaxed),
             FaultKind::Divide(space) => self.divide(*space),
             FaultKind::Move(node) => self.move_to(*node),
+            FaultKind::Merge(space) => self.merge(*space),
+            FaultKind::CancelMerges => self.cancel_merges(),
         }
         self.trace.note(now, fault.kind.name(), &[fault.for_ms], || fault.to_string());
         self.ending.push((now + fault.for_ms * MS, fault.kind.clone()));
@@ -214,7 +216,9 @@ impl World {
             | FaultKind::Blackout
             | FaultKind::Wipe(_)
             | FaultKind::Divide(_)
-            | FaultKind::Move(_) => {}
+            | FaultKind::Move(_)
+            | FaultKind::Merge(_)
+            | FaultKind::CancelMerges => {}
         }
     }
 

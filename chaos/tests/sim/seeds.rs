@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hexpop_chaos::sim::{
-    FAULTS, Kind, Outcome, RARE, Settings, campaign, draw, run, run_with, shrink,
+    FAULTS, Kind, MERGES, Outcome, RARE, Settings, campaign, draw, run, run_with, schedule, shrink,
 };
 
 /// A world of a few seconds.
@@ -56,6 +56,31 @@ fn some_seeds_with_every_kind_of_fault_hold() {
             campaign.coverage.get(name).is_some_and(|count| *count > 0),
             "{name} never happened"
         );
+    }
+}
+
+#[test]
+fn some_seeds_whose_shards_are_merged_hold() {
+    let settings = Settings { merges: true, ..Settings::new(0) };
+    let campaign = campaign(&settings, 61..=66, 2, |_| false, assert_holds);
+    assert_eq!(campaign.seeds, 6);
+    // That the two do not fit takes an erasure, or a listing on its way, right then.
+    for name in MERGES.iter().filter(|name| **name != "merges-unfit") {
+        assert!(
+            campaign.coverage.get(name).is_some_and(|count| *count > 0),
+            "{name} never happened"
+        );
+    }
+}
+
+#[test]
+fn merges_change_nothing_else_that_goes_wrong() {
+    for seed in 0..20 {
+        let settings = Settings::new(seed);
+        let merging = Settings { merges: true, ..settings.clone() };
+        let (plain, merged) = (schedule(&settings), schedule(&merging));
+        assert_eq!(plain, draw(seed, settings.nodes, settings.faults_for));
+        assert!(plain.iter().all(|fault| merged.contains(fault)) && merged.len() > plain.len());
     }
 }
 

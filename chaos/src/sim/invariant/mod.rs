@@ -5,6 +5,7 @@ mod committed;
 mod erased;
 mod kept;
 mod leaders;
+mod merges;
 mod once;
 mod paths;
 mod places;
@@ -23,9 +24,9 @@ use hexpop_shard::{LogPosition, ShardState};
 use parking_lot::Mutex;
 
 pub(super) use self::{
-    committed::Committed, erased::Erased, kept::Kept, leaders::Leaders, once::Once, paths::Paths,
-    places::Places, recovery::Recovery, renewed::Renewed, search::Searches, shard_map::ShardMaps,
-    state_hash::StateHashes, votes::Votes,
+    committed::Committed, erased::Erased, kept::Kept, leaders::Leaders, merges::Merges, once::Once,
+    paths::Paths, places::Places, recovery::Recovery, renewed::Renewed, search::Searches,
+    shard_map::ShardMaps, state_hash::StateHashes, votes::Votes,
 };
 use super::{
     executor::{BEGIN, current},
@@ -70,6 +71,7 @@ pub(super) struct State {
     pub(super) hashes: StateHashes,
     pub(super) votes: Votes,
     pub(super) leaders: Leaders,
+    pub(super) merges: Merges,
     pub(super) maps: ShardMaps,
     pub(super) searches: Searches,
     pub(super) places: Places,
@@ -150,15 +152,17 @@ impl Observer for Checks {
         let hash = hash_bytes(entry);
         let numbers = [raft.0, group.0, position.term, position.index, hash];
         self.trace.fold(executor_now, "applied", &numbers);
-        let (committed, hashes, searches, maps, renewed, is_rid) = {
+        let (committed, hashes, searches, maps, renewed, merged, is_rid) = {
             let mut checks = self.state.lock();
-            checks.places.applied(group, position, state, &self.listings);
             let committed = checks.committed.applied(raft, group, position, hash);
-            let mut renewed = Ok(());
+            let (mut renewed, mut merged) = (Ok(()), Ok(()));
             if committed == Ok(true) {
                 checks.paths.applied(&self.trace, group, entry, state);
                 renewed = checks.renewed.applied(group, entry, state);
+                merged = checks.merges.applied(&self.trace, group, position, entry, state);
             }
+            let is_absorbed = checks.merges.is_absorbed(group);
+            checks.places.applied(group, position, (state, is_absorbed), &self.listings);
             (
                 committed.map(drop),
                 checks.hashes.applied(raft, group, position, state),
@@ -167,6 +171,7 @@ impl Observer for Checks {
                     .as_meta()
                     .map_or(Ok(false), |meta| checks.maps.seen("the meta group", meta.map())),
                 renewed,
+                merged,
                 checks.erased.reached(raft, group, state),
             )
         };
@@ -176,6 +181,7 @@ impl Observer for Checks {
         self.take("counts agree with the documents", searches);
         self.take("shard map", maps.map(drop));
         self.take("no touch renews what is over", renewed);
+        self.take("a shard is absorbed once", merged);
     }
 
     fn installed(&self, raft: RaftId, group: GroupId, state: &ShardState) {

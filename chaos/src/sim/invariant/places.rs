@@ -19,9 +19,17 @@ impl Places {
         &mut self,
         group: GroupId,
         position: LogPosition,
-        state: &ShardState,
+        (state, is_absorbed): (&ShardState, bool),
         ids: &[String],
     ) {
+        if let Some(absorbed) = state.absorbed() {
+            self.found.remove(&absorbed.right);
+            self.directory.remove(&absorbed.right);
+        }
+        // A replica of it may apply what is in its log still.
+        if is_absorbed {
+            return;
+        }
         if let Some(listings) = state.as_listings() {
             let seen = self.found.entry(group).or_default();
             if position.index > seen.0 {

@@ -1,9 +1,9 @@
 //! A touch renews no session that was over when it happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hexpop_edge_config::{GroupId, codec};
-use hexpop_shard::{Command, Op, SessionId, SessionOp, ShardState};
+use hexpop_shard::{Command, Op, SessionId, SessionOp, SessionState, ShardState};
 
 /// When sessions end, by the newest state of each group that was seen.
 #[derive(Debug, Default)]
@@ -20,7 +20,15 @@ impl Renewed {
         state: &ShardState,
     ) -> Result<(), String> {
         let Some(sessions) = state.as_sessions() else { return Ok(()) };
-        let Ok(Command { op: Op::Session(op), .. }) = codec::decode(entry) else { return Ok(()) };
+        let op = match codec::decode(entry) {
+            Ok(Command { op: Op::Session(op), .. }) => op,
+            // Sessions came, with the ends that they had elsewhere, or went.
+            Ok(Command { op: Op::Split(_) | Op::Merge(_), .. }) => {
+                self.reshaped(group, sessions);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
         let mut checked = Ok(());
         if let SessionOp::Touch { touches } = &op {
             for touch in touches {
@@ -43,5 +51,17 @@ impl Renewed {
             }
         }
         checked
+    }
+
+    /// Sets the ends of all sessions of a group anew that any group was seen with.
+    fn reshaped(&mut self, group: GroupId, sessions: &SessionState) {
+        let ids: BTreeSet<SessionId> = self.ends.keys().map(|(_, id)| id.clone()).collect();
+        for id in ids {
+            let place = (group, id);
+            match sessions.get(&place.1) {
+                Some(record) => drop(self.ends.insert(place, record.head.expires_ms)),
+                None => drop(self.ends.remove(&place)),
+            }
+        }
     }
 }

@@ -234,7 +234,8 @@ pub struct OperationRow {
     pub child: Option<u64>,
     /// What it does, in words.
     pub summary: String,
-    /// `running`, `committing` (it can be cancelled no more), `done`, `failed` or `cancelled`.
+    /// `running`, `committing` (it can be cancelled no more), `reverting` (what it began is being undone), `done`,
+    /// `failed` or `cancelled`.
     pub state: String,
     /// Why it failed.
     pub error: Option<String>,
@@ -354,7 +355,7 @@ pub struct ViolationRow {
     pub node: u32,
     /// The shard.
     pub shard: u64,
-    /// `memory`, `log`, `snapshot`, `documents`, `log-files`.
+    /// `memory`, `log`, `snapshot`, `documents`, `staged`, `log-files`.
     pub places: Vec<String>,
     /// Why it must not be there.
     pub why: String,

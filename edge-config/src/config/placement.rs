@@ -50,6 +50,15 @@ pub struct Placement {
     /// node's cores are the limit of what is read near it. Default 0. Since 0.1. Watch
     /// `hexpop_raft_reads_total`.
     pub split_reads_per_second: u64,
+    /// Whether neighbouring shards may be made one again: with `hexpop shards merge`, and by themselves when
+    /// both together have had at most 40 % of `split_keys`, `split_bytes` and `split_writes_per_second` for 10
+    /// minutes, one a minute, while nothing is down, drained or moved. Not by themselves where
+    /// `split_reads_per_second` is set.
+    ///
+    /// Off: what was divided stays so. On: the shard that goes takes no writes for a second or two, which wait
+    /// for that long; a merge that takes longer is undone. Both must be of one territory. The same on all
+    /// nodes. Default false. Since 0.1. Watch `hexpop_raft_merges_total`.
+    pub merge: bool,
     /// How long a node must be down before the replicas on it are given up and made anew on other nodes.
     ///
     /// Too low: a restart has data copied that would have come back by itself. Too high: shards that lost
@@ -110,6 +119,7 @@ impl Default for Placement {
             split_bytes: ByteSize::gib(4),
             split_writes_per_second: 0,
             split_reads_per_second: 0,
+            merge: false,
             repair_after: Duration::from_secs(300),
             moves_at_once: 2,
             moves_per_node: 4,
@@ -165,6 +175,9 @@ impl Placement {
                 )
                 .between(0, 1 << 40)
                 .or(default.split_reads_per_second),
+            merge: section
+                .key("merge", "Whether neighbouring shards may be made one again.")
+                .or(default.merge),
             repair_after: section
                 .key(
                     "repair_after",

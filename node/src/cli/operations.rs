@@ -110,7 +110,7 @@ async fn wait_for(
     let id = operation.id;
     let mut last = operation;
     let polling = async {
-        while matches!(last.state.as_str(), "running" | "committing") {
+        while matches!(last.state.as_str(), "running" | "committing" | "reverting") {
             tokio::time::sleep(POLL).await;
             // A leader that changes meanwhile is no reason to give up.
             if let Ok(operation) = client.get::<OperationRow>(&path(id)).await {

@@ -59,6 +59,15 @@ enum ShardsCommand {
         #[command(flatten)]
         wait: WaitArgs,
     },
+    /// Make a shard and its neighbour one, if `placement.merge` allows it.
+    Merge {
+        /// The shard's number.
+        id: u64,
+        /// Its neighbour's; the one that lies before the other keeps its number.
+        with: u64,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
     /// Move a replica to another node.
     Move {
         /// The shard's number.
@@ -155,6 +164,10 @@ pub(super) async fn shards(args: ShardsArgs) -> CliResult {
         ShardsCommand::Split { id, at, wait } => {
             let body = at.map_or_else(|| json!({}), |at| json!({ "at": at }));
             begin(&client, (id, "split", body), &wait, args.output.output).await
+        }
+        ShardsCommand::Merge { id, with, wait } => {
+            let body = json!({ "with": with });
+            begin(&client, (id, "merge", body), &wait, args.output.output).await
         }
         ShardsCommand::Move { id, from, to, wait } => {
             let body = json!({"from": from, "to": to});

@@ -231,6 +231,7 @@ async fn open_host(
             persist_ms: SPLIT_PERSIST_MS,
             rest_ms: SPLIT_REST_MS,
         },
+        merge: config.placement.merge,
         repair_after: config.placement.repair_after,
         moves_at_once: usize::try_from(config.placement.moves_at_once).unwrap_or(usize::MAX),
         moves_per_node: usize::try_from(config.placement.moves_per_node).unwrap_or(usize::MAX),

@@ -17,20 +17,20 @@ use crate::{
 
 /// What a writer saw.
 #[derive(Debug, Default)]
-struct Written {
+pub(super) struct Written {
     /// The last value acknowledged of each session.
     acknowledged: BTreeMap<String, u64>,
     /// Values whose outcome is unknown, by session, behind the last acknowledged one.
     open: BTreeMap<String, Vec<u64>>,
     /// The longest time in which no write was acknowledged.
-    pause: Duration,
+    pub(super) pause: Duration,
     /// Writes that were acknowledged.
-    count: u64,
+    pub(super) count: u64,
 }
 
 /// Writes a handful of sessions again and again, at one node after the other, until told to stop. A
 /// refusal that says that it may come again is one; whatever is not certain stays open.
-fn write(nodes: &[Node], stop: &AtomicBool, next: &AtomicU64, writer: usize) -> Written {
+pub(super) fn write(nodes: &[Node], stop: &AtomicBool, next: &AtomicU64, writer: usize) -> Written {
     let mut written = Written::default();
     let ids: Vec<String> = (0..6)
         .map(|n| {
@@ -73,7 +73,7 @@ fn write(nodes: &[Node], stop: &AtomicBool, next: &AtomicU64, writer: usize) -> 
 ///
 /// # Errors
 /// An answer that is wrong.
-fn ask(node: &Node, oracle: &Oracle) -> Result<bool, String> {
+pub(super) fn ask(node: &Node, oracle: &Oracle) -> Result<bool, String> {
     let search = json!({"listingType": "sale", "sortBy": "newest", "limit": 100});
     let headers = [("content-type", "application/json")];
     let Ok(answer) = node.send_or("POST", "/api/v1/search", &headers, &search.to_string()) else {
@@ -96,7 +96,11 @@ fn ask(node: &Node, oracle: &Oracle) -> Result<bool, String> {
 
 /// Searches at one node after the other; answers how many answers were whole, how many were not, and
 /// those that were wrong.
-fn search(nodes: &[Node], oracle: &Oracle, stop: &AtomicBool) -> (u64, u64, Vec<String>) {
+pub(super) fn search(
+    nodes: &[Node],
+    oracle: &Oracle,
+    stop: &AtomicBool,
+) -> (u64, u64, Vec<String>) {
     let (mut whole, mut not_now, mut wrong) = (0, 0, Vec::new());
     for node in nodes.iter().cycle() {
         if stop.load(Ordering::Relaxed) {
@@ -112,13 +116,13 @@ fn search(nodes: &[Node], oracle: &Oracle, stop: &AtomicBool) -> (u64, u64, Vec<
 }
 
 /// The largest shard of a space, as node `asked` sees it.
-fn largest(mesh: &Mesh, asked: u64, space: &str) -> Value {
+pub(super) fn largest(mesh: &Mesh, asked: u64, space: &str) -> Value {
     let shards = mesh.shards(asked).into_iter().filter(|shard| shard["space"] == space);
     shards.max_by_key(|shard| shard["keys"].as_u64()).unwrap()
 }
 
 /// Begins an operation, and waits until it is done.
-fn operate(node: &Node, path: &str, body: &Value) -> Value {
+pub(super) fn operate(node: &Node, path: &str, body: &Value) -> Value {
     let begun = until("the operation is begun", PATIENCE, || {
         let answer = node.admin_post(path, body)?;
         if answer.status == 202 { Ok(answer) } else { Err(answer.text()) }
@@ -134,7 +138,7 @@ fn operate(node: &Node, path: &str, body: &Value) -> Value {
 }
 
 #[track_caller]
-fn all_is_there(nodes: &[Node], written: &[Written]) {
+pub(super) fn all_is_there(nodes: &[Node], written: &[Written]) {
     for node in nodes {
         for one in written {
             for (id, value) in &one.acknowledged {

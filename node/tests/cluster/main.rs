@@ -20,6 +20,7 @@ mod edge_rules;
 mod erasure;
 mod failover;
 mod listings;
+mod merge;
 mod mesh;
 mod oracle;
 mod origin;

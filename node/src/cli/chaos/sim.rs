@@ -38,9 +38,13 @@ pub(super) struct SimArgs {
     /// Plant this bug, and stop at the first seed that finds it.
     #[arg(long, value_parser = parse_bug)]
     bug: Option<Bug>,
-    /// Plant every bug, one after the other, and say which of the seeds finds it first, and by what.
+    /// Plant every bug, with `--merges` every one of merges, one after the other, and say which of the
+    /// seeds finds it first, and by what.
     #[arg(long, conflicts_with_all = ["bug", "seed"])]
     bugs: bool,
+    /// Have shards merged too; all else that goes wrong is the same with and without.
+    #[arg(long)]
+    merges: bool,
     /// Do not print the trace of a single seed.
     #[arg(long)]
     quiet: bool,
@@ -58,7 +62,8 @@ fn parse_seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
 
 fn parse_bug(text: &str) -> Result<Bug, String> {
     Bug::from_name(text).ok_or_else(|| {
-        let names: Vec<&str> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+        let all = Bug::ALL.iter().chain(&Bug::OF_MERGES);
+        let names: Vec<&str> = all.map(|bug| bug.name()).collect();
         format!("the bugs that can be planted are {}", names.join(", "))
     })
 }
@@ -69,6 +74,7 @@ pub(super) fn run(args: &SimArgs) -> CliResult {
     settings.operations_per_kind = args.ops;
     settings.faults_for = Duration::from_secs(args.faults_for);
     settings.bug = args.bug;
+    settings.merges = args.merges;
     match &args.seeds {
         Some(seeds) if args.bugs => find_all(&settings, seeds, args),
         Some(seeds) => many(&settings, seeds.clone(), args),
@@ -100,7 +106,8 @@ fn threads(args: &SimArgs) -> usize {
 /// it says that a library noticed, not which promise was broken.
 fn find_all(settings: &Settings, seeds: &RangeInclusive<u64>, args: &SimArgs) -> CliResult {
     let mut missed = 0;
-    for bug in Bug::ALL {
+    let bugs = if settings.merges { &Bug::OF_MERGES[..] } else { &Bug::ALL[..] };
+    for bug in bugs.iter().copied() {
         let settings = Settings { bug: Some(bug), ..settings.clone() };
         let mut found: Option<Outcome> = None;
         let campaign = sim::campaign(&settings, seeds.clone(), threads(args), finds, |outcome| {
@@ -165,7 +172,7 @@ fn explain(settings: &Settings, outcome: &Outcome, shrinks: bool) -> CliResult<b
     for violation in &outcome.violations {
         println(&violation.to_string())?;
     }
-    let faults = sim::draw(settings.seed, settings.nodes, settings.faults_for);
+    let faults = sim::schedule(settings);
     println("faults:")?;
     for fault in &faults {
         println(&format!("  {fault}"))?;
@@ -179,7 +186,8 @@ fn explain(settings: &Settings, outcome: &Outcome, shrinks: bool) -> CliResult<b
         }
     }
     let bug = settings.bug.map(|bug| format!(" --bug {}", bug.name())).unwrap_or_default();
-    println(&format!("again: hexpop chaos sim --seed {}{bug}", outcome.seed))?;
+    let merges = if settings.merges { " --merges" } else { "" };
+    println(&format!("again: hexpop chaos sim --seed {}{bug}{merges}", outcome.seed))?;
     Ok(true)
 }
 

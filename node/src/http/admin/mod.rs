@@ -169,6 +169,10 @@ impl AdminPort {
                 require(role, Role::Operator)?;
                 shards::transfer_leader(context, id, request.into_body()).await
             }
+            ["admin", "v1", "shards", id, "merge"] => {
+                require(role, Role::Operator)?;
+                operations::merge(context, id, request.into_body()).await
+            }
             ["admin", "v1", "shards", id, "split"] => {
                 require(role, Role::Operator)?;
                 operations::split(context, id, request.into_body()).await
@@ -217,7 +221,7 @@ fn check_method(method: &Method, path: &[&str]) -> Result<(), Problem> {
         | ["admin", "v1", "shards", "residency"]
         | ["admin", "v1", "shards", _, "why"] => (Method::GET, "GET, HEAD"),
         ["admin", "v1", "ingest" | "purge"]
-        | ["admin", "v1", "shards", _, "transfer-leader" | "split" | "move"] => {
+        | ["admin", "v1", "shards", _, "transfer-leader" | "split" | "merge" | "move"] => {
             (Method::POST, "POST")
         }
         _ => return Ok(()),

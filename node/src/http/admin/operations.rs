@@ -10,8 +10,8 @@ use hexpop_edge_config::{ConfigDuration, NodeId, ShardId};
 use hexpop_raft::ReplicaState;
 use hexpop_router::{FieldPlace as Place, Problem as ProblemType};
 use hexpop_shard::{
-    MetaOp, MetaOutcome, Operation, OperationId, OperationKind, OperationState, OperationUpdate,
-    ShardDescriptor, ShardKey, Split, bound_of,
+    Merge, MetaOp, MetaOutcome, Operation, OperationId, OperationKind, OperationState,
+    OperationUpdate, ShardDescriptor, ShardKey, Split, bound_of,
 };
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
@@ -136,6 +136,26 @@ pub(super) async fn move_replica(context: &Context, id: &str, body: RequestBody)
     begin(context, shard.id, OperationKind::Move { from, to }).await
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MergeBody {
+    with: u64,
+}
+
+/// `POST /admin/v1/shards/{id}/merge`: the one that lies before the other keeps its id.
+pub(super) async fn merge(context: &Context, id: &str, body: RequestBody) -> Answer {
+    let one = find_shard(context, id)?;
+    let MergeBody { with } = read_json(body).await?;
+    let Some(other) = context.host.shard_map().get(ShardId(with)).cloned() else {
+        return Err(Problem::new(ProblemType::InvalidRequest, format!("there is no shard {with}"))
+            .at(Place::Pointer("#/with".into()), "must be a shard"));
+    };
+    let (left, right) =
+        if one.range.start <= other.range.start { (one, other) } else { (other, one) };
+    context.host.may_merge(&left, &right).map_err(conflict)?;
+    begin(context, left.id, OperationKind::Merge(Merge::of(&right))).await
+}
+
 async fn begin(context: &Context, shard: ShardId, kind: OperationKind) -> Answer {
     let reason = "asked for by an operator".to_owned();
     let id = match propose(context, MetaOp::BeginOperation { kind, shard, reason }).await? {
@@ -245,6 +265,7 @@ fn row(operation: &Operation) -> OperationRow {
         OperationKind::Relocate(it) => (None, format!("from node {} to node {}", it.from, it.to)),
         OperationKind::Placement(step) => (None, step.as_str().to_owned()),
         OperationKind::Drain { node } => (None, format!("empties node {node}")),
+        OperationKind::Merge(merge) => (None, format!("shard {} is taken in", merge.right)),
     };
     OperationRow {
         id: operation.id.0,
@@ -255,6 +276,7 @@ fn row(operation: &Operation) -> OperationRow {
         state: operation.state.as_str().to_owned(),
         error: match &operation.state {
             OperationState::Failed { error } => Some(error.clone()),
+            OperationState::Reverting { error } => error.clone(),
             _ => None,
         },
         step: operation.steps.last().map(|step| step.name.clone()),

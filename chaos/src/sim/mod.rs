@@ -19,7 +19,8 @@
 //!
 //! **What is not simulated**: the QUIC transport and the HTTP servers, the HTTP cache and change feeds,
 //! the rates of monotonic clocks, and latency of the snapshots' disk. Shards are merged only in worlds that
-//! are [made so](Settings::merges). No shard of sessions loses a replica whose disk lives on, since placement takes none away.
+//! are [made so](Settings::merges). No shard of sessions loses a replica whose disk lives on, since placement
+//! takes none away.
 //!
 //! **Erasures** are carried on as in production. At the end, without faults, each must come to an end, and
 //! no disk may hold a value that was acknowledged before an erasure of its user was asked for, nor a key

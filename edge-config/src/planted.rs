@@ -73,6 +73,9 @@ pub enum Bug {
     MergeForgetsReplies,
     /// A shard that has carried out an erasure absorbs one that has not.
     MergeIgnoresErasures,
+    /// A move takes a replica where its territory's labels do not let it be. It is found in worlds with a
+    /// territory that has some, and is in [`Bug::OF_RESIDENCY`].
+    MoveAnywhere,
 }
 
 impl Bug {
@@ -115,6 +118,19 @@ impl Bug {
         Self::MergeIgnoresErasures,
     ];
 
+    /// Those that are found in worlds with a territory that stays on some nodes.
+    pub const OF_RESIDENCY: [Self; 1] = [Self::MoveAnywhere];
+
+    /// All of them.
+    fn every() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().chain(Self::OF_MERGES).chain(Self::OF_RESIDENCY)
+    }
+
+    /// Their names, each as [`Bug::from_name`] takes it.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Self::every().map(Self::name)
+    }
+
     /// Its name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -150,13 +166,14 @@ impl Bug {
             Self::AbsorbAfterCancel => "absorb-after-cancel",
             Self::MergeForgetsReplies => "merge-forgets-replies",
             Self::MergeIgnoresErasures => "merge-ignores-erasures",
+            Self::MoveAnywhere => "move-anywhere",
         }
     }
 
     /// The bug of this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().chain(Self::OF_MERGES).find(|bug| bug.name() == name)
+        Self::every().find(|bug| bug.name() == name)
     }
 }
 
@@ -191,7 +208,7 @@ mod tests {
 
     #[test]
     fn names_lead_back_to_bugs() {
-        for bug in Bug::ALL.into_iter().chain(Bug::OF_MERGES) {
+        for bug in Bug::every() {
             assert_eq!(Bug::from_name(bug.name()), Some(bug));
         }
     }

@@ -34,6 +34,10 @@ pub const MERGES: [&str; 8] = [
     "shards-merged",
 ];
 
+/// What happens in worlds with a territory that stays on some of the nodes.
+pub const RESIDENCY: [&str; 3] =
+    ["holdings-looked-at", "moves-abroad-refused", "values-found-at-home"];
+
 /// What happens now and then only.
 pub const RARE: [&str; 36] = [
     // Links.

@@ -19,8 +19,9 @@
 //!
 //! **What is not simulated**: the QUIC transport and the HTTP servers, the HTTP cache and change feeds,
 //! the rates of monotonic clocks, and latency of the snapshots' disk. Shards are merged only in worlds that
-//! are [made so](Settings::merges). No shard of sessions loses a replica whose disk lives on, since placement
-//! takes none away.
+//! are [made so](Settings::merges), and a territory stays on some of the nodes in worlds that are
+//! [made so](Settings::residency). No shard of sessions loses a replica whose disk lives on, since placement takes
+//! none away.
 //!
 //! **Erasures** are carried on as in production. At the end, without faults, each must come to an end, and
 //! no disk may hold a value that was acknowledged before an erasure of its user was asked for, nor a key
@@ -44,6 +45,7 @@ mod node;
 mod operate;
 mod plan;
 mod random;
+mod residency;
 mod runtime;
 mod seal;
 mod shrink;
@@ -55,10 +57,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 pub use campaign::{Campaign, campaign};
 pub use clients::Kind;
-pub use coverage::{FAULTS, MERGES, RARE};
+pub use coverage::{FAULTS, MERGES, RARE, RESIDENCY};
 pub use hexpop_edge_config::planted::Bug;
 pub use invariant::Violation;
-pub use plan::{Cut, Fault, FaultKind, Led, draw, draw_merges};
+pub use plan::{Cut, Fault, FaultKind, Led, draw, draw_merges, draw_residency};
 pub use random::Random;
 pub use runtime::{
     SimElapsed, SimInstant, SimJoinError, SimJoinHandle, SimRuntime, SimSleep, SimTimeout,
@@ -87,6 +89,8 @@ pub struct Settings {
     pub bug: Option<Bug>,
     /// Whether shards are merged too. All else that goes wrong is the same with and without.
     pub merges: bool,
+    /// Whether a territory has to stay on some of the nodes, and what is on the others is looked at all the time.
+    pub residency: bool,
 }
 
 impl Settings {
@@ -102,6 +106,7 @@ impl Settings {
             is_traced: false,
             bug: None,
             merges: false,
+            residency: false,
         }
     }
 }
@@ -131,8 +136,11 @@ pub fn schedule(settings: &Settings) -> Vec<Fault> {
     let mut faults = draw(settings.seed, settings.nodes, settings.faults_for);
     if settings.merges {
         faults.extend(draw_merges(settings.seed, settings.faults_for));
-        faults.sort_by_key(|fault| fault.at_ms);
     }
+    if settings.residency {
+        faults.extend(draw_residency(settings.seed, settings.nodes, settings.faults_for));
+    }
+    faults.sort_by_key(|fault| fault.at_ms);
     faults
 }
 

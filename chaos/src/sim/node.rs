@@ -33,6 +33,7 @@ use super::{
     invariant::Checks,
     net::{Endpoint, Links, Net},
     random::{Random, mix},
+    residency,
     runtime::SimRuntime,
     seal::SimSealer,
     trace::Trace,
@@ -105,6 +106,8 @@ pub(super) struct Surroundings {
     /// The start of virtual time on the clock that gossip counts by.
     pub(super) epoch: Instant,
     pub(super) seed: u64,
+    /// Whether a territory has to stay on some of the nodes.
+    pub(super) residency: bool,
 }
 
 /// The wall clock of a node.
@@ -211,20 +214,22 @@ fn pop(node: NodeId) -> Result<PopId, String> {
     format!("pop-{node}").parse().map_err(|error| format!("{error}"))
 }
 
-pub(super) fn policy() -> PlacementPolicy {
-    let policy = Policy { labels: BTreeSet::new(), replicas: 3 };
+/// Where what may be, with a territory that has to stay on some of the nodes or without.
+pub(super) fn policy(residency: bool) -> PlacementPolicy {
+    let default = Policy { labels: BTreeSet::new(), replicas: 3 };
+    let of_territory = Policy { labels: residency::labels(residency), ..default.clone() };
     let territories = TERRITORIES.iter().filter_map(|text| text.parse::<Territory>().ok());
     PlacementPolicy {
-        default: policy.clone(),
-        territories: territories.map(|territory| (territory, policy.clone())).collect(),
+        default,
+        territories: territories.map(|territory| (territory, of_territory.clone())).collect(),
     }
 }
 
 /// As in production, but for timers, which are for nodes far apart, snapshots, which are frequent and in small pieces, and disks, which are rid
 /// of what was erased soon. Half of the meshes read by lease, and a third makes up for nodes that stay down.
-fn host_options(node: NodeId, nodes: u32, seed: u64) -> Options {
+fn host_options(node: NodeId, nodes: u32, seed: u64, residency: bool) -> Options {
     let bootstrap: Vec<NodeId> = (1..=nodes.min(3)).map(NodeId).collect();
-    let mut options = Options::new(CLUSTER, node, bootstrap, policy());
+    let mut options = Options::new(CLUSTER, node, bootstrap, policy(residency));
     options.expect_nodes = nodes;
     options.lease_reads = seed.is_multiple_of(2);
     options.heartbeat = Duration::from_millis(250);
@@ -244,7 +249,7 @@ fn host_options(node: NodeId, nodes: u32, seed: u64) -> Options {
 
 /// How long a replica that started again gives no vote.
 pub(super) fn vote_grace() -> Duration {
-    host_options(NodeId(1), 1, 0).election_max
+    host_options(NodeId(1), 1, 0, false).election_max
 }
 
 /// Starts a process of `machine` in the home that is at work.
@@ -271,7 +276,7 @@ pub(super) async fn start(
     let (inbox, datagrams) = mpsc::unbounded_channel();
     let info = NodeInfo {
         pop: pop(node)?,
-        labels: BTreeSet::new(),
+        labels: residency::labels(around.residency && residency::may_hold(node)),
         http: address(node),
         admin: address(node),
         mesh: address(node),
@@ -293,7 +298,7 @@ pub(super) async fn start(
     let clock = Arc::new(NodeClock { skew_ms });
     let links = Arc::new(Links { own: node, net: Arc::clone(&around.net) });
     let parts = Parts {
-        options: host_options(node, around.nodes, around.seed),
+        options: host_options(node, around.nodes, around.seed, around.residency),
         wal: handle.clone(),
         snapshots,
         documents: Documents::in_memory(1 << 20),

@@ -6,7 +6,7 @@ use std::{fmt, time::Duration};
 use hexpop_edge_config::NodeId;
 use hexpop_shard::Space;
 
-use super::{net::Quality, random::Random};
+use super::{net::Quality, random::Random, residency};
 
 /// One thing that goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,6 +206,30 @@ pub fn draw_merges(seed: u64, over: Duration) -> Vec<Fault> {
         add(FaultKind::CancelMerges, 20, 95, &mut random);
     }
     faults
+}
+
+/// What operators do, and lose, in worlds with a territory that stays on some nodes besides: they divide it, move
+/// its replicas here and there, to where they must not be too, and disks of those nodes are lost, so that others
+/// make up for them. Drawn apart from all else, which is as it is without.
+#[must_use]
+pub fn draw_residency(seed: u64, nodes: u32, over: Duration) -> Vec<Fault> {
+    let mut random = Random::fork(seed, 7);
+    let over_ms = u64::try_from(over.as_millis()).unwrap_or(u64::MAX);
+    let (at_home, abroad): (Vec<NodeId>, Vec<NodeId>) =
+        (1..=nodes).map(NodeId).partition(|node| residency::may_hold(*node));
+    let mut kinds = vec![FaultKind::Divide(Space::Sessions), FaultKind::Divide(Space::Listings)];
+    for _ in 0..random.between(3, 6) {
+        kinds.extend(random.pick(&abroad).map(|node| FaultKind::Move(*node)));
+        kinds.extend(random.pick(&at_home).map(|node| FaultKind::Move(*node)));
+    }
+    for _ in 0..random.between(1, 3) {
+        kinds.extend(random.pick(&at_home).map(|node| FaultKind::Wipe(*node)));
+    }
+    let mut fault = |kind| {
+        let at_ms = random.below(over_ms.saturating_mul(9) / 10);
+        Fault { at_ms, for_ms: random.between(300, 6_000), kind }
+    };
+    kinds.into_iter().map(&mut fault).collect()
 }
 
 const WIPE: u64 = 7;

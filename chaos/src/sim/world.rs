@@ -109,6 +109,7 @@ impl World {
             nodes: settings.nodes,
             epoch: origin_of_time(),
             seed,
+            residency: settings.residency,
         });
         let slots = (1..=settings.nodes).map(NodeId).map(|node| {
             let slot = Slot {
@@ -179,6 +180,7 @@ impl World {
         } else {
             self.miss("every erasure is over in time after the last fault");
         }
+        self.search_abroad();
         self.last_look();
         self.collect();
     }
@@ -432,6 +434,7 @@ impl World {
                 restart.push(*node);
             }
         }
+        self.look_at_holdings();
         for node in restart {
             self.trace.note(now, "restart-halted", &[u64::from(node.0)], || format!("node {node}"));
             self.stop(node, false, 500 * MS);

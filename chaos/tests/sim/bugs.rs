@@ -137,3 +137,11 @@ fn what_comes_late_into_a_log_and_stays_there_is_found() {
 fn a_step_for_replicas_that_are_no_more_is_found() {
     assert_found(Bug::StepForAnyEpoch, 813, RECOVERED);
 }
+
+#[test]
+fn a_move_to_where_the_territory_must_not_be_is_found() {
+    let settings = Settings { residency: true, ..Settings::new(1) };
+    let outcome = run(&Settings { bug: Some(Bug::MoveAnywhere), ..settings });
+    let first = outcome.violations.first().map(|first| first.invariant);
+    assert_eq!(first, Some("what has to stay on some nodes is on no other"));
+}

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use hexpop_chaos::sim::{
-    FAULTS, Kind, MERGES, Outcome, RARE, Settings, campaign, draw, run, run_with, schedule, shrink,
+    FAULTS, Kind, MERGES, Outcome, RARE, RESIDENCY, Settings, campaign, draw, run, run_with,
+    schedule, shrink,
 };
 
 /// A world of a few seconds.
@@ -74,13 +75,32 @@ fn some_seeds_whose_shards_are_merged_hold() {
 }
 
 #[test]
-fn merges_change_nothing_else_that_goes_wrong() {
+fn what_has_to_stay_on_some_nodes_is_on_no_other() {
+    let settings = Settings { residency: true, ..Settings::new(0) };
+    let campaign = campaign(&settings, 1..=4, 2, |_| false, assert_holds);
+    assert_eq!(campaign.seeds, 4);
+    for name in RESIDENCY {
+        assert!(
+            campaign.coverage.get(name).is_some_and(|count| *count > 0),
+            "{name} never happened"
+        );
+    }
+}
+
+#[test]
+fn what_is_special_in_a_world_changes_nothing_else_that_goes_wrong() {
     for seed in 0..20 {
         let settings = Settings::new(seed);
-        let merging = Settings { merges: true, ..settings.clone() };
-        let (plain, merged) = (schedule(&settings), schedule(&merging));
+        let plain = schedule(&settings);
         assert_eq!(plain, draw(seed, settings.nodes, settings.faults_for));
-        assert!(plain.iter().all(|fault| merged.contains(fault)) && merged.len() > plain.len());
+        for special in [
+            Settings { merges: true, ..settings.clone() },
+            Settings { residency: true, ..settings.clone() },
+        ] {
+            let faults = schedule(&special);
+            assert!(plain.iter().all(|fault| faults.contains(fault)), "seed {seed}");
+            assert!(faults.len() > plain.len(), "seed {seed}");
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hexpop_edge_config::{Epoch, GroupId, RaftId, RequestId, codec};
-use hexpop_shard::{Command, MetaOp, Op, ShardState};
+use hexpop_shard::{Command, MetaOp, Op, OperationState, OperationUpdate, ShardState};
 
 use crate::sim::trace::Trace;
 
@@ -44,6 +44,12 @@ impl Paths {
             };
             let old = descriptors.iter().filter(|shard| is_old(shard)).count();
             trace.count("reports-of-old-epochs", old as u64);
+        }
+        if let Op::Meta(MetaOp::UpdateOperation { update, .. }) = &command.op
+            && let OperationUpdate::Finished(OperationState::Failed { error }) = update
+            && error.contains("residency forbids it")
+        {
+            trace.count("moves-abroad-refused", 1);
         }
     }
 }

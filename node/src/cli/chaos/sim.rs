@@ -14,6 +14,9 @@ use crate::telemetry::LogFilter;
 /// Worlds that the schedule of a failure is made smaller with.
 const SHRINK_RUNS_MAX: u32 = 24;
 
+/// Nodes of a mesh with a territory that stays on two of three.
+const RESIDENCY_NODES_MIN: u32 = 5;
+
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true).args(["seed", "seeds"])))]
 pub(super) struct SimArgs {
@@ -38,13 +41,16 @@ pub(super) struct SimArgs {
     /// Plant this bug, and stop at the first seed that finds it.
     #[arg(long, value_parser = parse_bug)]
     bug: Option<Bug>,
-    /// Plant every bug, with `--merges` every one of merges, one after the other, and say which of the
+    /// Plant every bug, with `--merges` or `--residency` every one of those, one after the other, and say which of the
     /// seeds finds it first, and by what.
     #[arg(long, conflicts_with_all = ["bug", "seed"])]
     bugs: bool,
     /// Have shards merged too; all else that goes wrong is the same with and without.
     #[arg(long)]
     merges: bool,
+    /// Have a territory stay on two of three nodes, and look at what the others hold.
+    #[arg(long)]
+    residency: bool,
     /// Do not print the trace of a single seed.
     #[arg(long)]
     quiet: bool,
@@ -62,8 +68,7 @@ fn parse_seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
 
 fn parse_bug(text: &str) -> Result<Bug, String> {
     Bug::from_name(text).ok_or_else(|| {
-        let all = Bug::ALL.iter().chain(&Bug::OF_MERGES);
-        let names: Vec<&str> = all.map(|bug| bug.name()).collect();
+        let names: Vec<&str> = Bug::names().collect();
         format!("the bugs that can be planted are {}", names.join(", "))
     })
 }
@@ -75,6 +80,12 @@ pub(super) fn run(args: &SimArgs) -> CliResult {
     settings.faults_for = Duration::from_secs(args.faults_for);
     settings.bug = args.bug;
     settings.merges = args.merges;
+    settings.residency = args.residency;
+    if args.residency && args.nodes < RESIDENCY_NODES_MIN {
+        return Err(CliError::usage(format!(
+            "--residency needs at least {RESIDENCY_NODES_MIN} nodes: a territory with three replicas stays on two of three, and one may be lost"
+        )));
+    }
     match &args.seeds {
         Some(seeds) if args.bugs => find_all(&settings, seeds, args),
         Some(seeds) => many(&settings, seeds.clone(), args),
@@ -106,7 +117,11 @@ fn threads(args: &SimArgs) -> usize {
 /// it says that a library noticed, not which promise was broken.
 fn find_all(settings: &Settings, seeds: &RangeInclusive<u64>, args: &SimArgs) -> CliResult {
     let mut missed = 0;
-    let bugs = if settings.merges { &Bug::OF_MERGES[..] } else { &Bug::ALL[..] };
+    let bugs = match (settings.residency, settings.merges) {
+        (true, _) => &Bug::OF_RESIDENCY[..],
+        (false, true) => &Bug::OF_MERGES[..],
+        (false, false) => &Bug::ALL[..],
+    };
     for bug in bugs.iter().copied() {
         let settings = Settings { bug: Some(bug), ..settings.clone() };
         let mut found: Option<Outcome> = None;
@@ -187,7 +202,8 @@ fn explain(settings: &Settings, outcome: &Outcome, shrinks: bool) -> CliResult<b
     }
     let bug = settings.bug.map(|bug| format!(" --bug {}", bug.name())).unwrap_or_default();
     let merges = if settings.merges { " --merges" } else { "" };
-    println(&format!("again: hexpop chaos sim --seed {}{bug}{merges}", outcome.seed))?;
+    let residency = if settings.residency { " --residency" } else { "" };
+    println(&format!("again: hexpop chaos sim --seed {}{bug}{merges}{residency}", outcome.seed))?;
     Ok(true)
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use hexpop_edge_config::{Epoch, ShardId};
-use hexpop_shard::LogPosition;
+use hexpop_shard::{LogPosition, ShardMap};
 use serde::{Deserialize, Serialize};
 use sfv::{BareItem, Item, Parser};
 
@@ -167,27 +167,34 @@ impl fmt::Display for Given {
 }
 
 /// What a read must fulfil besides its level, worked out of a client's token: either a position to
-/// wait for, or (when the shard changed its range since) a strong read.
+/// wait for, or (when the shard changed its range since) a strong read. The map is that by which the shard
+/// was chosen.
 pub(crate) fn with_token(
     level: Level,
     token: Option<&Token>,
     shard: ShardId,
     epoch: Epoch,
-    shard_exists: impl Fn(ShardId) -> bool,
+    map: &ShardMap,
 ) -> (Level, Option<LogPosition>) {
     match token {
         None => (level, None),
         Some(token) if token.shard == shard && token.epoch.version == epoch.version => {
             (level, Some(token.position))
         }
-        Some(token) if token.shard == shard || !shard_exists(token.shard) => (Level::Strong, None),
-        // Another shard's token says nothing about this one.
-        Some(_) => (level, None),
+        Some(token) if token.shard == shard => (Level::Strong, None),
+        Some(token) => match map.get(token.shard) {
+            // Another shard's token says nothing about this one.
+            Some(known) if known.epoch.version >= token.epoch.version => (level, None),
+            // What is known here of that shard is older than the token: it may have these keys by now.
+            Some(_) | None => (Level::Strong, None),
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use hexpop_shard::{KeyRange, ShardDescriptor, Space};
+
     use super::*;
 
     fn point(shard: u64, staleness_ms: Option<u64>) -> ReadPoint {
@@ -251,13 +258,28 @@ mod tests {
     #[test]
     fn a_token_asks_for_its_position_or_after_a_change_of_range_for_a_strong_read() {
         let token = point(17, None).token();
-        let read = |shard, version, exists: bool| {
-            let epoch = Epoch { version, conf: 9 };
-            with_token(Level::Eventual, Some(&token), ShardId(shard), epoch, |_| exists)
+        let shard = |id, space, version| ShardDescriptor {
+            id: ShardId(id),
+            range: KeyRange::space(space),
+            epoch: Epoch { version, conf: 9 },
+            replicas: Vec::new(),
         };
-        assert_eq!(read(17, 4, true), (Level::Eventual, Some(token.position)));
-        assert_eq!(read(17, 5, true), (Level::Strong, None));
-        assert_eq!(read(18, 4, false), (Level::Strong, None));
-        assert_eq!(read(18, 4, true), (Level::Eventual, None));
+        // `known`: the shard of the token, and its version, as the map has them.
+        let read = |id, version, known: (u64, u64)| {
+            let map = ShardMap::create(vec![
+                shard(1, Space::Listings, 1),
+                shard(2, Space::Directory, 1),
+                shard(known.0, Space::Sessions, known.1),
+            ])
+            .unwrap();
+            let epoch = Epoch { version, conf: 9 };
+            with_token(Level::Eventual, Some(&token), ShardId(id), epoch, &map)
+        };
+        assert_eq!(read(17, 4, (17, 4)), (Level::Eventual, Some(token.position)));
+        assert_eq!(read(17, 5, (17, 5)), (Level::Strong, None));
+        assert_eq!(read(18, 4, (19, 4)), (Level::Strong, None), "it is no more");
+        assert_eq!(read(18, 4, (17, 4)), (Level::Eventual, None));
+        assert_eq!(read(18, 4, (17, 5)), (Level::Eventual, None));
+        assert_eq!(read(18, 4, (17, 3)), (Level::Strong, None), "it may have absorbed this one");
     }
 }

@@ -195,9 +195,8 @@ impl<R: AsyncRuntime> Router<R> {
     ) -> Result<Option<Looked>, RouteError> {
         let map = self.asker.map();
         let shard = map.locate(key).ok_or_else(|| RouteError::no_shard(&map))?;
-        let exists = |other| map.get(other).is_some();
         let (level, min_position) =
-            with_token(level, context.token.as_ref(), shard.id, shard.epoch, exists);
+            with_token(level, context.token.as_ref(), shard.id, shard.epoch, &map);
         let terms = ReadTerms { level, min_position };
         let found = self.stored(id, key, terms, call).await?;
         let Answered { body: Some(stored), by, level, point } = found else { return Ok(None) };

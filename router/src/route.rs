@@ -67,6 +67,35 @@ pub(crate) fn shards_of(map: &ShardMap, ranges: &[KeyRange]) -> Vec<ShardDescrip
     found.into_iter().cloned().collect()
 }
 
+/// As [`shards_of`], by a map and by what shards said that they have become since: what one of those holds
+/// takes the place of the shards that it is the whole of.
+pub(crate) fn with_news(
+    map: &ShardMap,
+    ranges: &[KeyRange],
+    news: &[ShardDescriptor],
+) -> Vec<ShardDescriptor> {
+    let mut shards = shards_of(map, ranges);
+    let mut news: Vec<&ShardDescriptor> = news.iter().collect();
+    news.sort_by_key(|told| std::cmp::Reverse(told.epoch));
+    let mut taken: Vec<&ShardDescriptor> = Vec::new();
+    for told in news {
+        let mut before = map.overlapping(&told.range);
+        before.sort_by(|a, b| a.range.start.cmp(&b.range.start));
+        let (Some(first), Some(last)) = (before.first(), before.last()) else { continue };
+        let is_whole = first.range.start == told.range.start && last.range.end == told.range.end;
+        let is_newer = before.iter().all(|known| known.epoch.version < told.epoch.version);
+        let is_first = taken.iter().all(|other| !other.range.overlaps(&told.range));
+        let is_asked = shards.iter().any(|shard| shard.range.overlaps(&told.range));
+        if is_whole && is_newer && is_first && is_asked {
+            shards.retain(|shard| !shard.range.overlaps(&told.range));
+            shards.push(told.clone());
+            taken.push(told);
+        }
+    }
+    shards.sort_by(|a, b| a.range.start.cmp(&b.range.start));
+    shards
+}
+
 /// The descriptor to go on with after a replica said that the epoch is stale: the newest of those
 /// that hold what was asked for.
 pub(crate) fn newer_of<'a>(
@@ -263,6 +292,41 @@ mod tests {
         map.report_merged(merged.clone(), right.id).unwrap();
         assert!(is_outgrown(&left, &[], &map) && is_outgrown(&right, &[], &map));
         assert!(!is_outgrown(&merged, &[], &map));
+    }
+
+    #[test]
+    fn what_a_shard_has_become_goes_before_the_map_if_it_is_the_whole_of_others() {
+        let key = |point| ShardKey::new(Space::Sessions, &"IT:lazio".parse().unwrap(), point);
+        let whole = KeyRange::space(Space::Sessions);
+        let cut = |start: Option<u64>, end: Option<u64>| KeyRange {
+            start: start.map_or_else(|| whole.start.clone(), key),
+            end: end.map(key),
+        };
+        let map = ShardMap::create(vec![
+            descriptor(1, KeyRange::space(Space::Listings), &[1]),
+            descriptor(2, KeyRange::space(Space::Directory), &[1]),
+            descriptor(3, cut(None, Some(5)), &[1]),
+            descriptor(7, cut(Some(5), Some(9)), &[1]),
+            descriptor(8, cut(Some(9), None), &[1]),
+        ])
+        .unwrap();
+        let told = |id, range, version| {
+            let epoch = Epoch { version, conf: 1 };
+            ShardDescriptor { epoch, ..descriptor(id, range, &[1]) }
+        };
+        let asked = [cut(None, Some(4)), cut(Some(9), None)];
+        let ids = |news: &[ShardDescriptor]| {
+            let shards = with_news(&map, &asked, news);
+            shards.into_iter().map(|shard| (shard.id.0, shard.epoch.version)).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&[]), [(3, 1), (8, 1)]);
+        let merged = told(3, cut(None, Some(9)), 2);
+        assert_eq!(ids(std::slice::from_ref(&merged)), [(3, 2), (8, 1)]);
+        let all = told(3, whole.clone(), 3);
+        assert_eq!(ids(&[merged, all]), [(3, 3)], "the newest counts");
+        assert_eq!(ids(&[told(3, cut(None, Some(7)), 2)]), [(3, 1), (8, 1)], "half of another one");
+        assert_eq!(ids(&[told(3, cut(None, Some(9)), 1)]), [(3, 1), (8, 1)], "as old");
+        assert_eq!(ids(&[told(9, KeyRange::space(Space::Listings), 5)]), [(3, 1), (8, 1)]);
     }
 
     #[test]

@@ -18,12 +18,15 @@ use crate::{
     error::{FieldPlace, Problem, RouteError},
     results::{self, PartKey, is_whole},
     retry::Retry,
-    route::{self, cover, shards_of},
+    route::{self, cover, shards_of, with_news},
     router::{Answer, Context, Routed, Router, ShardTime},
 };
 
 /// How often one question follows a shard to what holds its keys by now.
 const HOPS_MAX: u32 = 16;
+
+/// How many shards are told of that the map does not have yet; a merge makes one.
+const NEWS_MAX: usize = 64;
 
 /// What the shards answered.
 struct Gathered<T> {
@@ -63,6 +66,8 @@ struct AskedAll<T> {
     answers: Vec<T>,
     /// One of them has been merged, or is about to be: the answers are no part of a whole.
     is_outgrown: bool,
+    /// What they said holds their keys now, where that is more than was asked.
+    news: Vec<ShardDescriptor>,
 }
 
 /// A question with the text that equal ones share.
@@ -183,7 +188,8 @@ impl<R: AsyncRuntime> Router<R> {
     }
 
     /// Asks all shards that hold something of the ranges at once, within one deadline. Where one of them
-    /// turns out to have been merged, all are asked anew: what the others answered may be part of it.
+    /// turns out to have been merged, all are asked anew: what the others answered may be part of it. What was said
+    /// of it goes before the map, which may have it later.
     async fn gather<T>(
         &self,
         (mut shards, ranges): (Vec<ShardDescriptor>, &[KeyRange]),
@@ -194,8 +200,9 @@ impl<R: AsyncRuntime> Router<R> {
     ) -> Gathered<T> {
         let level = context.level.unwrap_or_default();
         let mut retry = Retry::new(self.options.retry);
+        let mut news: Vec<ShardDescriptor> = Vec::new();
         let answers = loop {
-            let asked: Vec<AskedAll<Asked>> = stream::iter(shards)
+            let mut asked: Vec<AskedAll<Asked>> = stream::iter(shards)
                 .map(|shard| self.ask_question(shard, asking, context, call))
                 .buffer_unordered(self.options.fan_out_max)
                 .collect()
@@ -204,10 +211,14 @@ impl<R: AsyncRuntime> Router<R> {
             if is_outgrown
                 && retry.attempt()
                 && call.deadline.sleep(retry.pause(random::<R>())).await
-                && let Ok(now) = self.shards(ranges)
             {
-                shards = now;
-                continue;
+                let told = asked.iter_mut().flat_map(|asked| std::mem::take(&mut asked.news));
+                news.extend(told.take(NEWS_MAX.saturating_sub(news.len())));
+                let now = with_news(&self.asker.map(), ranges, &news);
+                if !now.is_empty() {
+                    shards = now;
+                    continue;
+                }
             }
             break asked.into_iter().flat_map(|asked| asked.answers);
         };
@@ -269,14 +280,15 @@ impl<R: AsyncRuntime> Router<R> {
                 _ => return None,
             })
         };
-        let answers = asked.answers.into_iter().map(|(kept, answer, took)| {
+        let AskedAll { answers, is_outgrown, news } = asked;
+        let answers = answers.into_iter().map(|(kept, answer, took)| {
             let answer = answer.and_then(|answered| {
                 let point = answered.point;
                 answered.expect_body(|body| part(&point, kept, body))
             });
             (answer, took)
         });
-        AskedAll { answers: answers.collect(), is_outgrown: asked.is_outgrown }
+        AskedAll { answers: answers.collect(), is_outgrown, news }
     }
 
     /// Asks a shard, and in its place whatever holds its keys by now; with what `op` gives besides.
@@ -288,12 +300,12 @@ impl<R: AsyncRuntime> Router<R> {
         call: &Call<R>,
     ) -> AskedAll<(K, Result<Answered<ReadAnswer>, RouteError>, Duration)> {
         let (mut to_ask, mut answers, mut hops) = (vec![shard], Vec::new(), 0);
-        let mut is_outgrown = false;
+        let (mut is_outgrown, mut news) = (false, Vec::new());
+        let mut retry = Retry::new(self.options.retry);
         while let Some(shard) = to_ask.pop() {
             let map = self.asker.map();
-            let exists = |other: ShardId| map.get(other).is_some();
             let (token, level) = (context.token.as_ref(), context.level.unwrap_or_default());
-            let (level, min_position) = with_token(level, token, shard.id, shard.epoch, exists);
+            let (level, min_position) = with_token(level, token, shard.id, shard.epoch, &map);
             let terms = ReadTerms { level, min_position };
             let began = self.uptime.now();
             let (op, with) = op(&shard);
@@ -303,12 +315,21 @@ impl<R: AsyncRuntime> Router<R> {
                 Ok(answered) => answers.push((with, Ok(answered), took)),
                 Err(Missed::Error(error)) => answers.push((with, Err(error), took)),
                 Err(Missed::Sealed(error)) => {
+                    // It alone: the others need not search again while it waits to be absorbed, or not to be.
+                    let is_there = self.asker.map().get(shard.id).is_some();
+                    if is_there && self.asker.waits(&mut retry, call).await {
+                        to_ask.push(shard);
+                        continue;
+                    }
                     is_outgrown = true;
                     answers.push((with, Err(error), took));
                 }
                 Err(Missed::Moved(newer)) => {
                     hops += 1;
-                    is_outgrown |= route::is_outgrown(&shard, &newer, &self.asker.map());
+                    if route::is_outgrown(&shard, &newer, &self.asker.map()) {
+                        is_outgrown = true;
+                        news.extend_from_slice(&newer);
+                    }
                     match cover(&shard, &newer, &self.asker.map()) {
                         Some(parts) if hops <= HOPS_MAX => to_ask.extend(parts),
                         _ => {
@@ -320,7 +341,7 @@ impl<R: AsyncRuntime> Router<R> {
                 }
             }
         }
-        AskedAll { answers, is_outgrown }
+        AskedAll { answers, is_outgrown, news }
     }
 
     /// The whole answer, the origin's in its place, or the parts there are.

@@ -74,11 +74,12 @@ pub use meta::{
     OperationId, OperationKind, OperationState, OperationStep, OperationUpdate, Setbacks, Together,
 };
 pub use placement::{
-    Candidate, Cause, Demand, Explanation, Finding, Growth, Learners, Losses, Member, MergeLimits,
-    Move, Moves, PlacementError, PlacementPolicy, Places, Plan, PlannedMerge, Policy, ReadDemand,
-    ReaderLimits, Readers, ReadersOf, Relocation, Rings, ShardLoad, Shrinkage, SplitLimits, Step,
-    StepKind, SystemGroup, Traffic, Unplaceable, Verdict, World, Writers, bound_of, explain, plan,
-    plan_first_map, plan_first_map_in, plan_led, plan_moves, plan_system_group, split_point,
+    ABSORBED_BYTES_MAX, Candidate, Cause, Demand, Explanation, Finding, Growth, Learners, Losses,
+    Member, MergeLimits, Move, Moves, PlacementError, PlacementPolicy, Places, Plan, PlannedMerge,
+    Policy, ReadDemand, ReaderLimits, Readers, ReadersOf, Relocation, Rings, ShardLoad, Shrinkage,
+    SplitLimits, Step, StepKind, SystemGroup, Traffic, Unplaceable, Verdict, World, Writers,
+    bound_of, explain, plan, plan_first_map, plan_first_map_in, plan_led, plan_moves,
+    plan_system_group, split_point,
 };
 pub use position::LogPosition;
 pub use purge::{

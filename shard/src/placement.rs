@@ -50,7 +50,7 @@ pub use plan::{plan, plan_led};
 pub use policy::{PlacementPolicy, Policy};
 pub use readers::{ReadDemand, ReaderLimits, Readers, ReadersOf};
 pub use rings::Rings;
-pub use shrink::{MergeLimits, PlannedMerge, Shrinkage};
+pub use shrink::{ABSORBED_BYTES_MAX, MergeLimits, PlannedMerge, Shrinkage};
 pub use split_point::{Places, bound_of, split_point};
 pub use step::{Cause, Finding, Move, Moves, Plan, Relocation, Step, StepKind};
 pub use system::{SystemGroup, plan_system_group};

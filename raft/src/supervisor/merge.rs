@@ -8,11 +8,11 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use hexpop_edge_config::{NodeId, RaftId, ShardId};
+use hexpop_edge_config::{ByteSize, NodeId, RaftId, ShardId};
 use hexpop_shard::{
-    Errand, MERGE_OPEN_MAX_MS, Merge, MergeGoal, MergeNext, MergeOp, MergeSight, MetaOp,
-    MetaOutcome, Op, OperationId, OperationUpdate, Refusal, Reply, RightSight, SealMark,
-    ShardState, Together,
+    ABSORBED_BYTES_MAX, Errand, MERGE_OPEN_MAX_MS, Merge, MergeGoal, MergeNext, MergeOp,
+    MergeSight, MetaOp, MetaOutcome, Op, OperationId, OperationUpdate, Refusal, Reply, RightSight,
+    SealMark, ShardState, Together,
 };
 use openraft::{AsyncRuntime, Instant as _};
 
@@ -186,8 +186,7 @@ impl<R: AsyncRuntime> Task<'_, R> {
         }
     }
 
-    /// Has the replicas of the right shard come to where those of this one are; what has to wait for
-    /// placement leaves both to it.
+    /// Has the replicas of the right shard come to where those of this one are.
     async fn bring_together(&self) -> Result<(), ErrandAnswer> {
         let map = self.inner.map();
         let (left, right) = (map.get(self.group.id), map.get(self.merge.right));
@@ -204,11 +203,6 @@ impl<R: AsyncRuntime> Task<'_, R> {
                     Ok(answer) => answer,
                     Err(why) => ErrandAnswer::Waiting(why),
                 }
-            }
-            Some(Together::Wait(why)) => {
-                self.group.hold(Duration::ZERO);
-                drop(ask_there(self.inner, right.id, Errand::Release).await);
-                ErrandAnswer::Waiting(why)
             }
             Some(Together::Never(why)) => ErrandAnswer::Never(why),
         };
@@ -304,6 +298,15 @@ pub(super) async fn take_right_step<R: AsyncRuntime>(
         let left = map.get(*left).into_iter().flat_map(|left| &left.replicas);
         if left.map(|replica| replica.raft).collect::<BTreeSet<_>>() != members {
             return waiting("the two are not on the same nodes");
+        }
+        let bytes = group.replica.state().stats().bytes;
+        if bytes > ABSORBED_BYTES_MAX {
+            return ErrandAnswer::Never(format!(
+                "shard {} holds {}: more than {} is not taken in, since nobody writes meanwhile",
+                group.id,
+                ByteSize::new(bytes),
+                ByteSize::new(ABSORBED_BYTES_MAX)
+            ));
         }
     }
     match propose(inner, group, op).await {

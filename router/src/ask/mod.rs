@@ -105,7 +105,12 @@ impl<R: AsyncRuntime> Asker<R> {
     ) -> Result<Answered<ReadAnswer>, RouteError> {
         let mut shard = place.find(&self.map())?;
         let (mut relocations, mut retry) = (0, Retry::new(self.options.retry));
+        let asked = (shard.id, shard.epoch.version);
         loop {
+            // A position is of one log, and one version: whatever holds the key by a later one has it all.
+            let min_position =
+                terms.min_position.filter(|_| asked == (shard.id, shard.epoch.version));
+            let terms = ReadTerms { min_position, ..terms };
             match self.read_at(&shard, terms, &op, call).await {
                 Ok(answered) => return Ok(answered),
                 Err(failure) if failure.is_sealed() && self.waits(&mut retry, call).await => {
@@ -198,7 +203,7 @@ impl<R: AsyncRuntime> Asker<R> {
     }
 
     /// Waits a moment for a shard that is sealed; `false` when that is over.
-    async fn waits(&self, retry: &mut Retry, call: &Call<R>) -> bool {
+    pub(crate) async fn waits(&self, retry: &mut Retry, call: &Call<R>) -> bool {
         retry.attempt() && call.deadline.sleep(retry.pause(random::<R>())).await
     }
 

@@ -61,9 +61,8 @@ impl<R: AsyncRuntime> Router<R> {
         let level = context.level.unwrap_or(Level::Strong);
         let map = self.asker.map();
         let Some(shard) = map.locate(&id.key()) else { return ReadTerms::at(level) };
-        let exists = |other| map.get(other).is_some();
         let (level, min_position) =
-            with_token(level, context.token.as_ref(), shard.id, shard.epoch, exists);
+            with_token(level, context.token.as_ref(), shard.id, shard.epoch, &map);
         ReadTerms { level, min_position }
     }
 

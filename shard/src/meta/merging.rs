@@ -5,16 +5,14 @@
 use hexpop_edge_config::RaftId;
 
 use super::{Errand, Next, Operation, OperationState, drive::failed};
-use crate::{Merge, MergeGoal, Replica, ReplicaRole, ShardDescriptor, StepKind, World};
+use crate::{Member, Merge, MergeGoal, Replica, ReplicaRole, ShardDescriptor, StepKind, World};
 
 /// What brings the replicas of two shards together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Together {
     /// A step of the right shard.
     Step(StepKind),
-    /// It has to wait for something, in words.
-    Wait(String),
-    /// It can never be done, for this reason.
+    /// It is not to be done, for this reason.
     Never(String),
 }
 
@@ -59,9 +57,17 @@ impl World<'_> {
         left: &ShardDescriptor,
         right: &ShardDescriptor,
     ) -> Option<Together> {
-        let is_up = |raft: RaftId| self.members.iter().any(|it| it.alive && it.raft == raft);
-        if let Some(down) = left.replicas.iter().find(|replica| !is_up(replica.raft)) {
-            return Some(Together::Wait(format!("the replica on node {} is not up", down.node)));
+        // Nothing is begun yet, and neither is repaired, drained or given more voters while this goes on.
+        let is_kept = |raft: RaftId| {
+            self.members.iter().any(|it| it.alive && !it.draining && it.raft == raft)
+        };
+        let mut replicas = left.replicas.iter().chain(&right.replicas);
+        if let Some(gone) = replicas.find(|replica| !is_kept(replica.raft)) {
+            let why = format!("the replica on node {} is not up, or is to go", gone.node);
+            return Some(Together::Never(why));
+        }
+        if left.voters().count() < self.voters_due(left) {
+            return Some(Together::Never(format!("shard {} lacks voters", left.id)));
         }
         let ask = |step| Some(Together::Step(step));
         let role = |of: &ShardDescriptor, raft| {
@@ -75,11 +81,6 @@ impl World<'_> {
         for replica in &left.replicas {
             let Replica { raft, node, .. } = *replica;
             match (role(right, raft), replica.role) {
-                (None, _) if right.replica_on(node).is_some() => {
-                    // Placement replaces it first.
-                    let why = format!("node {node} came back without its replica's data");
-                    return Some(Together::Wait(why));
-                }
                 (None, _) => {
                     return match self.may_hold(right, node) {
                         Ok(_member) => ask(StepKind::AddLearner { node, raft }),
@@ -97,6 +98,13 @@ impl World<'_> {
         }
         let learner = right.replicas.iter().find(|it| role(left, it.raft).is_none())?;
         ask(StepKind::RemoveLearner { node: learner.node, raft: learner.raft })
+    }
+
+    /// How many voters a shard is to have with the nodes that there are.
+    fn voters_due(&self, shard: &ShardDescriptor) -> usize {
+        let policy = self.policy.of(&shard.range);
+        let may_hold = |it: &&Member| it.alive && !it.draining && it.carries(&policy.labels);
+        policy.voters(self.members.iter().filter(may_hold).count())
     }
 
     /// A voter of the right shard that goes leads no more first.
@@ -253,7 +261,7 @@ mod tests {
             (replicas(&[1, 2, 3], &[]), replicas(&[1, 2, 3], &[])),
             (replicas(&[4, 5, 6], &[7]), replicas(&[1, 2, 3], &[])),
             (replicas(&[2, 3, 4], &[1]), replicas(&[1, 2, 3], &[4, 5])),
-            (replicas(&[2], &[]), replicas(&[1, 2, 3], &[])),
+            (replicas(&[2, 4, 5], &[]), replicas(&[1, 2, 3], &[])),
         ] {
             let (found, steps, most) = settle(left.clone(), right.clone());
             assert_eq!(sorted(found), sorted(left.clone()), "{left:?} {right:?}");
@@ -263,11 +271,19 @@ mod tests {
     }
 
     #[test]
-    fn it_waits_for_who_is_down() {
-        let map = map(replicas(&[1, 2, 9], &[]), replicas(&[1, 2, 3], &[]));
-        let [left, right] = [LEFT, RIGHT].map(|id| map.get(id).unwrap());
-        let found = with_world(&map, 1, |world| world.bring_together(left, right));
-        assert!(matches!(found, Some(Together::Wait(_))), "{found:?}");
+    fn what_has_to_be_repaired_or_has_too_few_voters_is_not_merged() {
+        for (left, right, why) in [
+            (replicas(&[1, 2, 9], &[]), replicas(&[1, 2, 3], &[]), "node 9"),
+            (replicas(&[1, 2, 3], &[]), replicas(&[1, 2, 9], &[]), "node 9"),
+            (replicas(&[2], &[]), replicas(&[1, 2, 3], &[]), "lacks voters"),
+        ] {
+            let map = map(left, right);
+            let [left, right] = [LEFT, RIGHT].map(|id| map.get(id).unwrap());
+            match with_world(&map, 1, |world| world.bring_together(left, right)) {
+                Some(Together::Never(said)) => assert!(said.contains(why), "{said}"),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]

@@ -18,9 +18,20 @@ pub struct MergeLimits {
     pub percent: u64,
     /// For how long it must have been so, in milliseconds.
     pub persist_ms: u64,
-    /// How long after a merge was asked for no other one is, in milliseconds.
+    /// How long after a merge was asked for no other one is, in milliseconds; of the same two, which the one before
+    /// has left as they were, twice as long each time.
     pub rest_ms: u64,
 }
+
+/// What the shard that is absorbed may hold. While it is written down, and taken in, its writers and those of
+/// the other one wait: in proportion to its bytes.
+pub const ABSORBED_BYTES_MAX: u64 = 64 << 20;
+
+/// How many times the rest of a pair is doubled at most.
+const REST_DOUBLED_MAX: u32 = 8;
+
+/// How long nobody may have looked, in milliseconds: what was small before is not known to have stayed so.
+const LOOK_EVERY_MAX_MS: u64 = 30_000;
 
 /// Two neighbours that are to be one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,12 +44,17 @@ pub struct PlannedMerge {
     pub reason: String,
 }
 
-/// How long neighbours have been small enough.
+/// Two neighbours, by the versions of their epochs: what divided or was merged since begins anew.
+type Pair = [(ShardId, u64); 2];
+
+/// How long neighbours have been small enough, and what was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shrinkage {
-    /// By the two and the versions of their epochs: what divided or was merged since begins anew.
-    since: BTreeMap<[(ShardId, u64); 2], u64>,
+    since: BTreeMap<Pair, u64>,
+    /// How often for a pair that is there still, and when last.
+    asked: BTreeMap<Pair, (u32, u64)>,
     asked_ms: Option<u64>,
+    looked_ms: Option<u64>,
 }
 
 impl Shrinkage {
@@ -52,8 +68,13 @@ impl Shrinkage {
         (split, limits): (&SplitLimits, &MergeLimits),
         is_busy: bool,
     ) -> Option<PlannedMerge> {
+        let looked_ms = self.looked_ms.replace(now_ms);
+        if looked_ms.is_some_and(|at| now_ms.saturating_sub(at) > LOOK_EVERY_MAX_MS) {
+            self.since.clear();
+        }
         let mut small = BTreeMap::new();
-        let mut due: Option<(u64, PlannedMerge)> = None;
+        // Who was asked for least, then who has been small for longest.
+        let mut due: Option<((u32, u64), Pair, PlannedMerge)> = None;
         for left in world.map.shards() {
             let Some(right) = neighbour(world, left) else { continue };
             let Some(reason) = is_small(left, right, loads, split, limits.percent) else {
@@ -62,19 +83,27 @@ impl Shrinkage {
             let pair = [left, right].map(|shard| (shard.id, shard.epoch.version));
             let since = self.since.get(&pair).copied().unwrap_or(now_ms);
             small.insert(pair, since);
-            let is_due = now_ms.saturating_sub(since) >= limits.persist_ms;
-            if is_due && due.as_ref().is_none_or(|(other, _)| since < *other) {
+            let asked = self.asked.get(&pair).copied();
+            let has_rested = asked.is_none_or(|(times, at)| {
+                let rest = limits.rest_ms.saturating_mul(1 << times.min(REST_DOUBLED_MAX));
+                now_ms.saturating_sub(at) >= rest
+            });
+            let is_due = has_rested && now_ms.saturating_sub(since) >= limits.persist_ms;
+            let rank = (asked.map_or(0, |(times, _)| times), since);
+            if is_due && due.as_ref().is_none_or(|(other, ..)| rank < *other) {
                 let merge = Merge::of(right);
-                due = Some((since, PlannedMerge { left: left.id, merge, reason }));
+                due = Some((rank, pair, PlannedMerge { left: left.id, merge, reason }));
             }
         }
         self.since = small;
+        self.asked.retain(|pair, _| self.since.contains_key(pair));
         let rests = self.asked_ms.is_some_and(|at| now_ms.saturating_sub(at) < limits.rest_ms);
         if rests || is_busy || !is_healthy(world) {
             return None;
         }
-        let (_, planned) = due?;
+        let ((times, _), pair, planned) = due?;
         self.asked_ms = Some(now_ms);
+        self.asked.insert(pair, (times.saturating_add(1), now_ms));
         Some(planned)
     }
 }
@@ -103,6 +132,9 @@ fn is_small(
     percent: u64,
 ) -> Option<String> {
     let (one, other) = (loads.get(&left.id)?, loads.get(&right.id)?);
+    if other.bytes > ABSORBED_BYTES_MAX {
+        return None;
+    }
     let keys = one.keys.saturating_add(other.keys);
     let bytes = one.bytes.saturating_add(other.bytes);
     let writes = one.writes_per_s.saturating_add(other.writes_per_s);
@@ -281,8 +313,55 @@ mod tests {
         assert_eq!((planned.left, planned.merge.right), (ShardId(4), ShardId(6)));
         assert!(planned.reason.contains("10 records"), "{}", planned.reason);
         assert_eq!(mesh.plan(false), None, "it rests");
-        mesh.now_ms = 30_000;
-        assert!(mesh.plan(false).is_some(), "it was not done");
+    }
+
+    #[test]
+    fn what_was_not_done_rests_longer_each_time_and_others_come_first() {
+        let mut mesh = divided(small(10));
+        let asked = |mesh: &mut Mesh, until: u64| {
+            let mut asked = Vec::new();
+            while mesh.now_ms < until {
+                mesh.now_ms += 1_000;
+                if let Some(planned) = mesh.plan(false) {
+                    asked.push((mesh.now_ms / 1_000, planned.merge.right.0));
+                }
+            }
+            asked
+        };
+        mesh.plan(false);
+        assert_eq!(asked(&mut mesh, 135_000), [(10, 6), (50, 6), (130, 6)]);
+        // Another neighbour, which is as small.
+        let at = ShardKey::new(Space::Sessions, &"IT:lazio".parse().unwrap(), 85);
+        let shard = mesh.map.get(ShardId(6)).unwrap().clone();
+        let (left, right) = halves(&shard.range, &at);
+        let epoch = Epoch { version: 3, ..shard.epoch };
+        let left = ShardDescriptor { range: left, epoch, ..shard.clone() };
+        let right = ShardDescriptor { id: ShardId(7), range: right, epoch, ..shard };
+        mesh.map.report(vec![left, right]).unwrap();
+        assert_eq!(asked(&mut mesh, 200_000), [(150, 6), (170, 7), (190, 6)]);
+    }
+
+    #[test]
+    fn who_was_not_looked_at_for_long_is_looked_at_anew() {
+        let mut mesh = divided(small(10));
+        mesh.plan(false);
+        mesh.now_ms = LOOK_EVERY_MAX_MS + 1;
+        assert_eq!(mesh.plan(false), None, "it may have been busy meanwhile");
+        mesh.now_ms += 10_000;
+        assert!(mesh.plan(false).is_some());
+    }
+
+    #[test]
+    fn what_is_absorbed_is_written_down_in_a_moment() {
+        let mesh = divided(small(10));
+        let [left, right] = [4, 6].map(|id| mesh.map.get(ShardId(id)).unwrap());
+        let is_small = |bytes: [u64; 2]| {
+            let load = |bytes| ShardLoad { keys: 1, bytes, ..ShardLoad::default() };
+            let loads = BTreeMap::from([(left.id, load(bytes[0])), (right.id, load(bytes[1]))]);
+            is_small(left, right, &loads, &SPLIT, 40).is_some()
+        };
+        assert!(is_small([u64::MAX / 2, ABSORBED_BYTES_MAX]));
+        assert!(!is_small([0, ABSORBED_BYTES_MAX + 1]));
     }
 
     #[test]

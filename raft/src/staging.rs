@@ -172,7 +172,12 @@ impl Staging {
 
     fn note(&self, staged: Staged) {
         self.known.lock().insert(staged.operation, staged);
-        self.wanted.lock().remove(&staged.operation);
+        // A replica that has halted for it is started again by whoever finds it wanted, and here.
+        let mut wanted = self.wanted.lock();
+        if wanted.get(&staged.operation).is_some_and(|wanted| wanted.met_at.is_none()) {
+            wanted.remove(&staged.operation);
+        }
+        drop(wanted);
         self.news.notify_waiters();
     }
 
@@ -194,10 +199,12 @@ impl Staging {
         known.met_at = known.met_at.max(wanted.met_at);
     }
 
-    /// What is to be fetched, but for what is being fetched; it is forgotten until somebody wants it again.
-    pub(crate) fn take_wanted(&self, fetching: &BTreeSet<OperationId>) -> Vec<Wanted> {
+    /// What is to be fetched, so many of it, but for what is being fetched; it is forgotten until somebody wants
+    /// it again.
+    pub(crate) fn take_wanted(&self, fetching: &BTreeSet<OperationId>, room: usize) -> Vec<Wanted> {
         let mut wanted = self.wanted.lock();
-        wanted.extract_if(.., |operation, _| !fetching.contains(operation)).map(|it| it.1).collect()
+        let due = wanted.extract_if(.., |operation, _| !fetching.contains(operation));
+        due.take(room).map(|it| it.1).collect()
     }
 
     /// Resolves when something comes, counted from the call.
@@ -260,7 +267,7 @@ mod tests {
         let (_store, staging) = open(&disk);
         staging.want(Wanted { staged: STAGED, met_at: None });
         write(&staging);
-        assert_eq!(staging.take_wanted(&BTreeSet::new()), [], "it is here");
+        assert_eq!(staging.take_wanted(&BTreeSet::new(), 4), [], "it is here");
         for seed in 0..8 {
             let (_store, again) = open(&disk.after_power_cut(&mut Split::new(seed)));
             assert!(again.has(&STAGED) && again.concerns(ShardId(3)) && again.concerns(ShardId(4)));

@@ -56,7 +56,8 @@ pub struct Placement {
     /// `split_reads_per_second` is set.
     ///
     /// Off: what was divided stays so. On: the shard that goes takes no writes for a second or two, which wait
-    /// for that long; a merge that takes longer is undone. Both must be of one territory. The same on all
+    /// for that long, longer where it has more, and one with more than 64 MiB stays; a merge that takes longer is
+    /// undone. Both must be of one territory. The same on all
     /// nodes. Default false. Since 0.1. Watch `hexpop_raft_merges_total`.
     pub merge: bool,
     /// How long a node must be down before the replicas on it are given up and made anew on other nodes.

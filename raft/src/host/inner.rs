@@ -467,6 +467,18 @@ impl<R: AsyncRuntime> Inner<R> {
         std::iter::once(own).chain(children.into_iter().map(newest)).collect()
     }
 
+    /// What a shard is by now that another one has absorbed: whoever asks goes on there, whether the map has it yet
+    /// or not. `None` as long as it is one of its own.
+    fn absorber(&self, group: &Group<R>) -> Option<Vec<ShardDescriptor>> {
+        if !group.replica.is_sealed() {
+            return None;
+        }
+        let sealed = group.replica.state().sealed_for().copied()?;
+        let left = self.group(sealed.left)?;
+        let has_it = left.replica.state().absorbed().is_some_and(|it| it.right == group.id);
+        has_it.then(|| self.descriptors(&left))
+    }
+
     pub(crate) async fn propose(
         &self,
         shard: ShardId,
@@ -492,6 +504,11 @@ impl<R: AsyncRuntime> Inner<R> {
                 return Err(ProposeError::Unavailable(why.to_owned()));
             }
             return Err(ProposeError::StaleEpoch { newer: self.descriptors(&group) });
+        }
+        if !matches!(op, Op::Merge(_))
+            && let Some(newer) = self.absorber(&group)
+        {
+            return Err(ProposeError::StaleEpoch { newer });
         }
         // Said before it is looked at whether the group is parked: see `park`.
         let _use = group.begin_use();
@@ -547,6 +564,9 @@ impl<R: AsyncRuntime> Inner<R> {
         op: &ReadOp,
     ) -> Result<ReadResult, ReadError> {
         let group = self.group(shard).ok_or(ReadError::NotHere)?;
+        if let Some(newer) = self.absorber(&group) {
+            return Err(ReadError::StaleEpoch { newer });
+        }
         let until = R::Instant::now() + deadline;
         if level == ReadLevel::Strong {
             self.leader_known(&group, deadline).await;

@@ -88,17 +88,17 @@ impl<R: AsyncRuntime> Inner<R> {
         self.start(id, birth).await;
     }
 
-    /// Starts a replica again that has halted for want of something that is here now.
-    pub(crate) async fn restart_halted(self: &Arc<Self>, id: GroupId) {
-        let has_halted = match self.groups.read().get(&id) {
-            Some(Slot::Running(group)) => group.fault().is_some(),
-            Some(Slot::Failed(_)) => true,
-            Some(Slot::Starting | Slot::Leaving) | None => false,
-        };
-        if !has_halted {
-            return;
+    /// Starts a replica again that has halted for want of something that is here now. `false`: that cannot be
+    /// done yet.
+    pub(crate) async fn restart_halted(self: &Arc<Self>, id: GroupId) -> bool {
+        match self.groups.read().get(&id) {
+            Some(Slot::Running(group)) if group.fault().is_none() => return true,
+            Some(Slot::Running(_) | Slot::Failed(_)) => {}
+            Some(Slot::Leaving) | None => return true,
+            // It may be about to halt: what it met, it met while it was started.
+            Some(Slot::Starting) => return false,
         }
-        let Some(stopped) = self.stop_to_leave(id).await else { return };
+        let Some(stopped) = self.stop_to_leave(id).await else { return false };
         let birth = match stopped.birth {
             Some(birth) => Some(birth),
             None => {
@@ -107,6 +107,7 @@ impl<R: AsyncRuntime> Inner<R> {
             }
         };
         self.stay(id, Stopped { birth }).await;
+        true
     }
 
     /// Destroys everything of a stopped replica, its log first: without it nothing else counts. The

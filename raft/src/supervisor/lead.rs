@@ -14,7 +14,7 @@ use hexpop_shard::{
 };
 use openraft::{AsyncRuntime, ChangeMembers, Instant as _};
 
-use super::{decide, hello, leave, merge, meta::propose_meta, place, runs_on};
+use super::{abandoned, decide, hello, leave, merge, meta::propose_meta, place, runs_on};
 use crate::{
     api::ReplicaState,
     error::ControlError,
@@ -189,7 +189,11 @@ async fn tend<R: AsyncRuntime>(
             return;
         }
         // Nobody joins or leaves it while it is merged.
-        if group.is_held() || merge::is_merging(group) {
+        if merge::is_merging(group) {
+            abandoned::undo(inner, group).await;
+            return;
+        }
+        if group.is_held() {
             return;
         }
         match missing_learner(inner, &descriptor, &replicas).await {

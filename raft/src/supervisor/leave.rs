@@ -219,8 +219,7 @@ async fn votes_from_conf<R: AsyncRuntime>(
 /// Whether anything of a group may be on this node's disk. The files of the log are asked to get rid of
 /// it when nothing else is.
 pub(crate) fn holds<R: AsyncRuntime>(inner: &Inner<R>, group: GroupId) -> bool {
-    let is_staged = || inner.staging.all().iter().any(|staged| staged.right == group);
-    if !inner.is_gone(group) || is_staged() {
+    if !inner.is_gone(group) || inner.staging.concerns(group) {
         return true;
     }
     let mut left = inner.left.lock();

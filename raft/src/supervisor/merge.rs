@@ -33,11 +33,14 @@ use crate::{
 /// How long one errand goes on with a merge: less than whoever asked waits for it.
 const ERRAND: Duration = Duration::from_secs(20);
 
-/// How many steps one errand takes at most; a merge has five.
-const STEPS_MAX: u32 = 12;
+/// How many steps one errand takes at most; a merge has five, of which one may have to be waited for.
+const STEPS_MAX: u32 = 24;
 
 /// How long a step may take to commit.
-const COMMIT: Duration = Duration::from_secs(5);
+pub(super) const COMMIT: Duration = Duration::from_secs(5);
+
+/// How long before it is looked again whether members have changed.
+const MEMBERS: Duration = Duration::from_millis(250);
 
 /// How long a replica may take to have what was sealed, before it is asked again.
 const STAGE: Duration = Duration::from_secs(3);
@@ -51,6 +54,8 @@ struct Task<'a, R: AsyncRuntime> {
     merge: Merge,
     goal: MergeGoal,
     committed: bool,
+    /// What was not there yet.
+    lacks: Option<String>,
 }
 
 /// As the leader of the left shard: goes on with a merge, or undoes it.
@@ -61,7 +66,7 @@ pub(super) async fn go_on<R: AsyncRuntime>(
     goal: MergeGoal,
     committed: bool,
 ) -> ErrandAnswer {
-    let mut task = Task { inner, group, operation, merge, goal, committed };
+    let mut task = Task { inner, group, operation, merge, goal, committed, lacks: None };
     let until = R::Instant::now() + ERRAND;
     for _step in 0..STEPS_MAX {
         if R::Instant::now() >= until {
@@ -71,7 +76,7 @@ pub(super) async fn go_on<R: AsyncRuntime>(
             return answer;
         }
     }
-    waiting("it goes on")
+    ErrandAnswer::Waiting(task.lacks.unwrap_or_else(|| "it goes on".to_owned()))
 }
 
 impl<R: AsyncRuntime> Task<'_, R> {
@@ -90,7 +95,11 @@ impl<R: AsyncRuntime> Task<'_, R> {
         // It was not committed before all had it staged. Who has lost it since, fetches it.
         let mut next = self.next(right, self.committed);
         if let MergeNext::Stage(seal) = next {
-            self.stage(seal).await?;
+            self.lacks = self.stage(seal).await.err();
+            // The shard takes no writes: it is asked again at once.
+            if self.lacks.is_some() {
+                return Ok(());
+            }
             next = self.next(right, true);
         }
         match next {
@@ -220,7 +229,10 @@ impl<R: AsyncRuntime> Task<'_, R> {
     }
 
     /// Has every replica here get what the right shard was sealed as.
-    async fn stage(&self, seal: SealMark) -> Result<(), ErrandAnswer> {
+    ///
+    /// # Errors
+    /// Where it is not yet, in words.
+    async fn stage(&self, seal: SealMark) -> Result<(), String> {
         let staged = Staged {
             operation: self.operation,
             right: self.merge.right,
@@ -228,7 +240,8 @@ impl<R: AsyncRuntime> Task<'_, R> {
             seal,
         };
         let Some(members) = self.group.replica.settled_members() else {
-            return Err(waiting("sealed: the members of the shard are changing"));
+            R::sleep(MEMBERS).await;
+            return Err("sealed: the members of the shard are changing".to_owned());
         };
         let asked = members
             .into_iter()
@@ -240,7 +253,7 @@ impl<R: AsyncRuntime> Task<'_, R> {
             return Ok(());
         }
         let nodes = lacking.join(", ");
-        Err(ErrandAnswer::Waiting(format!("sealed: to be staged on node {nodes}")))
+        Err(format!("sealed: to be staged on node {nodes}"))
     }
 
     async fn has_staged(&self, raft: RaftId, node: NodeId, staged: Staged) -> bool {
@@ -261,9 +274,9 @@ impl<R: AsyncRuntime> Task<'_, R> {
             if let Some(replicas) = settled_replicas(self.group, &known.replicas) {
                 report(self.inner, self.group, &known, replicas).await;
             }
-            return waiting("absorbed: the map is to have it");
         }
-        ErrandAnswer::Done
+        // The map alone says that it is done, also where it was to be undone and that came too late.
+        waiting("absorbed: the map is to have it")
     }
 }
 

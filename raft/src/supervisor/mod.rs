@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  found     the meta group, the first map, and the purge group      (bootstrap nodes)
+//!  abandoned undoes merges that nobody carries on                (leaders)
 //!  follow    pulls newer maps                                        (every node)
 //!  replicas  starts what the map places here                         (every node)
 //!  lead      reports memberships, carries out placement, time, snapshots  (leaders)
@@ -21,6 +22,7 @@
 //! remembered between two looks but how long something has been so; a lost message, a restart or a
 //! repeat costs a look.
 
+mod abandoned;
 mod closed;
 mod compact;
 mod decide;

@@ -16,6 +16,9 @@ use crate::{
     staging::{Staged, Wanted, staged_group},
 };
 
+/// How many are fetched at a time.
+const AT_ONCE: usize = 4;
+
 /// How long one chunk may take.
 const CHUNK: Duration = Duration::from_secs(20);
 
@@ -26,7 +29,8 @@ const OWN: Duration = Duration::from_millis(300);
 pub(crate) fn fetch_wanted<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
     let due = {
         let mut fetching = inner.fetching.lock();
-        let due = inner.staging.take_wanted(&fetching);
+        let room = AT_ONCE.saturating_sub(fetching.len());
+        let due = inner.staging.take_wanted(&fetching, room);
         fetching.extend(due.iter().map(|wanted| wanted.staged.operation));
         due
     };
@@ -55,10 +59,7 @@ async fn fetch<R: AsyncRuntime>(inner: &Arc<Inner<R>>, wanted: Wanted) -> bool {
     let has_come = inner.staging.has(&staged) || fetch_staged(inner, staged).await;
     let Some(index) = met_at else { return has_come };
     let may_go_on = has_come || fetch_past(inner, staged.left, index).await;
-    if may_go_on {
-        inner.restart_halted(staged.left).await;
-    }
-    may_go_on
+    may_go_on && inner.restart_halted(staged.left).await
 }
 
 /// The nodes that may have something of two shards.

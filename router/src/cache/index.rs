@@ -13,6 +13,8 @@ struct Indexed {
     /// Which of the values that the URI had is meant: a removal of an older one changes nothing.
     generation: u64,
     tags: Arc<[Tag]>,
+    /// A purge is about it, and is being applied.
+    is_hit: bool,
 }
 
 /// All stored URIs.
@@ -29,7 +31,7 @@ impl Index {
         for tag in tags.iter() {
             self.tags.entry(Tag::clone(tag)).or_default().insert(key.clone());
         }
-        self.uris.insert(key.clone(), Indexed { generation, tags });
+        self.uris.insert(key.clone(), Indexed { generation, tags, is_hit: false });
     }
 
     /// A value is not stored any more.
@@ -37,6 +39,24 @@ impl Index {
         if self.uris.get(key).is_some_and(|indexed| indexed.generation == generation) {
             self.forget(key);
         }
+    }
+
+    /// Whether a value is the one that is stored, and no purge about it is being applied.
+    pub(crate) fn is_untouched(&self, key: &CacheKey, generation: u64) -> bool {
+        let is_it = |indexed: &Indexed| indexed.generation == generation && !indexed.is_hit;
+        self.uris.get(key).is_some_and(is_it)
+    }
+
+    /// As [`hit_by`](Self::hit_by); from now on these are [touched](Self::is_untouched), until they have other
+    /// values.
+    pub(crate) fn touch_hit_by(&mut self, purge: &Purge) -> Vec<CacheKey> {
+        let keys = self.hit_by(purge);
+        for key in &keys {
+            if let Some(indexed) = self.uris.get_mut(key) {
+                indexed.is_hit = true;
+            }
+        }
+        keys
     }
 
     fn forget(&mut self, key: &CacheKey) {

@@ -17,8 +17,8 @@ pub struct CacheDisk {
     pub bytes: ByteSize,
     /// The largest answer that is stored on disk.
     ///
-    /// Too high: one object pushes out many. At most [`bytes`](Self::bytes) is of use. Default 256 MiB, from 1 KiB.
-    /// Since 0.1.
+    /// Too high: one object pushes out many. At most half of [`bytes`](Self::bytes) is of use. Default 256 MiB, from
+    /// 1 KiB. Since 0.1.
     pub object_max: ByteSize,
 }
 

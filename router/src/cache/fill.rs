@@ -91,7 +91,9 @@ impl<R: AsyncRuntime> HttpCache<R> {
                 None => {
                     if let Some(mut large) = large {
                         large.append(&last);
-                        large.finish();
+                        if large.finish() {
+                            self.store.forget_pieces(&task.exchange.key, &arriving.stored);
+                        }
                     }
                     arriving.transfer.append(last);
                     arriving.transfer.end(Ok(()));

@@ -21,8 +21,14 @@ pub struct DiskOptions {
     pub dir: PathBuf,
     /// Bytes of files at most. Watch `hexpop_cache_disk_bytes`.
     pub bytes_max: u64,
-    /// A longer body is passed on and not stored.
+    /// A longer body is passed on and not stored. At most half of [`bytes_max`](Self::bytes_max) is of use.
     pub object_bytes_max: u64,
+}
+
+impl DiskOptions {
+    /// Files that are open at most, besides those that were removed and are being read still: those count for who
+    /// reads them.
+    pub const OPEN_FILES_MAX: usize = 512;
 }
 
 /// Options of the HTTP cache.

@@ -211,6 +211,14 @@ impl Store {
         }
     }
 
+    /// Forgets parts of a response in memory, which hide all of it on disk.
+    pub(crate) fn forget_pieces(&self, key: &CacheKey, whole: &Stored) {
+        let keep = |stored: &Arc<Stored>| {
+            !(matches!(stored.payload, Payload::Pieces(_)) && stored.is_variant_of(whole))
+        };
+        self.change_in_memory(key, |stored| keep(stored).then(|| Arc::clone(stored)));
+    }
+
     /// Answers how many changed.
     fn change_in_memory(
         &self,
@@ -260,6 +268,7 @@ impl Store {
         let mut keys_in_memory = BTreeSet::new();
         for key in keys {
             let of_it = self.change_in_memory(&key, |stored| forget(&key, stored));
+            self.index.lock().release(&key);
             hit += of_it;
             if of_it > 0 && self.disk.is_some() {
                 keys_in_memory.insert(key);

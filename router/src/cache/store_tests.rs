@@ -5,6 +5,7 @@ use super::*;
 use crate::cache::{
     policy::{
         freshness::{FetchTimes, Guesses},
+        partial::Pieces,
         storing::may_store,
     },
     stored::Payload,
@@ -139,4 +140,24 @@ fn what_was_fetched_before_a_purge_is_not_stored_after_it() {
     store.purge(&Purge::Uri(key("/z")), true, Duration::ZERO);
     assert!(!store.put(key("/z"), stored(b"x", "", None), before));
     assert_eq!(store.index.lock().len(), (1, 1));
+}
+
+#[test]
+fn parts_make_way_for_the_whole_of_the_same_variant_and_nothing_else_does() {
+    let store = memory(1 << 20);
+    let parts = |language| {
+        let pieces = Pieces::new(10, 0, Bytes::from_static(b"abc")).unwrap();
+        let whole = stored(b"", "accept-language", Some(language));
+        Arc::new(Stored { payload: Payload::Pieces(pieces), ..Stored::clone(&whole) })
+    };
+    let (italian, german) = (parts("it"), parts("de"));
+    let french = stored(b"whole", "accept-language", Some("fr"));
+    for one in [&italian, &german, &french] {
+        assert!(store.put(key("/a"), Arc::clone(one), store.moment()));
+    }
+    store.forget_pieces(&key("/a"), &italian);
+    store.forget_pieces(&key("/a"), &french);
+    let left = store.get(&key("/a"));
+    assert!(left.iter().all(|one| !one.is_variant_of(&italian)));
+    assert_eq!(left.len(), 2);
 }

@@ -85,12 +85,12 @@ impl Entry {
         now.saturating_sub(self.arrived)
     }
 
-    /// Bytes of memory that it takes here, about.
+    /// Bytes of memory that it takes here, about, besides what its segment keeps of it.
     fn weight(&self, key: &CacheKey) -> u64 {
         let selected: usize = self.selected_by.iter().flatten().map(|value| value.len() + 32).sum();
         let tags: usize = self.tags.iter().map(|tag| 2 * tag.len() + 128).sum();
         let head = self.head.as_ref().map_or(0, |head| head.weight());
-        (size_of::<Self>() + 3 * key.len() + 256 + selected + tags + head) as u64
+        (size_of::<Self>() + 2 * key.len() + 256 + selected + tags + head) as u64
     }
 }
 
@@ -100,7 +100,24 @@ struct Kept<S> {
     segment: S,
     /// The URIs of all records in it, also of those that are dead by now.
     keys: Vec<CacheKey>,
+    /// Bytes of memory that these take, until the segment is gone.
+    weight: u64,
     live: usize,
+}
+
+/// A response that is on its way.
+#[derive(Debug)]
+struct Pending {
+    ticket: u64,
+    since: Duration,
+    vary: Vec<HeaderName>,
+    selected_by: Vec<Option<Vec<u8>>>,
+}
+
+impl Pending {
+    fn is_variant_of(&self, stored: &Stored) -> bool {
+        self.vary == stored.vary && self.selected_by == stored.selected_by
+    }
 }
 
 /// All that is on disk.
@@ -110,7 +127,7 @@ pub(crate) struct Catalog<S> {
     index: Index,
     segments: BTreeMap<u64, Kept<S>>,
     /// What is on its way, with when it was announced: whatever is forgotten meanwhile is not entered.
-    pending: BTreeMap<CacheKey, (u64, Duration)>,
+    pending: BTreeMap<CacheKey, Vec<Pending>>,
     tickets: u64,
     /// Records that were forgotten and do not say so on disk yet.
     dead: Vec<(u64, u64)>,
@@ -144,31 +161,47 @@ impl<S: Clone> Catalog<S> {
         self.uris.contains_key(key)
     }
 
-    /// Announces a response that is on its way to disk; one of the same URI that is on its way already is not
-    /// entered then.
-    pub(crate) fn offer(&mut self, key: &CacheKey, now: Duration) -> u64 {
+    /// Announces a response that is on its way to disk; one of the same variant that is on its way already is not
+    /// entered then. `None`: too many of its URI are.
+    pub(crate) fn offer(&mut self, key: &CacheKey, stored: &Stored, now: Duration) -> Option<u64> {
+        self.forget_pending(key, |pending| pending.is_variant_of(stored));
+        let of_key = self.pending.entry(key.clone()).or_default();
+        if of_key.len() >= VARIANTS_MAX {
+            return None;
+        }
         self.tickets += 1;
-        self.pending.insert(key.clone(), (self.tickets, now));
-        self.tickets
+        let (vary, selected_by) = (stored.vary.clone(), stored.selected_by.clone());
+        of_key.push(Pending { ticket: self.tickets, since: now, vary, selected_by });
+        Some(self.tickets)
     }
 
     /// Whether what was announced with a ticket would still be entered.
     pub(crate) fn awaits(&self, key: &CacheKey, ticket: u64) -> bool {
-        self.pending.get(key).is_some_and(|(pending, _since)| *pending == ticket)
+        let mut of_key = self.pending.get(key).into_iter().flatten();
+        of_key.any(|pending| pending.ticket == ticket)
     }
 
-    /// Since when one of a URI is on its way.
-    pub(crate) fn offered_since(&self, key: &CacheKey) -> Option<Duration> {
-        self.pending.get(key).map(|(_ticket, since)| *since)
+    /// Since when one of a variant is on its way.
+    pub(crate) fn offered_since(&self, key: &CacheKey, stored: &Stored) -> Option<Duration> {
+        let mut of_key = self.pending.get(key)?.iter();
+        of_key.find(|pending| pending.is_variant_of(stored)).map(|pending| pending.since)
     }
 
     /// Ends that. Answers whether nothing was forgotten meanwhile that it may be.
     pub(crate) fn arrive(&mut self, key: &CacheKey, ticket: u64) -> bool {
-        let holds = self.awaits(key, ticket);
-        if holds {
+        self.forget_pending(key, |pending| pending.ticket == ticket)
+    }
+
+    /// Whether there was such a one.
+    fn forget_pending(&mut self, key: &CacheKey, gone: impl Fn(&Pending) -> bool) -> bool {
+        let Some(of_key) = self.pending.get_mut(key) else { return false };
+        let before = of_key.len();
+        of_key.retain(|pending| !gone(pending));
+        let is_gone = of_key.len() < before;
+        if of_key.is_empty() {
             self.pending.remove(key);
         }
-        holds
+        is_gone
     }
 
     /// A segment.
@@ -176,17 +209,26 @@ impl<S: Clone> Catalog<S> {
         self.segments.get(&id).map(|kept| kept.segment.clone())
     }
 
+    /// All segments, the oldest first.
+    pub(crate) fn segments(&self) -> impl ExactSizeIterator<Item = &S> {
+        self.segments.values().map(|kept| &kept.segment)
+    }
+
     /// Adds a segment.
     pub(crate) fn add_segment(&mut self, id: u64, segment: S) {
-        self.segments.insert(id, Kept { segment, keys: Vec::new(), live: 0 });
+        self.segments.insert(id, Kept { segment, keys: Vec::new(), weight: 0, live: 0 });
     }
 
     /// Enters a response, in place of the same variant unless that one is newer.
     pub(crate) fn insert(&mut self, key: &CacheKey, entry: Entry) {
         let place = entry.place;
         let Some(kept) = self.segments.get_mut(&place.segment) else { return };
+        // The name, and that the record is dead, which it will be.
+        let kept_weight = (size_of::<CacheKey>() + key.len() + size_of::<(u64, u64)>()) as u64;
         kept.keys.push(key.clone());
+        kept.weight += kept_weight;
         kept.live += 1;
+        self.weight += kept_weight;
         self.entries += 1;
         self.weight += entry.weight(key);
         let entries = self.uris.entry(key.clone()).or_default();
@@ -270,9 +312,9 @@ impl<S: Clone> Catalog<S> {
         })
     }
 
-    /// Forgets what is there of the same variant as a response, and what is on its way of its URI.
+    /// Forgets what is there, or on its way, of the same variant as a response.
     pub(crate) fn forget_variant(&mut self, key: &CacheKey, stored: &Stored) -> usize {
-        self.pending.remove(key);
+        self.forget_pending(key, |pending| pending.is_variant_of(stored));
         self.take(key, |entry| entry.is_variant_of(stored))
     }
 
@@ -335,7 +377,9 @@ impl<S: Clone> Catalog<S> {
         let places = all.values().flatten().map(|entry| entry.place);
         self.dead.extend(places.map(|place| (place.segment, place.offset)));
         self.index = Index::default();
-        (self.entries, self.weight) = (0, 0);
+        self.entries = 0;
+        // Their names stay as long as the segments.
+        self.weight = self.segments.values().map(|kept| kept.weight).sum();
         self.segments.values_mut().for_each(|kept| kept.live = 0);
         hit
     }
@@ -369,6 +413,7 @@ impl<S: Clone> Catalog<S> {
         for key in &kept.keys {
             self.take(key, |entry| entry.place.segment == id);
         }
+        self.weight -= kept.weight;
         self.dead.retain(|(segment, _offset)| *segment != id);
         Some((kept.segment, before - self.entries))
     }
@@ -384,6 +429,11 @@ impl<S: Clone> Catalog<S> {
         let dead = std::mem::take(&mut self.dead);
         let at = |(id, offset): (u64, u64)| Some((self.segments.get(&id)?.segment.clone(), offset));
         dead.into_iter().filter_map(at).collect()
+    }
+
+    /// What is there of one record.
+    pub(crate) fn entry(&self, key: &CacheKey, id: u64) -> Option<&Entry> {
+        self.entries(key).iter().find(|entry| entry.id == id)
     }
 
     /// What is there under a URI.

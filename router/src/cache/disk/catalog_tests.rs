@@ -166,14 +166,51 @@ proptest! {
 #[test]
 fn what_is_on_its_way_is_not_entered_once_it_is_forgotten_or_there_is_a_newer_one() {
     let mut catalog: Catalog<u64> = Catalog::default();
-    let first = catalog.offer(&key(0), Duration::ZERO);
-    let second = catalog.offer(&key(0), Duration::ZERO);
+    let (plain, italian) = (variant(None, "t"), variant(Some("it"), "t"));
+    let first = catalog.offer(&key(0), &plain, Duration::ZERO).unwrap();
+    let other = catalog.offer(&key(0), &italian, Duration::ZERO).unwrap();
+    let second = catalog.offer(&key(0), &plain, Duration::ZERO).unwrap();
     assert!(!catalog.arrive(&key(0), first));
-    assert_eq!(catalog.offered_since(&key(0)), Some(Duration::ZERO));
+    assert_eq!(catalog.offered_since(&key(0), &plain), Some(Duration::ZERO));
     assert!(catalog.arrive(&key(0), second));
-    let third = catalog.offer(&key(0), Duration::ZERO);
-    catalog.forget_variant(&key(0), &variant(None, "t"));
+    assert_eq!(catalog.offered_since(&key(0), &plain), None);
+    let third = catalog.offer(&key(0), &plain, Duration::ZERO).unwrap();
+    catalog.forget_variant(&key(0), &plain);
     assert!(!catalog.arrive(&key(0), third));
+    assert!(catalog.arrive(&key(0), other), "another variant is none of their business");
+    assert!(catalog.pending.is_empty());
+}
+
+#[test]
+fn of_one_uri_only_so_many_are_on_their_way() {
+    let mut catalog: Catalog<u64> = Catalog::default();
+    let numbered = |number: usize| {
+        let selected_by = vec![Some(number.to_string().into_bytes())];
+        Stored { selected_by, ..variant(Some("it"), "t") }
+    };
+    for number in 0..VARIANTS_MAX {
+        assert!(catalog.offer(&key(0), &numbered(number), Duration::ZERO).is_some());
+    }
+    assert!(catalog.offer(&key(0), &numbered(VARIANTS_MAX), Duration::ZERO).is_none());
+    assert!(catalog.offer(&key(0), &numbered(0), Duration::ZERO).is_some(), "in place of it");
+}
+
+#[test]
+fn names_of_what_is_dead_are_weighed_until_their_segment_is_gone() {
+    let mut catalog: Catalog<u64> = Catalog::default();
+    catalog.add_segment(1, 1);
+    for id in 0..1000 {
+        insert(
+            &mut catalog,
+            &One { id, key: 0, language: None, tag: "t", segment: 1, stale: false },
+        );
+    }
+    let names = catalog.segments[&1].keys.len() * (key(0).len() + size_of::<CacheKey>());
+    assert!(catalog.size().1 > names as u64, "{:?}", catalog.size());
+    catalog.purge(&Purge::All, false, Duration::ZERO, |_| false);
+    assert!(catalog.size().1 > names as u64, "{:?}", catalog.size());
+    catalog.retire(1);
+    assert_eq!(catalog.size(), (0, 0));
 }
 
 #[test]

@@ -36,11 +36,15 @@ impl Large {
         let ticket = {
             let mut catalog = shared.catalog.lock();
             // One copy at a time is enough, as long as its reader does not hold it up.
-            let since = catalog.offered_since(key);
+            let since = catalog.offered_since(key, stored);
             if since.is_some_and(|since| now.uptime.saturating_sub(since) < PATIENCE) {
                 return None;
             }
-            catalog.offer(key, now.uptime)
+            catalog.offer(key, stored, now.uptime)
+        };
+        let Some(ticket) = ticket else {
+            shared.around.metrics.dropped();
+            return None;
         };
         let alive = Arc::new(());
         let (key, stored) = (key.clone(), Arc::clone(stored));
@@ -71,12 +75,11 @@ impl Large {
         self.failed = !fits || !self.push(job, length);
     }
 
-    /// All of it came.
-    pub(crate) fn finish(self) {
-        if !self.failed {
-            let (key, alive) = (self.key.clone(), Arc::clone(&self.alive));
-            self.push(Job::End { key, ticket: self.ticket, bytes: self.bytes, alive }, 0);
-        }
+    /// All of it came. Answers whether it is on its way to disk.
+    pub(crate) fn finish(self) -> bool {
+        let (key, alive) = (self.key.clone(), Arc::clone(&self.alive));
+        let end = Job::End { key, ticket: self.ticket, bytes: self.bytes, alive };
+        !self.failed && self.push(end, 0)
     }
 }
 

@@ -11,7 +11,10 @@ use super::{
     record::{Damaged, HEADER_BYTES},
     segment::ReadError,
 };
-use crate::cache::stored::{Payload, Stored};
+use crate::cache::{
+    key::CacheKey,
+    stored::{Payload, Stored},
+};
 
 /// What became of it; `None`: it is not there any more.
 pub(super) type Loaded = Option<Arc<Stored>>;
@@ -24,15 +27,24 @@ pub(super) async fn read(shared: &Arc<Shared>, found: Found) -> Loaded {
         shared.around.metrics.hit();
         return held(head, &found);
     }
+    let (key, id) = (found.key.clone(), found.entry.id);
     let mut loading = begin(shared, found).or_else(|| {
         shared.around.metrics.busy();
         None
     })?;
-    let loaded = loading.wait_for(Option::is_some).await.ok()?.clone()?;
-    if loaded.is_some() {
-        shared.around.metrics.hit();
-    }
-    loaded
+    let loaded = loading.wait_for(Option::is_some).await.ok()?.clone()??;
+    let now = as_it_is_now(shared, &key, id, &loaded)?;
+    shared.around.metrics.hit();
+    Some(now)
+}
+
+/// What was read, with what the catalogue says of it by now: whoever joins a read that began before comes after
+/// what happened meanwhile. `None`: it was forgotten.
+fn as_it_is_now(shared: &Shared, key: &CacheKey, id: u64, loaded: &Stored) -> Loaded {
+    let entry = shared.catalog.lock().entry(key, id)?.clone();
+    let head = entry.head.as_deref().unwrap_or(loaded).clone();
+    let (payload, freshness, arrived) = (loaded.payload.clone(), entry.freshness, entry.arrived);
+    Some(Arc::new(Stored { payload, freshness, arrived, ..head }))
 }
 
 /// Begins to read it or joins those who wait; `None` if there is too much to read.
@@ -42,7 +54,7 @@ fn begin(shared: &Arc<Shared>, found: Found) -> Option<Loading> {
     let bytes =
         HEADER_BYTES + u64::from(place.head_bytes) + if is_whole { place.body_bytes } else { 0 };
     let mut all = shared.loading.lock();
-    let entry = match all.entry(found.entry.id) {
+    let entry = match all.entry((found.entry.id, found.key.clone())) {
         btree_map::Entry::Occupied(loading) => return Some(loading.get().clone()),
         btree_map::Entry::Vacant(entry) => entry,
     };

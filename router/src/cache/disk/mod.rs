@@ -88,10 +88,15 @@ const READS_MAX: usize = 1024;
 /// Bytes of bodies that are taken into memory at a time.
 const LOAD_BYTES_MAX: u64 = 64 << 20;
 
-/// Segments that the budget is divided into at least, and bytes of one.
+/// Segments that the budget is divided into at least, and bytes of one: more than the last only where the budget
+/// would be too many of them.
 const SEGMENTS_MIN: u64 = 16;
+const SEGMENTS_FULL: u64 = 256;
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+
+/// Segments at most: each is an open file, and a large body has one of its own.
+const SEGMENTS_MAX: usize = DiskOptions::OPEN_FILES_MAX;
 
 /// The share of the memory tier that the catalogue may take besides, as a divisor.
 const CATALOG_DIVISOR: u64 = 4;
@@ -141,11 +146,13 @@ struct Limits {
 impl Limits {
     fn of(disk: &DiskOptions, cache: &CacheOptions) -> Self {
         let segment = disk.bytes_max / SEGMENTS_MIN;
+        let segment_bytes_max = SEGMENT_BYTES_MAX.max(disk.bytes_max / SEGMENTS_FULL);
         Self {
             bytes_max: disk.bytes_max,
-            object_bytes_max: disk.object_bytes_max,
+            // One alone does not push out all the others.
+            object_bytes_max: disk.object_bytes_max.min(disk.bytes_max / 2),
             whole_bytes_max: cache.object_bytes_max as u64,
-            segment_bytes: segment.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
+            segment_bytes: segment.clamp(SEGMENT_BYTES_MIN, segment_bytes_max),
             catalog_bytes_max: cache.bytes_max / CATALOG_DIVISOR,
         }
     }
@@ -159,7 +166,7 @@ struct Shared {
     catalog: Mutex<Catalog<Arc<Segment>>>,
     writes: Queue<Job>,
     reads: Queue<ReadJob>,
-    loading: Mutex<BTreeMap<u64, Loading>>,
+    loading: Mutex<BTreeMap<(u64, CacheKey), Loading>>,
     /// Bytes that may still be loaded.
     load_room: Arc<Semaphore>,
     /// How many may still be.
@@ -332,7 +339,11 @@ impl DiskTier {
             if catalog.holds(key, stored) {
                 return;
             }
-            catalog.offer(key, now.uptime)
+            catalog.offer(key, stored, now.uptime)
+        };
+        let Some(ticket) = ticket else {
+            around.metrics.dropped();
+            return;
         };
         let (key, stored, bytes) = (key.clone(), Arc::clone(stored), stored.weight() as u64);
         if !self.shared.writes.push(Job::Keep { key: key.clone(), stored, since, ticket }, bytes) {

@@ -49,10 +49,12 @@ pub(super) fn run(shared: &Arc<Shared>) {
 fn work(shared: &Arc<Shared>, job: ReadJob) {
     match job {
         ReadJob::Load { found, sender, room } => {
-            let id = found.entry.id;
             let loaded = load::load(shared, &found);
+            let name = (found.entry.id, found.key.clone());
+            // Whoever is told of it by the channel finds the file held by nobody here.
+            drop(found);
             // Who comes from here on reads it again, or finds it in memory.
-            shared.loading.lock().remove(&id);
+            shared.loading.lock().remove(&name);
             sender.send_replace(Some(loaded));
             drop(room);
         }

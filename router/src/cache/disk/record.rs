@@ -40,8 +40,10 @@ pub(crate) const STATE_AT: u64 = 4;
 /// What it says then.
 pub(crate) const DEAD: [u8; 1] = [0];
 
+/// What it says until then, from when it is entered in the catalogue.
+pub(crate) const LIVE: [u8; 1] = [1];
+
 const MAGIC: u32 = 0x6876_7031;
-const LIVE: u8 = 1;
 
 /// What a record begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +66,8 @@ impl Header {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(40);
         bytes.extend_from_slice(&MAGIC.to_le_bytes());
-        bytes.extend_from_slice(&[if self.dead { 0 } else { LIVE }, 0, 0, 0]);
+        bytes.extend_from_slice(if self.dead { &DEAD } else { &LIVE });
+        bytes.extend_from_slice(&[0; 3]);
         bytes.extend_from_slice(&self.id.to_le_bytes());
         bytes.extend_from_slice(&self.head_bytes.to_le_bytes());
         bytes.extend_from_slice(&self.head_checksum.to_le_bytes());
@@ -97,7 +100,13 @@ impl Header {
         if head_bytes > HEAD_BYTES_MAX {
             return Err(Damaged);
         }
-        Ok(Self { id, head_bytes, head_checksum, body_bytes, dead: bytes.get(4) != Some(&LIVE) })
+        Ok(Self {
+            id,
+            head_bytes,
+            head_checksum,
+            body_bytes,
+            dead: bytes.get(4..5) != Some(&LIVE[..]),
+        })
     }
 
     /// Bytes of the whole record; saturating, for lengths that nothing has.

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use hexpop_shard::PurgeId;
 
 use super::{
-    Shared,
+    SEGMENTS_MAX, Shared,
     catalog::{Entry, Place},
     files::Files,
     fit, position,
     record::Header,
-    segment::{ReadError, Segment, id_of, name_of},
+    segment::{ReadError, Segment, id_of, is_id, name_of, segment_of},
 };
 use crate::cache::{
     purge::Moment,
@@ -25,6 +25,8 @@ pub(super) struct Left {
     pub(super) position: Option<PurgeId>,
     /// Segments in the order of their ids, and their lengths.
     segments: Vec<(u64, u64)>,
+    /// Files that are named like segments and cannot be any.
+    strange: Vec<u64>,
     /// The id of the next one.
     pub(super) next_segment: u64,
 }
@@ -36,16 +38,17 @@ impl Left {
     /// Of the file system.
     pub(super) fn find(files: &dyn Files) -> io::Result<Self> {
         let listed = files.list()?;
-        let mut segments: Vec<(u64, u64)> =
-            listed.iter().filter_map(|(name, bytes)| Some((id_of(name)?, *bytes))).collect();
+        let named = listed.iter().filter_map(|(name, bytes)| Some((id_of(name)?, *bytes)));
+        let (mut segments, strange): (Vec<_>, Vec<_>) = named.partition(|(id, _bytes)| is_id(*id));
         segments.sort_unstable();
+        let strange = strange.into_iter().map(|(id, _bytes)| id).collect();
         let next_segment = segments.last().map_or(1, |(id, _bytes)| id.saturating_add(1));
         let said = listed.iter().find(|(name, _bytes)| name == position::NAME);
         let position = match said {
             Some((_name, bytes)) => position::read(files, *bytes)?,
             None => None,
         };
-        Ok(Self { position, segments, next_segment })
+        Ok(Self { position, segments, strange, next_segment })
     }
 }
 
@@ -56,12 +59,15 @@ impl Left {
 /// Of the file system.
 pub(super) fn recover(shared: &Arc<Shared>, left: Left) -> io::Result<BTreeSet<u64>> {
     let mut told = BTreeSet::new();
-    for (id, bytes) in left.segments {
+    left.strange.iter().try_for_each(|id| shared.files.remove(&name_of(*id)))?;
+    let too_many = left.segments.len().saturating_sub(SEGMENTS_MAX);
+    for (nth, (id, bytes)) in left.segments.into_iter().enumerate() {
         if !shared.is_on() {
             break;
         }
         let name = name_of(id);
-        if left.position.is_none() {
+        // The oldest go where there are more than may be open.
+        if left.position.is_none() || nth < too_many {
             shared.files.remove(&name)?;
             continue;
         }
@@ -80,9 +86,10 @@ pub(super) fn recover(shared: &Arc<Shared>, left: Left) -> io::Result<BTreeSet<u
     Ok(told)
 }
 
-/// Enters the records of a segment, up to where it is torn. Answers whether some were told that they are dead.
+/// Enters the records of a segment, up to where it is torn or goes on with what was not written there. Answers whether some were told that they are dead.
 fn scan(shared: &Arc<Shared>, segment: &Arc<Segment>) -> io::Result<bool> {
     let (mut offset, mut has_told) = (0_u64, false);
+    let mut last = None;
     while offset < segment.bytes() {
         let header = match segment.header(offset) {
             Ok(header) => header,
@@ -90,9 +97,12 @@ fn scan(shared: &Arc<Shared>, segment: &Arc<Segment>) -> io::Result<bool> {
             Err(ReadError::Io(error)) => return Err(error),
         };
         let end = offset.saturating_add(header.record_bytes());
-        if end > segment.bytes() {
+        // Each belongs to this file, and has a higher id than the one before.
+        let is_next = segment_of(header.id) == segment.id && last < Some(header.id);
+        if end > segment.bytes() || !is_next {
             break;
         }
+        last = Some(header.id);
         if !header.dead {
             match enter(shared, segment, &header, offset) {
                 Ok(is_entered) => has_told |= !is_entered,

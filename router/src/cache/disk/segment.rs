@@ -15,8 +15,8 @@ use super::{
     catalog::Place,
     files::{File, Files},
     record::{
-        CHUNK_BYTES, DEAD, Damaged, HEADER_BYTES, Head, Header, STATE_AT, coded_bytes, place_of,
-        read_chunks,
+        CHUNK_BYTES, DEAD, Damaged, HEADER_BYTES, Head, Header, LIVE, STATE_AT, coded_bytes,
+        place_of, read_chunks,
     },
 };
 
@@ -24,6 +24,9 @@ const SUFFIX: &str = ".seg";
 
 /// Records that a segment may have: as many ids are its.
 const RECORDS_MAX: u64 = 1 << 20;
+
+/// What the ids of segments are below; nothing that was written has another.
+const SEGMENT_IDS_END: u64 = 1 << 40;
 
 /// The name of a segment's file.
 pub(crate) fn name_of(id: u64) -> String {
@@ -34,6 +37,16 @@ pub(crate) fn name_of(id: u64) -> String {
 pub(crate) fn id_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(SUFFIX)?;
     u64::from_str_radix(digits, 16).ok().filter(|id| name_of(*id) == name)
+}
+
+/// Whether a segment may have this id.
+pub(crate) const fn is_id(id: u64) -> bool {
+    id < SEGMENT_IDS_END
+}
+
+/// The segment of the record with an id.
+pub(crate) const fn segment_of(record: u64) -> u64 {
+    record / RECORDS_MAX
 }
 
 /// The id of a segment's record with a number; `None` if it has too many already.
@@ -130,6 +143,14 @@ impl Segment {
         self.overwrite(&DEAD, offset.saturating_add(STATE_AT))
     }
 
+    /// Has it say that it is not.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub(crate) fn enliven(&self, offset: u64) -> io::Result<()> {
+        self.overwrite(&LIVE, offset.saturating_add(STATE_AT))
+    }
+
     /// # Errors
     /// Of the file system.
     pub(crate) fn sync(&self) -> io::Result<()> {
@@ -166,17 +187,18 @@ impl Segment {
     /// [`ReadError`].
     pub(crate) fn record(&self, id: u64, place: Place) -> Result<(Head, Bytes), ReadError> {
         let head_bytes = u64::from(place.head_bytes);
-        let bytes = HEADER_BYTES + head_bytes + coded_bytes(place.body_bytes);
+        let before = HEADER_BYTES + head_bytes;
+        let bytes = before.checked_add(coded_bytes(place.body_bytes)).ok_or(Damaged)?;
         let mut record = self.read(bytes, place.offset)?;
         let header = Header::decode(&record)?;
+        // Whether it lives the catalogue knows: on disk it says so a little later.
         let is_it = header.id == id
-            && !header.dead
             && (header.head_bytes, header.body_bytes) == (place.head_bytes, place.body_bytes);
         if !is_it {
             return Err(Damaged.into());
         }
         let cut = |bytes: u64| usize::try_from(bytes).map_err(|_too_long| Damaged);
-        let mut head = record.split_to(cut(HEADER_BYTES + head_bytes)?);
+        let mut head = record.split_to(cut(before)?);
         let head = Head::decode(&head.split_off(cut(HEADER_BYTES)?), &header)?;
         let chunks = read_chunks(id, 0, record)?;
         let body = match chunks.as_slice() {
@@ -199,8 +221,9 @@ impl Segment {
     ) -> Result<Vec<Bytes>, ReadError> {
         let first = chunks.start;
         let lies = place_of(chunks, place.body_bytes);
-        let body = place.offset + HEADER_BYTES + u64::from(place.head_bytes);
-        let coded = self.read(lies.end - lies.start, body.saturating_add(lies.start))?;
+        let before = HEADER_BYTES + u64::from(place.head_bytes) + lies.start;
+        let at = place.offset.checked_add(before).ok_or(Damaged)?;
+        let coded = self.read(lies.end.checked_sub(lies.start).ok_or(Damaged)?, at)?;
         Ok(read_chunks(id, first, coded)?)
     }
 }

@@ -72,9 +72,31 @@ struct Disk {
     fails_to_read: AtomicBool,
     /// Bytes of all files at most, so far.
     most: AtomicU64,
-    /// While it is shut, writing waits.
-    gate: Mutex<bool>,
+    writing: Gate,
+    reading: Gate,
+}
+
+/// What waits while it is shut.
+#[derive(Default)]
+struct Gate {
+    /// How many may pass still; `None`: it is open.
+    left: Mutex<Option<u64>>,
     opened: Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut left = self.left.lock();
+        while *left == Some(0) {
+            self.opened.wait(&mut left);
+        }
+        *left = left.map(|left| left - 1);
+    }
+
+    fn set(&self, left: Option<u64>) {
+        *self.left.lock() = left;
+        self.opened.notify_all();
+    }
 }
 
 /// Files in memory. Clones are the same ones.
@@ -97,13 +119,24 @@ impl MemFiles {
         self.0.fails_to_read.store(true, Ordering::Relaxed);
     }
 
+    /// Has writing wait.
     pub(super) fn shut(&self) {
-        *self.0.gate.lock() = true;
+        self.0.writing.set(Some(0));
+    }
+
+    /// Has so much be written, one call after the other, and no more.
+    pub(super) fn let_write(&self, calls: u64) {
+        self.0.writing.set(Some(calls));
+    }
+
+    /// Has reading wait.
+    pub(super) fn shut_reading(&self) {
+        self.0.reading.set(Some(0));
     }
 
     pub(super) fn open_again(&self) {
-        *self.0.gate.lock() = false;
-        self.0.opened.notify_all();
+        self.0.writing.set(None);
+        self.0.reading.set(None);
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -145,11 +178,7 @@ struct MemFile {
 
 impl File for MemFile {
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        let mut shut = self.disk.gate.lock();
-        while *shut {
-            self.disk.opened.wait(&mut shut);
-        }
-        drop(shut);
+        self.disk.writing.pass();
         let at = usize::try_from(at).unwrap();
         let mut contents = self.contents.lock();
         let end = at + bytes.len();
@@ -171,6 +200,7 @@ impl File for MemFile {
         if self.disk.fails_to_read.load(Ordering::Relaxed) {
             return Err(io::Error::other("the disk is broken"));
         }
+        self.disk.reading.pass();
         let at = usize::try_from(at).unwrap();
         let contents = self.contents.lock();
         let found = contents.get(at..at + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;

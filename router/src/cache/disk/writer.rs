@@ -12,9 +12,9 @@ use hexpop_shard::PurgeId;
 use tokio::sync::oneshot;
 
 use super::{
-    Shared,
+    SEGMENTS_MAX, Shared,
     body::DiskBody,
-    catalog::{Entry, Place},
+    catalog::{Catalog, Entry, Place},
     position,
     queue::Next,
     record::{CHUNK_BYTES, HEADER_BYTES, Head, Header, coded_bytes, write_chunk},
@@ -191,7 +191,8 @@ impl Writer {
         };
         let head_bytes = u32::try_from(head.len()).unwrap_or(u32::MAX);
         let head_checksum = crc32fast::hash(&head);
-        let header = Header { id, head_bytes, head_checksum, body_bytes, dead: false };
+        // It lives once it is entered: a purge may have come before, and a crash may come between.
+        let header = Header { id, head_bytes, head_checksum, body_bytes, dead: true };
         let mut record = header.encode();
         record.reserve(usize::try_from(bytes).unwrap_or_default());
         record.extend_from_slice(&head);
@@ -203,9 +204,9 @@ impl Writer {
         self.enter(key, Entry::of(id, place, stored), since, ticket, &segment)
     }
 
-    /// Enters what was written, unless it was forgotten meanwhile.
+    /// Enters what was written as dead, and has it live, unless it was forgotten meanwhile.
     fn enter(
-        &mut self,
+        &self,
         key: &CacheKey,
         entry: Entry,
         since: Moment,
@@ -223,12 +224,12 @@ impl Writer {
             }
             holds
         };
-        if is_entered {
-            self.shared.around.metrics.stored();
+        if !is_entered {
             return Ok(());
         }
-        self.unsynced.insert(segment.id);
-        segment.bury(offset)
+        self.shared.around.metrics.stored();
+        // Where it was forgotten since then, it is among those that this thread buries later.
+        segment.enliven(offset)
     }
 
     fn arrived_ms(&self, stored: &Stored) -> u64 {
@@ -263,20 +264,25 @@ impl Writer {
         Ok(Arc::new(segment))
     }
 
-    /// Removes the oldest segments until there is room for so many bytes. Answers whether there is: what is being
-    /// written or read is left.
+    /// Removes the oldest segments until there is room for so many bytes, and for one more segment. Answers whether
+    /// there is: what is being written or read is left, and all of it where that leaves too little room.
     fn make_room(&mut self, bytes: u64) -> io::Result<bool> {
         let limits = self.shared.limits;
         loop {
             let used = self.shared.total.load(Ordering::Relaxed);
-            let fits = used.saturating_add(bytes) <= limits.bytes_max;
-            let retired = {
+            let (fits, retired) = {
                 let mut catalog = self.shared.catalog.lock();
+                let segments = catalog.segments().len() + self.writing.len();
+                let fits =
+                    used.saturating_add(bytes) <= limits.bytes_max && segments < SEGMENTS_MAX;
                 if fits && catalog.size().1 <= limits.catalog_bytes_max {
                     return Ok(true);
                 }
+                if !fits && !self.could_fit(&catalog, used, bytes) {
+                    return Ok(false);
+                }
                 // The catalogue has one itself.
-                catalog.retire_oldest(|segment| Arc::strong_count(segment) == 1)
+                (fits, catalog.retire_oldest(|segment| Arc::strong_count(segment) == 1))
             };
             let Some((segment, responses)) = retired else {
                 // Where nothing else may go, the one that is written to may.
@@ -288,6 +294,31 @@ impl Writer {
             self.shared.around.metrics.evicted(responses);
             self.remove(segment)?;
         }
+    }
+
+    /// Whether there would be room for so many bytes besides those in use if all went that may.
+    fn could_fit(&self, catalog: &Catalog<Arc<Segment>>, used: u64, bytes: u64) -> bool {
+        let active = self.active.as_ref().map(|(active, _records)| active.id);
+        let may_go = |segment: &&Arc<Segment>| {
+            Arc::strong_count(segment) <= 1 + usize::from(active == Some(segment.id))
+        };
+        let (mut freed, mut left) = (0_u64, catalog.segments().len() + self.writing.len());
+        for segment in catalog.segments().filter(may_go) {
+            freed = freed.saturating_add(segment.bytes());
+            left -= 1;
+        }
+        let held = used.saturating_sub(freed);
+        held.saturating_add(bytes) <= self.shared.limits.bytes_max && left < SEGMENTS_MAX
+    }
+
+    /// Bytes of the large bodies that are being written.
+    fn writing_bytes(&self) -> u64 {
+        self.writing.values().map(|writing| writing.segment.bytes()).sum()
+    }
+
+    /// What these may take all together where they are several; one alone is never longer.
+    fn writing_bytes_max(&self) -> u64 {
+        self.shared.limits.bytes_max / 2
     }
 
     /// Removes a segment that the catalogue does not have any more.
@@ -311,7 +342,8 @@ impl Writer {
         let head = Head::of(&key, &stored, self.arrived_ms(&stored)).encode();
         let head = head.filter(|_| self.writing.len() < LARGE_MAX);
         let Some(head) = head.filter(|_| alive.strong_count() > 0) else { return Ok(()) };
-        if !self.make_room(HEADER_BYTES + head.len() as u64)? {
+        let is_too_much = self.writing_bytes() >= self.writing_bytes_max();
+        if is_too_much || !self.make_room(HEADER_BYTES + head.len() as u64)? {
             self.shared.around.metrics.dropped();
             return Ok(());
         }
@@ -344,7 +376,19 @@ impl Writer {
             // It was forgotten, or another copy has taken its place.
             return self.give_up(ticket);
         }
-        if !self.make_room(coded_bytes(piece.len() as u64 + CHUNK_BYTES))? {
+        let bytes = coded_bytes(piece.len() as u64 + CHUNK_BYTES);
+        // The latest make room for those before, rather than all that is stored for them.
+        while self.writing.len() > 1
+            && self.writing_bytes().saturating_add(bytes) > self.writing_bytes_max()
+            && let Some((&latest, _writing)) = self.writing.last_key_value()
+        {
+            self.shared.around.metrics.dropped();
+            self.give_up(latest)?;
+            if latest == ticket {
+                return Ok(());
+            }
+        }
+        if !self.make_room(bytes)? {
             self.shared.around.metrics.dropped();
             return self.give_up(ticket);
         }
@@ -364,7 +408,7 @@ impl Writer {
         let Writing { key, stored, since, segment, id, .. } = &writing;
         let (head_bytes, body_bytes) = (writing.head_bytes, writing.body_bytes);
         let head_checksum = writing.head_checksum;
-        let header = Header { id: *id, head_bytes, head_checksum, body_bytes, dead: false };
+        let header = Header { id: *id, head_bytes, head_checksum, body_bytes, dead: true };
         segment.overwrite(&header.encode(), 0)?;
         let place = Place { segment: segment.id, offset: 0, head_bytes, body_bytes };
         let body = DiskBody::new(&self.shared, key, *id, place);

@@ -141,6 +141,9 @@ impl Both {
         let (store, setup) = open(self.setup.files.copied());
         assert_eq!(setup.tier.left_at(), Some(PurgeId(self.purges)));
         (self.store, self.setup) = (store, setup);
+        // Until all is found again, an older one may come up behind a newer one: the origin is asked before it is
+        // used, of which nothing is known here.
+        self.setup.tier.flush().await;
         // By then nothing is fresh that is from before.
         self.latest.values_mut().for_each(|latest| latest.stale = true);
     }

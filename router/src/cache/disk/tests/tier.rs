@@ -27,8 +27,9 @@ async fn what_memory_has_no_room_for_comes_back_as_it_was() {
 async fn variants_are_told_apart_and_an_empty_body_is_one() {
     let setup = Setup::new(MemFiles::new(), LIMITS);
     for language in ["it", "de"] {
-        let body = language.as_bytes();
-        setup.keep("/a", stored(body, "accept-language", Some(language))).await;
+        // Both are on their way at a time.
+        let stored = stored(language.as_bytes(), "accept-language", Some(language));
+        setup.tier.offer(&key("/a"), &Arc::new(stored), setup.moment());
     }
     setup.keep("/b", stored(b"", "", None)).await;
     let of = |stored: Arc<Stored>| match &stored.payload {
@@ -217,4 +218,80 @@ async fn a_copy_that_is_held_up_by_its_reader_makes_room_for_another() {
     assert_eq!(setup.body("/a").await.unwrap(), "quick");
     assert_eq!(setup.tier.stats().entries, 1);
     assert_eq!(setup.tier.stats().bytes, setup.files.bytes());
+}
+
+#[tokio::test]
+async fn who_joins_a_read_of_before_gets_what_happened_meanwhile() {
+    let setup = Setup::new(MemFiles::new(), LIMITS);
+    for body in [noise(1_000), noise(300_000)] {
+        setup.keep("/a", stored(&body, "", None)).await;
+        setup.files.shut_reading();
+        let mut first = std::pin::pin!(setup.get("/a", None));
+        assert!(futures::poll!(&mut first).is_pending());
+        assert_eq!(setup.purge(&Purge::Uri(key("/a")), true), 1);
+        let mut second = std::pin::pin!(setup.get("/a", None));
+        assert!(futures::poll!(&mut second).is_pending());
+        setup.files.open_again();
+        for stale in [first.await.unwrap(), second.await.unwrap()] {
+            assert!(!stale.freshness.is_fresh(stale.resident((setup.around.now)().uptime)));
+            assert_eq!(stale.length(), body.len() as u64);
+        }
+        // And where it is forgotten.
+        setup.keep("/a", Stored { number: 1, ..stored(&body, "", None) }).await;
+        setup.files.shut_reading();
+        let mut lost = std::pin::pin!(setup.get("/a", None));
+        assert!(futures::poll!(&mut lost).is_pending());
+        setup.tier.forget_variant(&key("/a"), &stored(b"", "", None));
+        setup.files.open_again();
+        assert!(lost.await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn segments_are_bounded_also_where_each_is_small() {
+    let setup = Setup::new(MemFiles::new(), LIMITS);
+    setup.tier.note_position(PurgeId(1));
+    for number in 0..SEGMENTS_MAX + 40 {
+        setup.keep_large(&format!("/{number}"), b"x", 1).await;
+        assert!(setup.tier.shared.catalog.lock().segments().len() <= SEGMENTS_MAX);
+    }
+    assert!(setup.get("/0", None).await.is_none());
+    assert!(setup.get(&format!("/{}", SEGMENTS_MAX + 39), None).await.is_some());
+    assert!(setup.files.names().len() > SEGMENTS_MAX / 2);
+}
+
+#[test]
+fn a_larger_budget_has_larger_segments_and_no_body_takes_more_than_half_of_it() {
+    let limits = |bytes_max| {
+        let disk = DiskOptions { dir: ".".into(), bytes_max, object_bytes_max: 256 << 20 };
+        let limits = Limits::of(&disk, &CacheOptions::default());
+        (limits.segment_bytes, limits.object_bytes_max)
+    };
+    assert_eq!(limits(16 << 20), (1 << 20, 8 << 20));
+    assert_eq!(limits(4 << 30), (64 << 20, 256 << 20));
+    assert_eq!(limits(1 << 40), (4 << 30, 256 << 20));
+}
+
+#[tokio::test]
+async fn large_bodies_on_their_way_leave_half_of_the_room_to_what_is_stored() {
+    let setup = Setup::new(MemFiles::new(), LIMITS);
+    for number in 0..10 {
+        setup.keep(&format!("/{number}"), stored(&noise(100_000), "", None)).await;
+    }
+    let head = Arc::new(stored(b"", "", None));
+    let begin = |number| {
+        setup.tier.begin_large(&key(&format!("/large/{number}")), &head, setup.moment()).unwrap()
+    };
+    let mut all: Vec<Large> = (0..8).map(begin).collect();
+    for _ in 0..9 {
+        all.iter_mut().for_each(|large| large.append(&Bytes::from(noise(100_000))));
+        setup.tier.flush().await;
+    }
+    all.into_iter().for_each(|large| assert!(large.finish()));
+    setup.tier.flush().await;
+    assert_eq!(setup.body("/large/0").await.unwrap().len(), 900_000, "the first come to their end");
+    assert!(setup.get("/large/7", None).await.is_none());
+    assert!(setup.around.metrics.counted("dropped") > 0);
+    assert!(setup.get("/9", None).await.is_some(), "what is stored stays");
+    assert_eq!(setup.around.metrics.counted("evicted"), 0);
 }

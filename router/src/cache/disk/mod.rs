@@ -458,7 +458,8 @@ impl DiskTier {
     /// will be.
     pub(crate) async fn flush(&self) {
         let (sender, done) = oneshot::channel();
-        if self.shared.writes.push(Job::Flush(sender), 0) {
+        // Where it is off there may be no thread.
+        if self.shared.is_on() && self.shared.writes.push(Job::Flush(sender), 0) {
             // It ends without a word only with the thread.
             done.await.ok();
         }

@@ -196,16 +196,15 @@ pub(super) fn apply_router_config(options: &mut RouterOptions, config: &Config) 
 
 #[cfg(test)]
 mod tests {
-    use hexpop_edge_config::ByteSize;
+    use hexpop_edge_config::{ByteSize, config::SAMPLE};
 
     use super::*;
 
     #[test]
     fn what_was_cached_on_disk_is_removed_where_it_is_not_wanted() {
         let dir = tempfile::tempdir().unwrap();
-        let least = "[node]\nid = 1\npop = \"mil\"\n";
         let file = dir.path().join("node.toml");
-        let mut config = Config::from_text(least, &file, [], []).unwrap().config;
+        let mut config = Config::from_text(SAMPLE, &file, [], []).unwrap().config;
         config.node.data_dir = dir.path().to_owned();
         config.cache.disk.bytes = ByteSize::mib(16);
         let used = disk_options(&config).unwrap();

@@ -100,7 +100,9 @@ fn outlives_a_crash(edge: &mut Edge) {
     edge.mesh.kill(3);
     let urls: Vec<String> = (0..PAGES / 2).map(path).collect();
     let purged = edge.mesh.node(1).admin_post("/admin/v1/purge", &json!({"urls": urls}));
-    purged.unwrap().expect(200);
+    // 202 where it is given up to wait for the node that is away; the others have it either way.
+    let purged = purged.unwrap().status;
+    assert!(matches!(purged, 200 | 202), "{purged}");
     edge.mesh.restart(3);
     edge.mesh.wait_ready(3);
     let node = edge.mesh.node(3);

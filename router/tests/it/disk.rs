@@ -119,10 +119,13 @@ async fn bytes_of(router: &TestRouter, target: &str, headers: &[(&str, &str)]) -
 async fn large_is_stored(router: &TestRouter) {
     assert_eq!(bytes_of(router, "/large", &[]).await, (200, large_body()));
     // Its end is written behind the answer.
-    while router.inspect("http://www.example.com/large").unwrap().is_empty() {
-        router.flush_cache().await;
-        tokio::task::yield_now().await;
-    }
+    let is_stored = async {
+        while router.inspect("http://www.example.com/large").unwrap().is_empty() {
+            router.flush_cache().await;
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), is_stored).await.unwrap();
 }
 
 #[tokio::test]

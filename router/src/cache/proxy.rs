@@ -133,6 +133,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
                 let clock = Arc::clone(&clock);
                 Arc::new(move || Now { uptime: uptime.now(), wall_ms: clock.wall_ms() })
             },
+            sleep: Arc::new(|time| Box::pin(R::sleep(time))),
             number: {
                 let coder = coder.clone();
                 Arc::new(move || coder.number())

@@ -37,8 +37,13 @@ impl<R: AsyncRuntime> HttpCache<R> {
         if variants.iter().any(|stored| found.is_variant_of(stored)) {
             return None;
         }
-        let read = Deadline::<R>::after(RECALL_WITHIN).bound(disk.read(found)).await;
-        let stored = read.ok().flatten()?;
+        let stored = match Deadline::<R>::after(RECALL_WITHIN).bound(disk.read(found)).await {
+            Ok(stored) => stored?,
+            Err(_elapsed) => {
+                disk.note_late();
+                return None;
+            }
+        };
         if self.store.is_purged(began, &exchange.key, &stored.tags) {
             return None;
         }

@@ -5,10 +5,14 @@ use std::{
     fmt,
     ops::Range,
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use futures::{future::BoxFuture, stream};
+use futures::{
+    future::{self, BoxFuture, Either},
+    stream,
+};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::oneshot;
@@ -31,6 +35,10 @@ use crate::{
 /// Chunks that are read at a time.
 const CHUNKS_AT_ONCE: u64 = 4;
 
+/// How long who is sent a body waits for the next of them. Too low: what is there is fetched once more while the disk is
+/// busy. Too high: a disk that hangs holds everybody up for so long.
+const CHUNKS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Why a body that is read from disk breaks off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Broken {
@@ -40,6 +48,9 @@ pub(crate) enum Broken {
     /// The tier is off, or its files are gone.
     #[error("the stored body cannot be read any more")]
     Gone,
+    /// The disk is busy, or hangs.
+    #[error("the stored body could not be read in time")]
+    Late,
 }
 
 /// Gives a part of a body from elsewhere, if it is there just the same.
@@ -171,10 +182,20 @@ impl Reading {
 
     /// Reads on.
     async fn read(&mut self) -> Result<(), Broken> {
-        let DiskBody { shared, key, id, place, segment, .. } = &self.body;
-        let (Some(shared), Some(segment)) = (shared.upgrade(), segment) else {
-            return Err(Broken::Gone);
-        };
+        let Some(shared) = self.body.shared.upgrade() else { return Err(Broken::Gone) };
+        let late = (shared.around.sleep)(CHUNKS_WITHIN);
+        match future::select(Box::pin(self.read_from(&shared)), late).await {
+            Either::Left((read, _late)) => read,
+            Either::Right(_) => {
+                shared.around.metrics.busy();
+                Err(Broken::Late)
+            }
+        }
+    }
+
+    async fn read_from(&mut self, shared: &Shared) -> Result<(), Broken> {
+        let DiskBody { key, id, place, segment, .. } = &self.body;
+        let Some(segment) = segment else { return Err(Broken::Gone) };
         let mut chunks = chunks_of(&self.left);
         chunks.end = chunks.end.min(chunks.start + CHUNKS_AT_ONCE);
         let begins = chunks.start * CHUNK_BYTES;

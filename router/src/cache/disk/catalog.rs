@@ -8,6 +8,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, StatusCode};
 
+use super::{pending::OnTheWay, renewed::Renewed};
 use crate::cache::{
     index::Index,
     key::CacheKey,
@@ -105,30 +106,16 @@ struct Kept<S> {
     live: usize,
 }
 
-/// A response that is on its way.
-#[derive(Debug)]
-struct Pending {
-    ticket: u64,
-    since: Duration,
-    vary: Vec<HeaderName>,
-    selected_by: Vec<Option<Vec<u8>>>,
-}
-
-impl Pending {
-    fn is_variant_of(&self, stored: &Stored) -> bool {
-        self.vary == stored.vary && self.selected_by == stored.selected_by
-    }
-}
-
 /// All that is on disk.
 #[derive(Debug)]
 pub(crate) struct Catalog<S> {
     uris: BTreeMap<CacheKey, Vec<Entry>>,
     index: Index,
     segments: BTreeMap<u64, Kept<S>>,
-    /// What is on its way, with when it was announced: whatever is forgotten meanwhile is not entered.
-    pending: BTreeMap<CacheKey, Vec<Pending>>,
-    tickets: u64,
+    /// What is on its way there.
+    pub(super) pending: OnTheWay,
+    /// While what an earlier process left is still looked for.
+    renewed: Option<Renewed>,
     /// Records that were forgotten and do not say so on disk yet.
     dead: Vec<(u64, u64)>,
     entries: u64,
@@ -141,8 +128,8 @@ impl<S> Default for Catalog<S> {
             uris: BTreeMap::new(),
             index: Index::default(),
             segments: BTreeMap::new(),
-            pending: BTreeMap::new(),
-            tickets: 0,
+            pending: OnTheWay::default(),
+            renewed: None,
             dead: Vec::new(),
             entries: 0,
             weight: 0,
@@ -161,47 +148,19 @@ impl<S: Clone> Catalog<S> {
         self.uris.contains_key(key)
     }
 
-    /// Announces a response that is on its way to disk; one of the same variant that is on its way already is not
-    /// entered then. `None`: too many of its URI are.
-    pub(crate) fn offer(&mut self, key: &CacheKey, stored: &Stored, now: Duration) -> Option<u64> {
-        self.forget_pending(key, |pending| pending.is_variant_of(stored));
-        let of_key = self.pending.entry(key.clone()).or_default();
-        if of_key.len() >= VARIANTS_MAX {
-            return None;
-        }
-        self.tickets += 1;
-        let (vary, selected_by) = (stored.vary.clone(), stored.selected_by.clone());
-        of_key.push(Pending { ticket: self.tickets, since: now, vary, selected_by });
-        Some(self.tickets)
+    /// What an earlier process left is looked for from now on.
+    pub(crate) fn begin_recovery(&mut self) {
+        self.renewed = Some(Renewed::default());
     }
 
-    /// Whether what was announced with a ticket would still be entered.
-    pub(crate) fn awaits(&self, key: &CacheKey, ticket: u64) -> bool {
-        let mut of_key = self.pending.get(key).into_iter().flatten();
-        of_key.any(|pending| pending.ticket == ticket)
+    /// All that it left is entered.
+    pub(crate) fn end_recovery(&mut self) {
+        self.renewed = None;
     }
 
-    /// Since when one of a variant is on its way.
-    pub(crate) fn offered_since(&self, key: &CacheKey, stored: &Stored) -> Option<Duration> {
-        let mut of_key = self.pending.get(key)?.iter();
-        of_key.find(|pending| pending.is_variant_of(stored)).map(|pending| pending.since)
-    }
-
-    /// Ends that. Answers whether nothing was forgotten meanwhile that it may be.
-    pub(crate) fn arrive(&mut self, key: &CacheKey, ticket: u64) -> bool {
-        self.forget_pending(key, |pending| pending.ticket == ticket)
-    }
-
-    /// Whether there was such a one.
-    fn forget_pending(&mut self, key: &CacheKey, gone: impl Fn(&Pending) -> bool) -> bool {
-        let Some(of_key) = self.pending.get_mut(key) else { return false };
-        let before = of_key.len();
-        of_key.retain(|pending| !gone(pending));
-        let is_gone = of_key.len() < before;
-        if of_key.is_empty() {
-            self.pending.remove(key);
-        }
-        is_gone
+    /// Whether something of a URI came, or was forgotten, since what an earlier process left is looked for.
+    pub(crate) fn is_renewed(&self, key: &CacheKey) -> bool {
+        self.renewed.as_ref().is_some_and(|renewed| renewed.has(key))
     }
 
     /// A segment.
@@ -314,7 +273,10 @@ impl<S: Clone> Catalog<S> {
 
     /// Forgets what is there, or on its way, of the same variant as a response.
     pub(crate) fn forget_variant(&mut self, key: &CacheKey, stored: &Stored) -> usize {
-        self.forget_pending(key, |pending| pending.is_variant_of(stored));
+        if let Some(renewed) = &mut self.renewed {
+            renewed.note(key);
+        }
+        self.pending.forget_variant(key, stored);
         self.take(key, |entry| entry.is_variant_of(stored))
     }
 

@@ -164,35 +164,16 @@ proptest! {
 }
 
 #[test]
-fn what_is_on_its_way_is_not_entered_once_it_is_forgotten_or_there_is_a_newer_one() {
+fn what_came_or_was_forgotten_since_recovery_began_is_told_until_it_ends() {
     let mut catalog: Catalog<u64> = Catalog::default();
-    let (plain, italian) = (variant(None, "t"), variant(Some("it"), "t"));
-    let first = catalog.offer(&key(0), &plain, Duration::ZERO).unwrap();
-    let other = catalog.offer(&key(0), &italian, Duration::ZERO).unwrap();
-    let second = catalog.offer(&key(0), &plain, Duration::ZERO).unwrap();
-    assert!(!catalog.arrive(&key(0), first));
-    assert_eq!(catalog.offered_since(&key(0), &plain), Some(Duration::ZERO));
-    assert!(catalog.arrive(&key(0), second));
-    assert_eq!(catalog.offered_since(&key(0), &plain), None);
-    let third = catalog.offer(&key(0), &plain, Duration::ZERO).unwrap();
-    catalog.forget_variant(&key(0), &plain);
-    assert!(!catalog.arrive(&key(0), third));
-    assert!(catalog.arrive(&key(0), other), "another variant is none of their business");
-    assert!(catalog.pending.is_empty());
-}
-
-#[test]
-fn of_one_uri_only_so_many_are_on_their_way() {
-    let mut catalog: Catalog<u64> = Catalog::default();
-    let numbered = |number: usize| {
-        let selected_by = vec![Some(number.to_string().into_bytes())];
-        Stored { selected_by, ..variant(Some("it"), "t") }
-    };
-    for number in 0..VARIANTS_MAX {
-        assert!(catalog.offer(&key(0), &numbered(number), Duration::ZERO).is_some());
-    }
-    assert!(catalog.offer(&key(0), &numbered(VARIANTS_MAX), Duration::ZERO).is_none());
-    assert!(catalog.offer(&key(0), &numbered(0), Duration::ZERO).is_some(), "in place of it");
+    catalog.forget_variant(&key(0), &variant(None, "t"));
+    assert!(!catalog.is_renewed(&key(0)));
+    catalog.begin_recovery();
+    assert!(!catalog.is_renewed(&key(0)), "of before");
+    catalog.forget_variant(&key(0), &variant(None, "t"));
+    assert!(catalog.is_renewed(&key(0)) && !catalog.is_renewed(&key(1)));
+    catalog.end_recovery();
+    assert!(!catalog.is_renewed(&key(0)));
 }
 
 #[test]

@@ -36,11 +36,11 @@ impl Large {
         let ticket = {
             let mut catalog = shared.catalog.lock();
             // One copy at a time is enough, as long as its reader does not hold it up.
-            let since = catalog.offered_since(key, stored);
-            if since.is_some_and(|since| now.uptime.saturating_sub(since) < PATIENCE) {
+            let announced = catalog.pending.announced(key, stored);
+            if announced.is_some_and(|since| now.uptime.saturating_sub(since) < PATIENCE) {
                 return None;
             }
-            catalog.offer(key, stored, now.uptime)
+            catalog.pending.announce(key, stored, now.uptime)
         };
         let Some(ticket) = ticket else {
             shared.around.metrics.dropped();
@@ -87,7 +87,7 @@ impl Drop for Large {
     fn drop(&mut self) {
         // What is at its end still counts as alive.
         if Arc::strong_count(&self.alive) == 1 {
-            self.shared.catalog.lock().arrive(&self.key, self.ticket);
+            self.shared.catalog.lock().pending.arrive(&self.key, self.ticket);
         }
     }
 }

@@ -5,8 +5,9 @@ use std::{collections::btree_map, sync::Arc};
 use tokio::sync::watch;
 
 use super::{
-    Found, Shared,
+    Shared,
     body::DiskBody,
+    found::Written,
     reader::ReadJob,
     record::{Damaged, HEADER_BYTES},
     segment::ReadError,
@@ -22,7 +23,7 @@ pub(super) type Loaded = Option<Arc<Stored>>;
 /// One that is being read; all who want it wait for the same.
 pub(super) type Loading = watch::Receiver<Option<Loaded>>;
 
-pub(super) async fn read(shared: &Arc<Shared>, found: Found) -> Loaded {
+pub(super) async fn read(shared: &Arc<Shared>, found: Box<Written>) -> Loaded {
     if let Some(head) = &found.entry.head {
         shared.around.metrics.hit();
         return held(head, &found);
@@ -48,7 +49,7 @@ fn as_it_is_now(shared: &Shared, key: &CacheKey, id: u64, loaded: &Stored) -> Lo
 }
 
 /// Begins to read it or joins those who wait; `None` if there is too much to read.
-fn begin(shared: &Arc<Shared>, found: Found) -> Option<Loading> {
+fn begin(shared: &Arc<Shared>, found: Box<Written>) -> Option<Loading> {
     let place = found.entry.place;
     let is_whole = place.body_bytes <= shared.limits.whole_bytes_max;
     let bytes =
@@ -64,7 +65,7 @@ fn begin(shared: &Arc<Shared>, found: Found) -> Option<Loading> {
         Arc::clone(&shared.loads).try_acquire_owned().ok()?,
     ];
     let (sender, loading) = watch::channel(None);
-    if !shared.reads.push(ReadJob::Load { found: Box::new(found), sender, room }, 0) {
+    if !shared.reads.push(ReadJob::Load { found, sender, room }, 0) {
         return None;
     }
     entry.insert(loading.clone());
@@ -72,7 +73,7 @@ fn begin(shared: &Arc<Shared>, found: Found) -> Option<Loading> {
 }
 
 /// Reads it. Blocks.
-pub(super) fn load(shared: &Arc<Shared>, found: &Found) -> Loaded {
+pub(super) fn load(shared: &Arc<Shared>, found: &Written) -> Loaded {
     match from_segment(shared, found) {
         Ok(stored) => Some(stored),
         Err(ReadError::Damaged(_)) => {
@@ -86,8 +87,8 @@ pub(super) fn load(shared: &Arc<Shared>, found: &Found) -> Loaded {
     }
 }
 
-fn from_segment(shared: &Arc<Shared>, found: &Found) -> Result<Arc<Stored>, ReadError> {
-    let Found { key, entry, segment } = found;
+fn from_segment(shared: &Arc<Shared>, found: &Written) -> Result<Arc<Stored>, ReadError> {
+    let Written { key, entry, segment } = found;
     let place = entry.place;
     let is_whole = place.body_bytes <= shared.limits.whole_bytes_max;
     let (head, payload) = if is_whole {
@@ -116,7 +117,7 @@ fn from_segment(shared: &Arc<Shared>, found: &Found) -> Result<Arc<Stored>, Read
 }
 
 /// The response of a head, whose body can be read.
-fn held(head: &Stored, found: &Found) -> Loaded {
+fn held(head: &Stored, found: &Written) -> Loaded {
     let Payload::Disk(body) = &head.payload else { return None };
     let payload = Payload::Disk(body.held(Arc::clone(&found.segment)));
     let freshness = found.entry.freshness.clone();

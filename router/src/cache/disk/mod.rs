@@ -9,8 +9,9 @@
 //! ```
 //!
 //! - **A hit in memory knows nothing of it**: only what memory has no answer for is looked up here.
-//! - **Nobody waits for it.** Queues are bounded; what does not fit into the one for writing is not stored, and
-//!   what cannot be read in time counts as not stored. A body that streams waits for its turn.
+//! - **Nobody waits for it.** Queues are bounded; what does not fit into the one for writing is not stored, what
+//!   is in it is found there, and what cannot be read in time counts as not stored. A body that streams waits for
+//!   its turn, for so long.
 //! - **What is stored is what is in memory**: a response that comes back goes through the same policy. The
 //!   catalogue obeys purges and writes as the memory tier does, and what is on its way is held against them
 //!   when it arrives.
@@ -21,20 +22,26 @@
 //!   known any more. What an earlier process left is used only once the origin has confirmed it: writes through
 //!   other nodes of the PoP may have changed it meanwhile.
 //! - **An error of the disk turns it off** until the next start, and fails nothing else.
+//! - **Purged is out of use, not erased**: its bytes stay in their file until that goes, at once where nothing else
+//!   in it is alive.
 //! - **What names a person stays away**: sessions, users, and whatever was chosen by a cookie or by credentials.
 
 mod body;
 mod catalog;
 mod files;
 mod fit;
+mod found;
 mod large;
+mod limits;
 mod load;
 mod metrics;
+mod pending;
 mod position;
 mod queue;
 mod reader;
 mod record;
 mod recover;
+mod renewed;
 mod segment;
 mod writer;
 
@@ -52,6 +59,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::BoxFuture;
 use hexpop_shard::PurgeId;
 use http::{HeaderMap, HeaderName};
 use parking_lot::Mutex;
@@ -59,11 +67,13 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, oneshot};
 
 pub(crate) use self::{
-    body::DiskBody, catalog::Entry as DiskEntry, large::Large, metrics::DiskMetrics,
+    body::DiskBody, catalog::Entry as DiskEntry, found::Found, large::Large, metrics::DiskMetrics,
 };
 use self::{
     catalog::{Catalog, Entry},
     files::{Files, FsFiles},
+    found::Written,
+    limits::Limits,
     load::Loading,
     queue::Queue,
     reader::ReadJob,
@@ -87,19 +97,6 @@ const READS_MAX: usize = 1024;
 
 /// Bytes of bodies that are taken into memory at a time.
 const LOAD_BYTES_MAX: u64 = 64 << 20;
-
-/// Segments that the budget is divided into at least, and bytes of one: more than the last only where the budget
-/// would be too many of them.
-const SEGMENTS_MIN: u64 = 16;
-const SEGMENTS_FULL: u64 = 256;
-const SEGMENT_BYTES_MIN: u64 = 64 << 10;
-const SEGMENT_BYTES_MAX: u64 = 64 << 20;
-
-/// Segments at most: each is an open file, and a large body has one of its own.
-const SEGMENTS_MAX: usize = DiskOptions::OPEN_FILES_MAX;
-
-/// The share of the memory tier that the catalogue may take besides, as a divisor.
-const CATALOG_DIVISOR: u64 = 4;
 
 /// How much of the disk is used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -127,35 +124,12 @@ pub(crate) struct Now {
 #[derive(Clone)]
 pub(crate) struct Around {
     pub(crate) now: Arc<dyn Fn() -> Now + Send + Sync>,
+    /// Waits for so long.
+    pub(crate) sleep: Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>,
     /// A number that no other payload has.
     pub(crate) number: Arc<dyn Fn() -> u64 + Send + Sync>,
     pub(crate) purged: Arc<Mutex<Purged>>,
     pub(crate) metrics: DiskMetrics,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Limits {
-    bytes_max: u64,
-    object_bytes_max: u64,
-    /// Bytes of a body that is taken into memory as a whole; longer ones stream.
-    whole_bytes_max: u64,
-    segment_bytes: u64,
-    catalog_bytes_max: u64,
-}
-
-impl Limits {
-    fn of(disk: &DiskOptions, cache: &CacheOptions) -> Self {
-        let segment = disk.bytes_max / SEGMENTS_MIN;
-        let segment_bytes_max = SEGMENT_BYTES_MAX.max(disk.bytes_max / SEGMENTS_FULL);
-        Self {
-            bytes_max: disk.bytes_max,
-            // One alone does not push out all the others.
-            object_bytes_max: disk.object_bytes_max.min(disk.bytes_max / 2),
-            whole_bytes_max: cache.object_bytes_max as u64,
-            segment_bytes: segment.clamp(SEGMENT_BYTES_MIN, segment_bytes_max),
-            catalog_bytes_max: cache.bytes_max / CATALOG_DIVISOR,
-        }
-    }
 }
 
 /// What tasks and threads share.
@@ -211,20 +185,6 @@ impl Shared {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
-    }
-}
-
-/// A stored response that was found, and is to be read.
-#[derive(Debug)]
-pub(crate) struct Found {
-    key: CacheKey,
-    entry: Entry,
-    segment: Arc<Segment>,
-}
-
-impl Found {
-    pub(crate) fn is_variant_of(&self, stored: &Stored) -> bool {
-        self.entry.is_variant_of(stored)
     }
 }
 
@@ -287,6 +247,8 @@ impl DiskTier {
             }
         };
         let left_at = left.position;
+        // Before anything can come.
+        shared.catalog.lock().begin_recovery();
         if let Some(position) = left_at {
             shared.position.store(position.0.saturating_add(1), Ordering::Release);
         }
@@ -336,19 +298,19 @@ impl DiskTier {
         }
         let ticket = {
             let mut catalog = self.shared.catalog.lock();
-            if catalog.holds(key, stored) {
+            if catalog.pending.has(key, stored) || catalog.holds(key, stored) {
                 return;
             }
-            catalog.offer(key, stored, now.uptime)
+            catalog.pending.announce_whole(key, stored, since, now.uptime)
         };
         let Some(ticket) = ticket else {
             around.metrics.dropped();
             return;
         };
-        let (key, stored, bytes) = (key.clone(), Arc::clone(stored), stored.weight() as u64);
-        if !self.shared.writes.push(Job::Keep { key: key.clone(), stored, since, ticket }, bytes) {
+        let (job_key, stored, bytes) = (key.clone(), Arc::clone(stored), stored.weight() as u64);
+        if !self.shared.writes.push(Job::Keep { key: job_key, stored, since, ticket }, bytes) {
             around.metrics.dropped();
-            self.shared.catalog.lock().arrive(&key, ticket);
+            self.shared.catalog.lock().pending.arrive(key, ticket);
         }
     }
 
@@ -369,15 +331,25 @@ impl DiskTier {
         fits && self.shared.is_on() && !fit::names_somebody(key, vary)
     }
 
-    /// Whether anything is here under a URI.
+    /// Whether anything is here under a URI, or on its way.
     pub(crate) fn has(&self, key: &CacheKey) -> bool {
-        self.shared.catalog.lock().has(key)
+        let catalog = self.shared.catalog.lock();
+        catalog.has(key) || catalog.pending.wholes(key).next().is_some()
     }
 
     /// The response that a request selects.
     pub(crate) fn find(&self, key: &CacheKey, request: &HeaderMap) -> Option<Found> {
-        let (entry, segment) = self.shared.catalog.lock().find(key, request)?;
-        Some(Found { key: key.clone(), entry, segment })
+        if !self.shared.is_on() {
+            return None;
+        }
+        let catalog = self.shared.catalog.lock();
+        let written = catalog.find(key, request);
+        let written = written.map(|(entry, segment)| Written { key: key.clone(), entry, segment });
+        let pending = catalog.pending.find(key, request).filter(|(stored, since)| {
+            // Purges look only at what is entered; it is seen here, as when it arrives.
+            !self.shared.around.purged.lock().hit_since(*since, key, &stored.tags)
+        });
+        Found::latest(pending.map(|(stored, _since)| stored), written)
     }
 
     /// Reads what was found: all of it, or its head where the body is to stream. `None` if that cannot be done
@@ -386,7 +358,18 @@ impl DiskTier {
     /// # Cancel safety
     /// Others may wait for the same read, which goes on.
     pub(crate) async fn read(&self, found: Found) -> Option<Arc<Stored>> {
-        load::read(&self.shared, found).await
+        match found {
+            Found::Pending(stored) => {
+                self.shared.around.metrics.hit();
+                Some(stored)
+            }
+            Found::Written(written) => load::read(&self.shared, written).await,
+        }
+    }
+
+    /// Somebody did not wait any longer for a read.
+    pub(crate) fn note_late(&self) {
+        self.shared.around.metrics.busy();
     }
 
     /// Forgets what is here of the same variant as a response.
@@ -407,13 +390,21 @@ impl DiskTier {
         true
     }
 
-    /// Replaces what is here of a URI with bodies that stream; `None` drops one.
+    /// Replaces what is here of a URI with bodies that stream; `None` drops one. What is still to be written is
+    /// dropped where it would be another one.
     pub(crate) fn change(
         &self,
         key: &CacheKey,
         mut change: impl FnMut(&Arc<Stored>) -> Option<Arc<Stored>>,
     ) {
         let mut catalog = self.shared.catalog.lock();
+        let mut is_kept =
+            |stored: &Arc<Stored>| change(stored).is_some_and(|new| Arc::ptr_eq(&new, stored));
+        let wholes = catalog.pending.wholes(key).filter(|(_ticket, stored)| !is_kept(stored));
+        let outdated: Vec<u64> = wholes.map(|(ticket, _stored)| ticket).collect();
+        for ticket in outdated {
+            catalog.pending.arrive(key, ticket);
+        }
         let as_it_is = |entry: &Entry| {
             let (head, freshness) = (entry.head.as_ref()?, entry.freshness.clone());
             Some((entry.id, Arc::new(Stored { freshness, ..Stored::clone(head) })))

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::{
-    Found, Shared,
+    Shared,
     catalog::Place,
+    found::Written,
     load::{self, Loaded},
     queue::Next,
     segment::{ReadError, Segment},
@@ -20,7 +21,7 @@ const TICK: Duration = Duration::from_secs(5);
 pub(super) enum ReadJob {
     /// A response.
     Load {
-        found: Box<Found>,
+        found: Box<Written>,
         sender: watch::Sender<Option<Loaded>>,
         room: [OwnedSemaphorePermit; 2],
     },

@@ -6,10 +6,12 @@ use bytes::Bytes;
 use hexpop_shard::PurgeId;
 
 use super::{
-    SEGMENTS_MAX, Shared,
+    Shared,
     catalog::{Entry, Place},
     files::Files,
-    fit, position,
+    fit,
+    limits::SEGMENTS_MAX,
+    position,
     record::Header,
     segment::{ReadError, Segment, id_of, is_id, name_of, segment_of},
 };
@@ -52,12 +54,17 @@ impl Left {
     }
 }
 
-/// Enters what is there. Purges that were applied meanwhile are obeyed. Answers the segments that were told of dead
-/// records, which are not on disk for certain.
+/// Enters what is there; behind each segment `keep_within` sees to it that it is not more than may be. Purges that were
+/// applied meanwhile are obeyed, and nothing is entered of which something came meanwhile. Answers the segments that
+/// were told of dead records, which are not on disk for certain.
 ///
 /// # Errors
 /// Of the file system.
-pub(super) fn recover(shared: &Arc<Shared>, left: Left) -> io::Result<BTreeSet<u64>> {
+pub(super) fn recover(
+    shared: &Arc<Shared>,
+    left: Left,
+    mut keep_within: impl FnMut() -> io::Result<()>,
+) -> io::Result<BTreeSet<u64>> {
     let mut told = BTreeSet::new();
     left.strange.iter().try_for_each(|id| shared.files.remove(&name_of(*id)))?;
     let too_many = left.segments.len().saturating_sub(SEGMENTS_MAX);
@@ -82,11 +89,15 @@ pub(super) fn recover(shared: &Arc<Shared>, left: Left) -> io::Result<BTreeSet<u
             shared.files.remove(&name)?;
             told.remove(&id);
         }
+        drop(segment);
+        keep_within()?;
     }
+    shared.catalog.lock().end_recovery();
     Ok(told)
 }
 
-/// Enters the records of a segment, up to where it is torn or goes on with what was not written there. Answers whether some were told that they are dead.
+/// Enters the records of a segment, up to where it is torn or goes on with what was not written there. Answers whether
+/// some were told that they are dead.
 fn scan(shared: &Arc<Shared>, segment: &Arc<Segment>) -> io::Result<bool> {
     let (mut offset, mut has_told) = (0_u64, false);
     let mut last = None;
@@ -116,8 +127,8 @@ fn scan(shared: &Arc<Shared>, segment: &Arc<Segment>) -> io::Result<bool> {
     Ok(has_told)
 }
 
-/// Enters one, unless a purge that was applied since the start is about it, or it can never be confirmed. Answers
-/// whether it did; else it is told that it is dead.
+/// Enters one, unless a purge or a response that came since the start is about it, or it can never be confirmed.
+/// Answers whether it did; else it is told that it is dead.
 fn enter(
     shared: &Arc<Shared>,
     segment: &Arc<Segment>,
@@ -134,7 +145,8 @@ fn enter(
     let is_entered = {
         let mut catalog = shared.catalog.lock();
         let purged = shared.around.purged.lock().hit_since(Moment::default(), &key, &stored.tags);
-        let is_of_use = fit::has_validator(&stored) && !purged;
+        // What came, or was forgotten, since the start is newer.
+        let is_of_use = fit::has_validator(&stored) && !purged && !catalog.is_renewed(&key);
         if is_of_use {
             catalog.insert(&key, Entry::of(header.id, place, &stored));
         }

@@ -19,9 +19,11 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use openraft_rt::{AsyncRuntime, Instant as _};
 use openraft_rt_tokio::TokioRuntime;
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
 
 use super::{
     files::{File, Files},
+    limits::SEGMENTS_MAX,
     *,
 };
 use crate::cache::policy::{
@@ -134,6 +136,11 @@ impl MemFiles {
         self.0.reading.set(Some(0));
     }
 
+    /// Has so much be read, one call after the other, and no more.
+    pub(super) fn let_read(&self, calls: u64) {
+        self.0.reading.set(Some(calls));
+    }
+
     pub(super) fn open_again(&self) {
         self.0.writing.set(None);
         self.0.reading.set(None);
@@ -141,6 +148,13 @@ impl MemFiles {
 
     pub(super) fn bytes(&self) -> u64 {
         self.0.files.lock().values().map(|file| file.lock().len() as u64).sum()
+    }
+
+    /// Those of all but the position.
+    pub(super) fn segment_bytes(&self) -> u64 {
+        let listed = self.list().unwrap();
+        let segments = listed.iter().filter(|(name, _bytes)| name != position::NAME);
+        segments.map(|(_name, bytes)| bytes).sum()
     }
 
     pub(super) fn most(&self) -> u64 {
@@ -251,6 +265,8 @@ pub(super) struct Setup {
     pub(super) tier: Arc<DiskTier>,
     pub(super) files: MemFiles,
     pub(super) around: Around,
+    /// Whether whoever waits for so long has waited.
+    pub(super) late: watch::Sender<bool>,
 }
 
 const LIMITS: Limits = Limits {
@@ -261,11 +277,15 @@ const LIMITS: Limits = Limits {
     catalog_bytes_max: 1 << 20,
 };
 
-fn around(wall_ms: u64) -> Around {
+fn around(wall_ms: u64, is_late: watch::Receiver<bool>) -> Around {
     let numbers = Arc::new(AtomicU64::new(1000));
     let start = <TokioRuntime as AsyncRuntime>::Instant::now();
     Around {
         now: Arc::new(move || Now { uptime: start.elapsed(), wall_ms }),
+        sleep: Arc::new(move |_time| {
+            let mut is_late = is_late.clone();
+            Box::pin(async move { drop(is_late.wait_for(|is_late| *is_late).await) })
+        }),
         number: Arc::new(move || numbers.fetch_add(1, Ordering::Relaxed)),
         purged: Arc::default(),
         metrics: DiskMetrics::create().unwrap(),
@@ -278,9 +298,10 @@ impl Setup {
     }
 
     pub(super) fn at(files: MemFiles, limits: Limits, wall_ms: u64) -> Self {
-        let around = around(wall_ms);
+        let (late, is_late) = watch::channel(false);
+        let around = around(wall_ms, is_late);
         let tier = DiskTier::with(Arc::new(files.clone()), limits, around.clone());
-        Self { tier: Arc::new(tier), files, around }
+        Self { tier: Arc::new(tier), files, around, late }
     }
 
     pub(super) fn moment(&self) -> Moment {

@@ -1,5 +1,7 @@
 //! The thread that writes: whatever changes on disk, it does.
 
+mod large;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -11,10 +13,11 @@ use bytes::Bytes;
 use hexpop_shard::PurgeId;
 use tokio::sync::oneshot;
 
+use self::large::Writing;
 use super::{
-    SEGMENTS_MAX, Shared,
-    body::DiskBody,
+    Shared,
     catalog::{Catalog, Entry, Place},
+    limits::SEGMENTS_MAX,
     position,
     queue::Next,
     record::{CHUNK_BYTES, HEADER_BYTES, Head, Header, coded_bytes, write_chunk},
@@ -33,9 +36,6 @@ const TICK: Duration = Duration::from_millis(250);
 /// How often the position is written. Too seldom: more purges are to be applied again after a crash.
 const POSITION_EVERY: Duration = Duration::from_secs(5);
 
-/// Large bodies that are taken in at a time.
-const LARGE_MAX: usize = 64;
-
 /// What is to be written.
 pub(super) enum Job {
     /// A response.
@@ -48,22 +48,6 @@ pub(super) enum Job {
     End { key: CacheKey, ticket: u64, bytes: u64, alive: Arc<()> },
     /// The position, behind all that came before.
     Flush(oneshot::Sender<()>),
-}
-
-/// A large body that is being written, to a segment of its own.
-struct Writing {
-    key: CacheKey,
-    stored: Arc<Stored>,
-    since: Moment,
-    alive: Weak<()>,
-    segment: Arc<Segment>,
-    id: u64,
-    head_bytes: u32,
-    head_checksum: u32,
-    /// What does not fill a chunk yet.
-    partial: Vec<u8>,
-    chunks: u64,
-    body_bytes: u64,
 }
 
 pub(super) struct Writer {
@@ -106,12 +90,10 @@ impl Writer {
     /// Works until nothing comes any more.
     pub(super) fn run(mut self) {
         if let Some(left) = self.left.take() {
-            let recovered = recover::recover(&self.shared, left);
-            // What may be there may be less by now.
-            let recovered = recovered.and_then(|told| {
-                self.unsynced.extend(told);
-                self.make_room(0).map(drop)
-            });
+            let shared = Arc::clone(&self.shared);
+            // What may be there, and memory for its names, may be less by now.
+            let recovered = recover::recover(&shared, left, || self.make_room(0).map(drop));
+            let recovered = recovered.map(|told| self.unsynced.extend(told));
             self.check(recovered, "what is there cannot be read");
         }
         loop {
@@ -154,7 +136,7 @@ impl Writer {
             Job::Piece { ticket, piece } => self.add(ticket, &piece),
             Job::End { key, ticket, bytes, alive } => {
                 let ended = self.end(ticket, bytes);
-                self.shared.catalog.lock().arrive(&key, ticket);
+                self.shared.catalog.lock().pending.arrive(&key, ticket);
                 drop(alive);
                 ended
             }
@@ -174,10 +156,14 @@ impl Writer {
         since: Moment,
         ticket: u64,
     ) -> io::Result<()> {
-        let Payload::Whole(body) = &stored.payload else { return Ok(()) };
-        let head = Head::of(key, stored, self.arrived_ms(stored)).encode();
-        let Some(head) = head.filter(|_| self.shared.catalog.lock().awaits(key, ticket)) else {
-            self.shared.catalog.lock().arrive(key, ticket);
+        let body = match &stored.payload {
+            Payload::Whole(body) => Some(body),
+            Payload::Pieces(_) | Payload::Disk(_) => None,
+        };
+        let body = body.filter(|_| self.shared.catalog.lock().pending.awaits(key, ticket));
+        let head = body.and_then(|_| Head::of(key, stored, self.arrived_ms(stored)).encode());
+        let (Some(body), Some(head)) = (body, head) else {
+            self.shared.catalog.lock().pending.arrive(key, ticket);
             return Ok(());
         };
         let body_bytes = body.len() as u64;
@@ -186,7 +172,7 @@ impl Writer {
         let place = if room { self.segment_for(bytes)? } else { None };
         let Some((segment, id)) = place else {
             self.shared.around.metrics.dropped();
-            self.shared.catalog.lock().arrive(key, ticket);
+            self.shared.catalog.lock().pending.arrive(key, ticket);
             return Ok(());
         };
         let head_bytes = u32::try_from(head.len()).unwrap_or(u32::MAX);
@@ -217,7 +203,7 @@ impl Writer {
         let is_entered = {
             let mut catalog = self.shared.catalog.lock();
             // Only now: a purge that does not see it there is seen here.
-            let holds = catalog.arrive(key, ticket)
+            let holds = catalog.pending.arrive(key, ticket)
                 && !self.shared.around.purged.lock().hit_since(since, key, &entry.tags);
             if holds {
                 catalog.insert(key, entry);
@@ -311,16 +297,6 @@ impl Writer {
         held.saturating_add(bytes) <= self.shared.limits.bytes_max && left < SEGMENTS_MAX
     }
 
-    /// Bytes of the large bodies that are being written.
-    fn writing_bytes(&self) -> u64 {
-        self.writing.values().map(|writing| writing.segment.bytes()).sum()
-    }
-
-    /// What these may take all together where they are several; one alone is never longer.
-    fn writing_bytes_max(&self) -> u64 {
-        self.shared.limits.bytes_max / 2
-    }
-
     /// Removes a segment that the catalogue does not have any more.
     fn remove(&mut self, segment: Arc<Segment>) -> io::Result<()> {
         self.unsynced.remove(&segment.id);
@@ -329,105 +305,6 @@ impl Writer {
         self.retired.push(segment);
         self.retired.retain(|segment| Arc::strong_count(segment) > 1);
         Ok(())
-    }
-
-    fn begin(
-        &mut self,
-        key: CacheKey,
-        stored: Arc<Stored>,
-        since: Moment,
-        ticket: u64,
-        alive: Weak<()>,
-    ) -> io::Result<()> {
-        let head = Head::of(&key, &stored, self.arrived_ms(&stored)).encode();
-        let head = head.filter(|_| self.writing.len() < LARGE_MAX);
-        let Some(head) = head.filter(|_| alive.strong_count() > 0) else { return Ok(()) };
-        let is_too_much = self.writing_bytes() >= self.writing_bytes_max();
-        if is_too_much || !self.make_room(HEADER_BYTES + head.len() as u64)? {
-            self.shared.around.metrics.dropped();
-            return Ok(());
-        }
-        let segment = self.create()?;
-        let Some(id) = record_id(segment.id, 0) else { return Ok(()) };
-        // The header is written when all is there: without it there is no record.
-        let mut begin = vec![0; usize::try_from(HEADER_BYTES).unwrap_or_default()];
-        begin.extend_from_slice(&head);
-        segment.append(&begin)?;
-        let writing = Writing {
-            key,
-            stored,
-            since,
-            alive,
-            segment,
-            id,
-            head_bytes: u32::try_from(head.len()).unwrap_or(u32::MAX),
-            head_checksum: crc32fast::hash(&head),
-            partial: Vec::new(),
-            chunks: 0,
-            body_bytes: 0,
-        };
-        self.writing.insert(ticket, writing);
-        Ok(())
-    }
-
-    fn add(&mut self, ticket: u64, piece: &[u8]) -> io::Result<()> {
-        let Some(writing) = self.writing.get(&ticket) else { return Ok(()) };
-        if !self.shared.catalog.lock().awaits(&writing.key, ticket) {
-            // It was forgotten, or another copy has taken its place.
-            return self.give_up(ticket);
-        }
-        let bytes = coded_bytes(piece.len() as u64 + CHUNK_BYTES);
-        // The latest make room for those before, rather than all that is stored for them.
-        while self.writing.len() > 1
-            && self.writing_bytes().saturating_add(bytes) > self.writing_bytes_max()
-            && let Some((&latest, _writing)) = self.writing.last_key_value()
-        {
-            self.shared.around.metrics.dropped();
-            self.give_up(latest)?;
-            if latest == ticket {
-                return Ok(());
-            }
-        }
-        if !self.make_room(bytes)? {
-            self.shared.around.metrics.dropped();
-            return self.give_up(ticket);
-        }
-        match self.writing.get_mut(&ticket) {
-            Some(writing) => writing.add(piece),
-            None => Ok(()),
-        }
-    }
-
-    fn end(&mut self, ticket: u64, bytes: u64) -> io::Result<()> {
-        let is_whole = self.writing.get(&ticket).is_some_and(|writing| writing.body_bytes == bytes);
-        if !is_whole {
-            return self.give_up(ticket);
-        }
-        let Some(mut writing) = self.writing.remove(&ticket) else { return Ok(()) };
-        writing.flush()?;
-        let Writing { key, stored, since, segment, id, .. } = &writing;
-        let (head_bytes, body_bytes) = (writing.head_bytes, writing.body_bytes);
-        let head_checksum = writing.head_checksum;
-        let header = Header { id: *id, head_bytes, head_checksum, body_bytes, dead: true };
-        segment.overwrite(&header.encode(), 0)?;
-        let place = Place { segment: segment.id, offset: 0, head_bytes, body_bytes };
-        let body = DiskBody::new(&self.shared, key, *id, place);
-        let head = Some(Arc::new(body.head_of(stored)));
-        let entry = Entry { head, ..Entry::of(*id, place, stored) };
-        self.shared.catalog.lock().add_segment(segment.id, Arc::clone(segment));
-        self.enter(key, entry, *since, ticket, segment)?;
-        if self.shared.catalog.lock().has_live(segment.id) {
-            return Ok(());
-        }
-        let gone = self.shared.catalog.lock().retire(segment.id);
-        gone.map_or(Ok(()), |(segment, _none)| self.remove(segment))
-    }
-
-    /// Leaves nothing of a large body that does not come to its end.
-    fn give_up(&mut self, ticket: u64) -> io::Result<()> {
-        let Some(writing) = self.writing.remove(&ticket) else { return Ok(()) };
-        self.shared.catalog.lock().arrive(&writing.key, ticket);
-        self.remove(writing.segment)
     }
 
     /// What is done now and then.
@@ -488,6 +365,8 @@ impl Writer {
 
     /// Removes what is left of a tier that is off.
     fn clean(&mut self) {
+        // Somebody may have announced something, or this thread entered it, just when it was turned off.
+        drop(std::mem::take(&mut *self.shared.catalog.lock()));
         if std::mem::replace(&mut self.has_cleaned, true) {
             return;
         }
@@ -496,34 +375,5 @@ impl Writer {
         self.unsynced.clear();
         self.retired.clear();
         recover::remove_all(&*self.shared.files);
-    }
-}
-
-impl Writing {
-    fn add(&mut self, mut piece: &[u8]) -> io::Result<()> {
-        let whole = usize::try_from(CHUNK_BYTES).unwrap_or(1);
-        self.body_bytes += piece.len() as u64;
-        while !piece.is_empty() {
-            let (more, rest) = piece.split_at(piece.len().min(whole - self.partial.len()));
-            self.partial.extend_from_slice(more);
-            piece = rest;
-            if self.partial.len() == whole {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes what there is as one chunk.
-    fn flush(&mut self) -> io::Result<()> {
-        if self.partial.is_empty() {
-            return Ok(());
-        }
-        let mut coded = Vec::with_capacity(self.partial.len() + 4);
-        write_chunk(&mut coded, self.id, self.chunks, &self.partial);
-        self.segment.append(&coded)?;
-        self.partial.clear();
-        self.chunks += 1;
-        Ok(())
     }
 }

@@ -42,9 +42,7 @@ async fn a_restart_finds_what_was_there_and_has_it_confirmed() {
     let back = after.get("/2", None).await.unwrap();
     assert!(back.freshness.never_stale && !back.freshness.is_fresh(Duration::ZERO));
     assert!(back.freshness.initial_age >= Duration::from_secs(10));
-    let listed = after.files.list().unwrap();
-    let segments = listed.iter().filter(|(name, _bytes)| name != position::NAME);
-    assert_eq!(after.tier.stats().bytes, segments.map(|(_name, bytes)| bytes).sum::<u64>());
+    assert_eq!(after.tier.stats().bytes, after.files.segment_bytes());
     // What comes now goes behind it.
     after.keep("/2", stored(b"new", "", None)).await;
     assert_eq!(after.body("/2").await.unwrap(), "new");
@@ -67,6 +65,43 @@ async fn a_restart_obeys_purges_of_before_and_of_meanwhile() {
     files.open_again();
     assert_eq!(found(&racing, &all).await, all.len() - 2);
     assert!(racing.body("/2").await.is_none());
+}
+
+#[tokio::test]
+async fn what_came_while_recovery_goes_on_is_not_followed_by_what_was_before() {
+    let (before, all) = written().await;
+    let files = before.files.copied();
+    // The position, and nothing of the segments.
+    files.let_read(1);
+    let racing = Setup::new(files.clone(), LIMITS);
+    // As a put into memory does, and whoever finds that something is not to be stored any more.
+    racing.tier.forget_variant(&key("/1"), &stored(b"", "", None));
+    racing.tier.forget_variant(&key("/large"), &stored(b"", "", None));
+    files.open_again();
+    assert_eq!(found(&racing, &all).await, all.len() - 2);
+    assert!(racing.body("/1").await.is_none() && racing.body("/large").await.is_none());
+    assert!(!racing.tier.shared.catalog.lock().is_renewed(&key("/1")), "it is over");
+    // That is on disk as well.
+    racing.tier.note_position(PurgeId(9));
+    racing.tier.flush().await;
+    let after = Setup::new(racing.files.copied(), LIMITS);
+    assert_eq!(found(&after, &all).await, all.len() - 2);
+}
+
+#[tokio::test]
+async fn a_restart_with_less_memory_for_names_keeps_the_latest() {
+    let before = Setup::new(MemFiles::new(), Limits { segment_bytes: 2_000, ..LIMITS });
+    before.tier.note_position(PurgeId(1));
+    for number in 0..200 {
+        before.keep(&format!("/{number}"), stored(b"x", "", None)).await;
+    }
+    let limits = Limits { catalog_bytes_max: 20_000, ..LIMITS };
+    let after = Setup::new(before.files.copied(), limits);
+    after.tier.flush().await;
+    let (entries, weight) = after.tier.shared.catalog.lock().size();
+    assert!(entries > 0 && weight <= 20_000, "{entries} {weight}");
+    assert!(after.get("/0", None).await.is_none() && after.get("/199", None).await.is_some());
+    assert_eq!(after.tier.stats().bytes, after.files.segment_bytes());
 }
 
 #[tokio::test]

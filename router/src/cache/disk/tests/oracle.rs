@@ -23,9 +23,14 @@ enum Step {
     Get {
         key: usize,
     },
+    /// Has nothing more be written until it is to settle.
+    Hold,
     /// Lets eviction happen and the disk catch up.
     Settle,
-    Restart,
+    /// What was there is found before anything else happens, or not until it is to settle.
+    Restart {
+        at_once: bool,
+    },
 }
 
 const KEYS: usize = 8;
@@ -43,8 +48,9 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => (purge, any::<bool>()).prop_map(|(purge, soft)| Step::Purge { purge, soft }),
         1 => (0..KEYS).prop_map(|key| Step::Forget { key }),
         6 => (0..KEYS).prop_map(|key| Step::Get { key }),
+        1 => Just(Step::Hold),
         2 => Just(Step::Settle),
-        1 => Just(Step::Restart),
+        1 => any::<bool>().prop_map(|at_once| Step::Restart { at_once }),
     ]
 }
 
@@ -132,19 +138,25 @@ impl Both {
     }
 
     async fn settle(&self) {
+        self.setup.files.open_again();
         self.store.size();
         self.setup.tier.flush().await;
     }
 
-    async fn restart(&mut self) {
+    async fn restart(&mut self, at_once: bool) {
         self.settle().await;
-        let (store, setup) = open(self.setup.files.copied());
+        let files = self.setup.files.copied();
+        if !at_once {
+            // The position, and nothing of the segments.
+            files.let_read(1);
+        }
+        let (store, setup) = open(files);
         assert_eq!(setup.tier.left_at(), Some(PurgeId(self.purges)));
         (self.store, self.setup) = (store, setup);
-        // Until all is found again, an older one may come up behind a newer one: the origin is asked before it is
-        // used, of which nothing is known here.
-        self.setup.tier.flush().await;
-        // By then nothing is fresh that is from before.
+        if at_once {
+            self.setup.tier.flush().await;
+        }
+        // Nothing is fresh that is from before.
         self.latest.values_mut().for_each(|latest| latest.stale = true);
     }
 }
@@ -167,10 +179,12 @@ proptest! {
                         both.latest.remove(&number);
                     }
                     Step::Get { key } => both.get(key).await,
+                    Step::Hold => both.setup.files.shut(),
                     Step::Settle => both.settle().await,
-                    Step::Restart => both.restart().await,
+                    Step::Restart { at_once } => both.restart(at_once).await,
                 }
             }
+            both.settle().await;
             assert!(both.setup.tier.stats().off.is_none());
             assert!(both.setup.files.most() <= 400_000);
         });

@@ -163,6 +163,89 @@ async fn purges_and_writes_are_obeyed_also_by_what_is_on_its_way() {
 }
 
 #[tokio::test]
+async fn what_waits_to_be_written_is_found_until_it_is_purged_or_forgotten() {
+    let setup = Setup::new(MemFiles::new(), LIMITS);
+    let tagged =
+        |tag: &str| Arc::new(Stored { tags: Arc::from([tag.into()]), ..stored(b"x", "", None) });
+    setup.keep("/written", stored(b"old", "", None)).await;
+    setup.files.shut();
+    let since = setup.moment();
+    let all = ["/a", "/b", "/c", "/d"].map(|path| {
+        let one = tagged(path);
+        setup.tier.offer(&key(path), &one, since);
+        one
+    });
+    for (path, one) in ["/a", "/b", "/c", "/d"].iter().zip(&all) {
+        assert!(setup.tier.has(&key(path)));
+        assert!(Arc::ptr_eq(&setup.get(path, None).await.unwrap(), one));
+    }
+    // Memory took it back, and has no room for it again.
+    setup.tier.offer(&key("/a"), &all[0], setup.moment());
+    let newer = Stored { date_ms: 1, number: 7, ..stored(b"new", "", None) };
+    setup.tier.offer(&key("/written"), &Arc::new(newer), since);
+    assert_eq!(setup.get("/written", None).await.unwrap().number, 7, "the later one");
+    setup.purge(&Purge::Tag("/b".into()), false);
+    setup.purge(&Purge::Uri(key("/c")), true);
+    setup.tier.forget_variant(&key("/d"), &all[3]);
+    for path in ["/b", "/c", "/d"] {
+        assert!(setup.get(path, None).await.is_none(), "{path}");
+    }
+    setup.files.open_again();
+    setup.tier.flush().await;
+    assert_eq!(setup.around.metrics.counted("stored"), 3, "each once");
+    for (path, is_there) in [("/a", true), ("/b", false), ("/c", false), ("/d", false)] {
+        assert_eq!(setup.get(path, None).await.is_some(), is_there, "{path}");
+    }
+    assert_eq!(setup.body("/written").await.unwrap(), "new");
+}
+
+#[tokio::test]
+async fn what_waits_to_be_written_goes_where_a_head_is_of_another_one() {
+    let setup = Setup::new(MemFiles::new(), LIMITS);
+    setup.files.shut();
+    for path in ["/same", "/other", "/gone"] {
+        setup.tier.offer(&key(path), &Arc::new(stored(b"x", "", None)), setup.moment());
+    }
+    setup.tier.change(&key("/same"), |stored| Some(Arc::clone(stored)));
+    setup.tier.change(&key("/other"), |stored| Some(Arc::new(Stored::clone(stored))));
+    setup.tier.change(&key("/gone"), |_stored| None);
+    setup.files.open_again();
+    setup.tier.flush().await;
+    assert!(setup.get("/same", None).await.is_some());
+    assert!(setup.get("/other", None).await.is_none() && setup.get("/gone", None).await.is_none());
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_read_in_time_comes_from_elsewhere_or_breaks_off() {
+    let setup = Setup::new(MemFiles::new(), LIMITS);
+    let body = noise(700_000);
+    setup.keep_large("/a", &body, 70_000).await;
+    let found = setup.get("/a", None).await.unwrap();
+    let Payload::Disk(on_disk) = &found.payload else { panic!("{:?}", found.payload) };
+    let rest = Bytes::from(body.clone());
+    let elsewhere = on_disk.or_from(Arc::new(move |part| {
+        let range = usize::try_from(part.start).unwrap()..usize::try_from(part.end).unwrap();
+        let rest = rest.slice(range);
+        Box::pin(async move { Some(crate::full(rest)) })
+    }));
+    let [mut broken, mut continued] = [on_disk, &elsewhere].map(|from| from.part(0..700_000));
+    let mut first = Vec::new();
+    for reading in [&mut broken, &mut continued] {
+        first.push(reading.frame().await.unwrap().unwrap().into_data().unwrap());
+    }
+    setup.files.shut_reading();
+    setup.late.send_replace(true);
+    // What was read at a time is still there.
+    assert!(broken.collect().await.unwrap_err().to_string().contains("in time"));
+    let rest = continued.collect().await.unwrap().to_bytes();
+    assert_eq!([&first[1][..], &rest].concat(), body);
+    setup.files.open_again();
+    setup.late.send_replace(false);
+    assert_eq!(setup.around.metrics.counted("busy"), 2);
+    assert_eq!(setup.body("/a").await.unwrap(), body, "it is there still");
+}
+
+#[tokio::test]
 async fn a_confirmed_head_replaces_the_one_that_is_kept() {
     let setup = Setup::new(MemFiles::new(), LIMITS);
     let body = noise(400_000);

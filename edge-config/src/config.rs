@@ -6,6 +6,7 @@
 mod admin;
 mod answers;
 mod cache;
+mod cache_disk;
 mod chaos;
 mod checks;
 mod compression;
@@ -44,6 +45,7 @@ mod tests;
 pub use admin::{Admin, AdminToken, Role};
 pub use answers::CacheAnswers;
 pub use cache::{Cache, CacheQuery};
+pub use cache_disk::CacheDisk;
 pub use chaos::Chaos;
 pub use compression::CacheCompression;
 pub use data::{Data, DataAuth, FILTERS};

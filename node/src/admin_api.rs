@@ -429,7 +429,7 @@ pub struct OriginHealth {
 }
 
 /// The HTTP cache of one node.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CacheSummary {
     /// URIs with stored responses.
@@ -438,6 +438,24 @@ pub struct CacheSummary {
     pub bytes: u64,
     /// Bytes they may take.
     pub bytes_max: u64,
+    /// The same on disk; absent where it is not used for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<CacheDiskSummary>,
+}
+
+/// The HTTP cache of one node on its disk.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheDiskSummary {
+    /// Stored responses.
+    pub entries: u64,
+    /// Bytes of files.
+    pub bytes: u64,
+    /// Bytes they may take.
+    pub bytes_max: u64,
+    /// Why the disk is not used any more; absent = it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub off: Option<String>,
 }
 
 /// `GET /admin/v1/breakers`.
@@ -474,4 +492,7 @@ pub struct ReadyReport {
     pub ready: bool,
     /// Each check by name: null = passed, else why not.
     pub checks: BTreeMap<String, Option<String>>,
+    /// What does not work and does not keep the node from serving, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub warnings: BTreeMap<String, String>,
 }

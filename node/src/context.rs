@@ -27,7 +27,7 @@ use crate::{
         local::{HostShards, NodeHost},
         transport::SystemClock,
     },
-    admin_api::{CacheSummary, ConfigState, OriginHealth},
+    admin_api::{CacheDiskSummary, CacheSummary, ConfigState, OriginHealth},
     control::{AdminAnswer, AdminCalls, AdminRequest, NodeReport},
     drain_mark::DrainMark,
     http::admin::change_faults,
@@ -205,6 +205,12 @@ impl Context {
                 entries: cache.entries,
                 bytes: cache.bytes,
                 bytes_max: cache.bytes_max,
+                disk: cache.disk.map(|disk| CacheDiskSummary {
+                    entries: disk.entries,
+                    bytes: disk.bytes,
+                    bytes_max: disk.bytes_max,
+                    off: disk.off,
+                }),
             },
             faults: self.faults.list(Instant::now()).len() as u64,
             certificate_expires: self.certificate_expires.clone(),
@@ -237,6 +243,15 @@ impl Context {
         );
         checks.insert("shards".to_owned(), self.shards_check(&map));
         checks
+    }
+
+    /// What does not work and does not keep the node from serving, by name.
+    #[must_use]
+    pub fn warnings(&self) -> BTreeMap<String, String> {
+        let off = self.router.cache_stats().disk.and_then(|disk| disk.off);
+        let off =
+            off.map(|why| ("cache-disk".to_owned(), format!("off until the next start: {why}")));
+        off.into_iter().collect()
     }
 
     /// Whether the replicas that the map gives this node are there. Until the node was ready once, they

@@ -46,8 +46,9 @@ pub use breakers::{BreakerStatus, Class, Target};
 #[doc(hidden)]
 pub use cache::fuzz;
 pub use cache::{
-    CacheOptions, CacheStats, Debugged, INTERIM_BYTES_MAX, INTERIMS_MAX, Interim, InterimSink,
-    NotAUrl, OriginHost, PurgeHit, PurgeProgress, QueryRules, StoredView, empty, full,
+    CacheOptions, CacheStats, Debugged, DiskOptions, DiskStats, INTERIM_BYTES_MAX, INTERIMS_MAX,
+    Interim, InterimSink, NotAUrl, OriginHost, PurgeHit, PurgeProgress, QueryRules, StoredView,
+    empty, full,
 };
 pub use coding::{
     Acceptable, Coder, Coding, CodingOptions, Source as CodingSource, acceptable, is_compressible,

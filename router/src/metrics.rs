@@ -11,6 +11,7 @@ use prometheus::{
 use crate::{
     breaker::BreakerState,
     breakers::{Class, Target},
+    cache::DiskMetrics,
     coding::Coding,
     status::Source,
 };
@@ -24,6 +25,7 @@ pub struct Metrics {
     fetches: IntCounterVec,
     coalesced: IntCounter,
     tier: IntCounterVec,
+    disk: DiskMetrics,
     kept: KeptMetrics,
     purges: PurgeMetrics,
     origin_up: IntGauge,
@@ -203,6 +205,7 @@ impl Metrics {
                 "Questions to the node of this PoP that keeps a URI, by whether this node asked or was asked, and what became of them.",
                 &["role", "outcome"],
             )?,
+            disk: DiskMetrics::create()?,
             kept: KeptMetrics::create()?,
             purges: PurgeMetrics::create()?,
             origin_up: IntGauge::new(
@@ -244,6 +247,12 @@ impl Metrics {
     }
 
     fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        let mut all = self.disk.collectors();
+        all.extend(self.own_collectors());
+        all
+    }
+
+    fn own_collectors(&self) -> Vec<Box<dyn Collector>> {
         vec![
             Box::new(self.lookups.clone()),
             Box::new(self.cache_bytes.clone()),
@@ -267,6 +276,11 @@ impl Metrics {
             Box::new(self.ingest_lines.clone()),
             Box::new(self.ingest_lag.clone()),
         ]
+    }
+
+    /// Those of the disk tier.
+    pub(crate) fn disk(&self) -> DiskMetrics {
+        self.disk.clone()
     }
 
     pub(crate) fn answered_from(&self, source: Source) {

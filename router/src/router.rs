@@ -288,6 +288,13 @@ impl<R: AsyncRuntime> Router<R> {
         self.cache.stats()
     }
 
+    /// Has what of the HTTP cache is on disk remember how far it is, so that the next process need not catch up with
+    /// that. Resolves once all that was to be written until now is; at once without a disk. For the end of the
+    /// process; what is not remembered costs no more than that.
+    pub async fn flush_cache(&self) {
+        self.cache.flush().await;
+    }
+
     /// A request id that no other request has.
     pub(crate) fn request_id(&self) -> RequestId {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);

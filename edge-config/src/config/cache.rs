@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    answers::CacheAnswers, checks::check_each, compression::CacheCompression, section::Section,
+    answers::CacheAnswers, cache_disk::CacheDisk, checks::check_each,
+    compression::CacheCompression, section::Section,
 };
 use crate::ByteSize;
 
@@ -15,7 +16,8 @@ pub struct Cache {
     /// Too low: popular pages are thrown out and fetched again. Too high: the node runs out of memory.
     /// Default 256 MiB, from 1 MiB. Since 0.1. Watch `hexpop_cache_bytes`, `hexpop_cache_lookups_total`.
     pub bytes: ByteSize,
-    /// The largest answer that is stored; a larger one is passed on as it comes.
+    /// The largest answer that is stored in memory; a larger one is passed on as it comes, or stored on
+    /// [`disk`](Self::disk).
     ///
     /// Too low: images always come from the origin. Too high: few objects push out many. At most
     /// [`bytes`](Self::bytes). Default 8 MiB, from 1 KiB. Since 0.1.
@@ -50,6 +52,8 @@ pub struct Cache {
     pub answers: CacheAnswers,
     /// Content codings that a node makes itself.
     pub compression: CacheCompression,
+    /// Room on disk for answers of the origin that have none in memory.
+    pub disk: CacheDisk,
     /// The cookies that the origin gets with requests that the cache may answer; one that ends in `*` is a
     /// prefix.
     ///
@@ -74,6 +78,7 @@ impl Default for Cache {
             query: CacheQuery::default(),
             answers: CacheAnswers::default(),
             compression: CacheCompression::default(),
+            disk: CacheDisk::default(),
             cookies: vec!["*".to_owned()],
             docs_bytes: ByteSize::mib(64),
         }
@@ -164,6 +169,7 @@ impl Cache {
             query: section.section("query", CacheQuery::read),
             answers: section.section("answers", CacheAnswers::read),
             compression: section.section("compression", CacheCompression::read),
+            disk: section.section("disk", CacheDisk::read),
             cookies: section
                 .key("cookies", "The cookies that the origin gets with requests for cached pages.")
                 .check(|names: &Vec<String>| check_each(names, 64, check_name))

@@ -9,7 +9,7 @@ use super::{
     error::{CliError, CliResult},
     output::{Columns, Format, OutputArgs, bytes, grouped, or_dash, print, uptime},
 };
-use crate::admin_api::{BreakersReport, NodeRow, NodesReport, StatusReport};
+use crate::admin_api::{BreakersReport, CacheDiskSummary, NodeRow, NodesReport, StatusReport};
 
 /// Flags of a command that reads one report.
 #[derive(Debug, Args)]
@@ -122,7 +122,7 @@ fn render_status(report: &StatusReport, no_header: bool) -> String {
          shards    {} total, {} with leader, {} under-replicated     map version {}     meta leader {meta}\n\
          listings  {} total, {} active\n\
          origin    {}   {}   breaker {}\n\
-         cache     {} objects, {} of {}\n\
+         cache     {} objects, {} of {}{}\n\
          faults    {faults}\n\n{}* the node you asked\n",
         report.cluster,
         report.state,
@@ -139,8 +139,23 @@ fn render_status(report: &StatusReport, no_header: bool) -> String {
         grouped(report.cache.entries),
         bytes(report.cache.bytes),
         bytes(report.cache.bytes_max),
+        on_disk(report.cache.disk.as_ref()),
         render_nodes(&report.nodes, report.node, no_header),
     )
+}
+
+/// What a status says of the disk behind the HTTP cache.
+fn on_disk(disk: Option<&CacheDiskSummary>) -> String {
+    match disk {
+        None => String::new(),
+        Some(CacheDiskSummary { off: Some(why), .. }) => format!("     disk off: {why}"),
+        Some(disk) => format!(
+            "     disk {} objects, {} of {}",
+            grouped(disk.entries),
+            bytes(disk.bytes),
+            bytes(disk.bytes_max)
+        ),
+    }
 }
 
 fn render_nodes(nodes: &[NodeRow], asked: u32, no_header: bool) -> String {

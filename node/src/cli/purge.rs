@@ -198,6 +198,8 @@ fn render_cache(report: &Value, no_header: bool) -> String {
                 _ => String::new(),
             });
             let secs = |name: &str| format!("{} s", text(name));
+            let is_on_disk = entry.get("onDisk") == Some(&Value::Bool(true));
+            let place = if is_on_disk { ", on disk" } else { "" };
             table.row([
                 id.clone(),
                 text("status"),
@@ -206,7 +208,7 @@ fn render_cache(report: &Value, no_header: bool) -> String {
                 text("bytes"),
                 vary,
                 list("tags", text_of),
-                text("rule"),
+                text("rule") + place,
             ]);
         }
     }
@@ -244,11 +246,13 @@ mod tests {
                 "vary": [["accept-language", "it"], ["x-a", null]], "tags": ["a", "b"],
                 "rule": "fresh"}]},
             {"id": 2, "entries": []},
+            {"id": 3, "entries": [{"status": 200, "age": 12, "ttl": 48, "bytes": 18, "vary": [],
+                "tags": [], "rule": "immutable", "onDisk": true}]},
         ]});
         let text = render_cache(&report, true);
         assert!(text.contains("12 s  48 s"), "{text}");
         assert!(text.contains("accept-language=it, x-a  a, b  fresh"), "{text}");
-        assert!(text.contains("not stored"), "{text}");
+        assert!(text.contains("not stored") && text.contains("immutable, on disk"), "{text}");
         assert_eq!(
             "http://a/b".bytes().map(percent_encoded).collect::<String>(),
             "http%3A%2F%2Fa%2Fb"

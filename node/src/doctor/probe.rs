@@ -11,7 +11,7 @@ use std::{
 };
 
 use hexpop_edge_config::{ByteSize, Config};
-use hexpop_router::Origin as _;
+use hexpop_router::{DiskOptions, Origin as _};
 use http::header;
 use rustix::{
     fs::{Access, access, statvfs},
@@ -114,9 +114,12 @@ fn port(
 fn open_files(config: &Config) -> OpenFiles {
     let connections = u64::from(config.limits.connections);
     let to_origin = u64::from(config.origin.max_connections);
+    let has_disk = config.cache.disk.bytes.bytes() > 0;
+    let cached = if has_disk { DiskOptions::OPEN_FILES_MAX as u64 } else { 0 };
+    let besides = FILES_BESIDES.saturating_add(cached);
     OpenFiles {
         soft: getrlimit(Resource::Nofile).current,
-        wanted: connections.saturating_add(to_origin).saturating_add(FILES_BESIDES),
+        wanted: connections.saturating_add(to_origin).saturating_add(besides),
     }
 }
 

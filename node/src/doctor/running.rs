@@ -129,7 +129,12 @@ fn ready_check(ready: &ReadyReport) -> Check {
         .iter()
         .filter_map(|(name, why)| Some(format!("{name}: {}", why.as_ref()?)))
         .collect();
-    if failed.is_empty() && ready.ready {
+    let warned: Vec<String> =
+        ready.warnings.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+    if failed.is_empty() && ready.ready && !warned.is_empty() {
+        Check::warning(format!("the node is ready, but not all of it works: {}", warned.join("; ")))
+            .hint("its log says since when")
+    } else if failed.is_empty() && ready.ready {
         Check::ok("the node is ready")
     } else {
         Check::error("the node is not ready", failed.join("\n"))

@@ -47,6 +47,9 @@ const SPLIT_PERSIST_MS: u64 = 10_000;
 /// How long after a shard was divided it is left alone.
 const SPLIT_REST_MS: u64 = 120_000;
 
+/// How long the end of the process waits for the HTTP cache on disk.
+const CACHE_FLUSH: Duration = Duration::from_secs(2);
+
 /// A node whose parts are open.
 pub(super) struct Node {
     pub(super) context: Arc<Context>,
@@ -164,6 +167,8 @@ impl Node {
         self.gossip.leave().await;
         self.context.host.shutdown().await;
         self.context.mesh.close(Duration::from_secs(1)).await;
+        // What is not remembered in time is only to be caught up with.
+        tokio::time::timeout(CACHE_FLUSH, self.context.router.flush_cache()).await.ok();
         if let Health::Failed(error) = self.context.host.wal_health() {
             tracing::warn!(%error, "the log had failed");
         }
@@ -331,6 +336,7 @@ fn open_router(
         storage.incarnation,
     );
     parts::apply_router_config(&mut options, config);
+    parts::remove_unused_cache(config);
     let peers = Arc::new(MeshPeers::default());
     peers.connect(mesh.clone());
     let sealer = open_sealer(config)?;

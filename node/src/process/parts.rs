@@ -8,7 +8,9 @@ use std::{
 
 use hexpop_edge_config::{ClusterId, Config, RaftId, config::OriginHost};
 use hexpop_gossip::{Event, Gossip, Identity, Metrics, NodeInfo, NodeState, Options};
-use hexpop_router::{Coding, CodingOptions, OriginHost as CacheHost, QueryRules, RouterOptions};
+use hexpop_router::{
+    Coding, CodingOptions, DiskOptions, OriginHost as CacheHost, QueryRules, RouterOptions,
+};
 
 use super::NodeError;
 use crate::{
@@ -127,6 +129,32 @@ pub(super) fn exchange_map_versions(host: &NodeHost, gossip: &GossipHandle) {
     });
 }
 
+/// The directory of the HTTP cache below that of the node's data.
+const CACHE_DIR: &str = "cache";
+
+fn disk_options(config: &Config) -> Option<DiskOptions> {
+    let bytes_max = config.cache.disk.bytes.bytes();
+    (bytes_max > 0).then(|| DiskOptions {
+        dir: config.node.data_dir.join(CACHE_DIR),
+        bytes_max,
+        object_bytes_max: config.cache.disk.object_max.bytes(),
+    })
+}
+
+/// Removes what an earlier start has cached on disk, where that is not wanted any more.
+pub(super) fn remove_unused_cache(config: &Config) {
+    if config.cache.disk.bytes.bytes() > 0 {
+        return;
+    }
+    let dir = config.node.data_dir.join(CACHE_DIR);
+    match fs::remove_dir_all(&dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, dir = %dir.display(), "what was cached on disk was not removed");
+        }
+        _ => {}
+    }
+}
+
 /// What the configuration says about routing.
 pub(super) fn apply_router_config(options: &mut RouterOptions, config: &Config) {
     options.origin_breaker.failures_max = config.origin.breaker.failures;
@@ -141,6 +169,7 @@ pub(super) fn apply_router_config(options: &mut RouterOptions, config: &Config) 
     options.cache.heuristic_max = config.cache.heuristic_max;
     options.cache.negative = config.cache.negative_ttl;
     options.cache.tier = config.cache.tier;
+    options.cache.disk = disk_options(config);
     options.cache.query = QueryRules {
         drop: config.cache.query.drop.clone(),
         keep: config.cache.query.keep.clone(),
@@ -167,7 +196,28 @@ pub(super) fn apply_router_config(options: &mut RouterOptions, config: &Config) 
 
 #[cfg(test)]
 mod tests {
+    use hexpop_edge_config::{ByteSize, config::SAMPLE};
+
     use super::*;
+
+    #[test]
+    fn what_was_cached_on_disk_is_removed_where_it_is_not_wanted() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("node.toml");
+        let mut config = Config::from_text(SAMPLE, &file, [], []).unwrap().config;
+        config.node.data_dir = dir.path().to_owned();
+        config.cache.disk.bytes = ByteSize::mib(16);
+        let used = disk_options(&config).unwrap();
+        assert_eq!((used.dir.clone(), used.bytes_max), (dir.path().join("cache"), 16 << 20));
+        fs::create_dir(&used.dir).unwrap();
+        fs::write(used.dir.join("0000000000000001.seg"), "x").unwrap();
+        remove_unused_cache(&config);
+        assert!(used.dir.exists());
+        config.cache.disk.bytes = ByteSize::new(0);
+        remove_unused_cache(&config);
+        assert!(!used.dir.exists() && disk_options(&config).is_none());
+        remove_unused_cache(&config);
+    }
 
     #[test]
     fn incarnations_grow_even_when_the_clock_does_not() {

@@ -11,6 +11,7 @@ mod answers;
 mod bad_input;
 mod client;
 mod demo;
+mod disk;
 mod divide;
 mod doctor;
 mod drain;

@@ -13,7 +13,7 @@ use super::{
     },
     proxy::{HttpCache, Passage},
     respond::{self, Respondent, Signature},
-    stored::Stored,
+    stored::{Payload, Stored},
 };
 use crate::{error::RouteError, port::Body, status::Source};
 
@@ -116,7 +116,14 @@ impl<R: AsyncRuntime> HttpCache<R> {
     ) -> Response<Body> {
         self.count(exchange, source);
         let signature = self.signature(exchange, source, via);
-        respond::of_stored(&self.respondent(exchange, asked, signature), stored)
+        let respondent = self.respondent(exchange, asked, signature);
+        match &stored.payload {
+            Payload::Whole(_) | Payload::Pieces(_) => respond::of_stored(&respondent, stored),
+            Payload::Disk(body) => {
+                let payload = Payload::Disk(self.or_from_origin(body, exchange, stored));
+                respond::of_stored(&respondent, &Stored { payload, ..stored.clone() })
+            }
+        }
     }
 
     /// The answer out of a response that is arriving; `own`: the fields for the one who caused it.

@@ -14,7 +14,7 @@ use super::{
     key::CacheKey,
     options::{CacheOptions, OriginHost},
     policy::{range::RangeSpec, reuse::varies_by, validation::conditions, vary::selecting},
-    stored::{Payload, Stored},
+    stored::Stored,
 };
 use crate::{
     cache::body::empty,
@@ -152,8 +152,7 @@ impl Exchange {
     /// Whether the origin is asked for the client's ranges: only when no whole body is stored that
     /// they could be cut from.
     pub(super) fn forwards_ranges(asked: Option<&[RangeSpec]>, stored: Option<&Stored>) -> bool {
-        let whole = |stored: &Stored| matches!(stored.payload, Payload::Whole(_));
-        asked.is_some() && !stored.is_some_and(whole)
+        asked.is_some() && !stored.is_some_and(|stored| stored.payload.is_whole())
     }
 
     /// What a fetch for this request is shared by.

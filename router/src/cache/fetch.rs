@@ -154,7 +154,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
     /// Asks, and opens a transfer for what is answered, if that may be stored.
     async fn open(&self, task: &Task) -> Result<Opened, Box<Fetched>> {
         let exchange = &task.exchange;
-        let whole = |stored: &&Arc<Stored>| matches!(stored.payload, Payload::Whole(_));
+        let whole = |stored: &&Arc<Stored>| stored.payload.is_whole();
         let validated = task.before.as_ref().filter(whole);
         let mut answered = self.ask(task, validated.map(AsRef::as_ref)).await?;
         if let Some(before) = validated.filter(|_| answered.status == StatusCode::NOT_MODIFIED) {
@@ -212,7 +212,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
     fn may_stand_in_itself(&self, exchange: &Exchange, before: &Stored) -> bool {
         let now = self.uptime.now();
         let Ok(asked) = Asked::of(&Method::GET, &exchange.headers) else { return false };
-        matches!(before.payload, Payload::Whole(_))
+        before.payload.is_whole()
             && self.followed.trusts_store(now)
             && usable_if_error(
                 &before.freshness,
@@ -300,6 +300,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
                 self.drop_variant(task);
                 let body = match &before.payload {
                     Payload::Whole(bytes) => full(bytes.clone()),
+                    Payload::Disk(body) => body.part(0..body.length()),
                     Payload::Pieces(_) => return Fetched::Failed(gone()),
                 };
                 let via = answered.hop.map(|hop| hop.member);
@@ -328,10 +329,19 @@ impl<R: AsyncRuntime> HttpCache<R> {
         if tags::of_response(task.exchange.key.origin(), head).is_err() {
             return Err(Bypass::Rule("tags"));
         }
-        if length.is_some_and(|length| length > self.options.object_bytes_max as u64) {
+        if length.is_some_and(|length| !self.takes(task, &how, is_part, length)) {
             return Err(Bypass::Rule("size"));
         }
         Ok(how)
+    }
+
+    /// Whether a body of such a length may be stored: in memory, or, if it is no part, on disk.
+    fn takes(&self, task: &Task, how: &Storable, is_part: bool, length: u64) -> bool {
+        if length <= self.options.object_bytes_max as u64 {
+            return true;
+        }
+        let disk = self.store.disk().filter(|_| !is_part);
+        disk.is_some_and(|disk| disk.takes(&task.exchange.key, &how.vary, length))
     }
 
     pub(super) const fn guesses(&self) -> Guesses {
@@ -376,9 +386,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
     /// Forgets the response that was stored for a request.
     fn drop_variant(&self, task: &Task) {
         if let Some(before) = &task.before {
-            let keep = |stored: &Arc<Stored>| !stored.is_variant_of(before);
-            self.store
-                .change(&task.exchange.key, |stored| keep(stored).then(|| Arc::clone(stored)));
+            self.store.forget_variant(&task.exchange.key, before);
         }
     }
 }

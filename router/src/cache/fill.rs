@@ -15,6 +15,7 @@ use openraft_rt::AsyncRuntime;
 
 use super::{
     body::not_stalling,
+    disk::Large,
     fetch::Task,
     flight::{Arriving, Ticket},
     policy::{
@@ -78,7 +79,9 @@ impl<R: AsyncRuntime> HttpCache<R> {
         ticket: Option<Ticket>,
     ) {
         let mut share = Share { all: &self.arriving, bytes: 0 };
-        let outcome = self.take_in(task, arriving, body, ticket.as_ref(), &mut share).await;
+        let mut large = None;
+        let ticket_of = ticket.as_ref();
+        let outcome = self.take_in(task, arriving, body, ticket_of, &mut share, &mut large).await;
         match outcome {
             Ok(last) => match arriving.transfer.whole_with(&last) {
                 Some(whole) => {
@@ -86,6 +89,12 @@ impl<R: AsyncRuntime> HttpCache<R> {
                     arriving.transfer.end_whole(whole);
                 }
                 None => {
+                    if let Some(mut large) = large {
+                        large.append(&last);
+                        if large.finish() {
+                            self.store.forget_pieces(&task.exchange.key, &arriving.stored);
+                        }
+                    }
                     arriving.transfer.append(last);
                     arriving.transfer.end(Ok(()));
                 }
@@ -103,6 +112,7 @@ impl<R: AsyncRuntime> HttpCache<R> {
         body: Body,
         ticket: Option<&Ticket>,
         share: &mut Share<'_>,
+        large: &mut Option<Large>,
     ) -> Result<Bytes, Broken> {
         let broken = |why: String| Broken::Origin(why.into());
         let mut body = not_stalling::<R>(body, self.options.origin_timeout);
@@ -130,9 +140,14 @@ impl<R: AsyncRuntime> HttpCache<R> {
             };
             let bytes = chunk.len() as u64;
             taken = taken.saturating_add(bytes);
-            let fits = taken <= self.options.object_bytes_max as u64;
+            let most = self.options.object_bytes_max as u64;
+            // Of one that is known to be too large no more is held than it takes.
+            let fits = taken.max(arriving.length.unwrap_or_default()) <= most;
             if kept && !(fits && share.take(bytes, self.options.arriving_bytes_max)) {
                 kept = false;
+                if !fits {
+                    *large = self.begin_large(task, arriving);
+                }
                 self.remember_uncacheable(&task.exchange.key);
                 if let Some(ticket) = ticket {
                     ticket.close();
@@ -145,12 +160,26 @@ impl<R: AsyncRuntime> HttpCache<R> {
             if arriving.length == Some(taken) {
                 return Ok(chunk);
             }
+            if let Some(large) = large {
+                large.append(&chunk);
+            }
             arriving.transfer.append(chunk);
         }
         match arriving.length {
             Some(length) if length != taken => Err(broken("it has another length".to_owned())),
             _ => Ok(Bytes::new()),
         }
+    }
+
+    /// Begins to take a body to disk that is too large for memory, with what has come of it.
+    fn begin_large(&self, task: &Task, arriving: &Arriving) -> Option<Large> {
+        if arriving.part.is_some() {
+            return None;
+        }
+        let disk = self.store.disk()?;
+        let mut large = disk.begin_large(&task.exchange.key, &arriving.stored, task.began)?;
+        arriving.transfer.written().iter().for_each(|chunk| large.append(chunk));
+        Some(large)
     }
 
     /// Stores a body that has come.

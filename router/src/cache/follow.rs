@@ -9,7 +9,8 @@
 //!
 //! A node without contact for longer than it may asks the origin before it uses anything stored. So
 //! whatever a purge names is served by nobody once that time is over, whoever could not be reached. A
-//! process begins without a position, and so by forgetting everything.
+//! process begins without a position, and so by forgetting everything, unless an earlier one left something on
+//! disk that has followed the purges up to one.
 
 use std::{
     collections::VecDeque,
@@ -77,8 +78,10 @@ pub(super) struct Followed {
 }
 
 impl Followed {
-    pub(super) fn new(max_silence: Option<Duration>) -> Self {
-        Self { max_silence, position: Mutex::default(), contact_us: AtomicU64::new(0) }
+    /// From a position that all that is stored has followed, if anything is; else it begins without one.
+    pub(super) fn new(max_silence: Option<Duration>, at: Option<PurgeId>) -> Self {
+        let position = Mutex::new(Position { at, hits: VecDeque::new() });
+        Self { max_silence, position, contact_us: AtomicU64::new(0) }
     }
 
     fn note_contact(&self, asked: Duration) {
@@ -147,6 +150,9 @@ impl<R: AsyncRuntime> HttpCache<R> {
                 let hit = self.purge(&Purge::All, false);
                 self.metrics.purges_lost(hit);
                 position.at = Some(*head);
+                if let Some(disk) = self.store.disk() {
+                    disk.reset_position(*head);
+                }
             }
             PurgeTail::Next { entries, .. } => {
                 for entry in entries {
@@ -175,6 +181,9 @@ impl<R: AsyncRuntime> HttpCache<R> {
         }
         let now = self.uptime.now();
         position.advance(entry.id, objects, now.saturating_sub(begin), now);
+        if let Some(disk) = self.store.disk() {
+            disk.note_position(entry.id);
+        }
     }
 
     /// How far this node is with a purge.
@@ -207,19 +216,19 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_trusted_while_there_is_contact() {
-        let followed = Followed::new(Some(MAX));
+        let followed = Followed::new(Some(MAX), None);
         assert!(!followed.trusts_store(at(0)), "never in contact");
         followed.note_contact(at(1000));
         assert!(followed.trusts_store(at(6000)));
         assert!(!followed.trusts_store(at(6001)));
         followed.note_contact(at(500));
         assert_eq!(followed.silence(at(1000)), Some(at(0)), "an older proof takes nothing back");
-        assert!(Followed::new(None).trusts_store(at(0)), "nobody purges");
+        assert!(Followed::new(None, None).trusts_store(at(0)), "nobody purges");
     }
 
     #[test]
     fn without_contact_nobody_joins_a_fetch_of_long_ago() {
-        let followed = Followed::new(Some(MAX));
+        let followed = Followed::new(Some(MAX), None);
         followed.note_contact(at(0));
         assert_eq!(followed.window(at(4000)), None);
         let (one, other) = (followed.window(at(5001)), followed.window(at(9999)));

@@ -20,6 +20,8 @@ struct Indexed {
 pub(crate) struct Index {
     uris: BTreeMap<CacheKey, Indexed>,
     tags: BTreeMap<Tag, BTreeSet<CacheKey>>,
+    /// How many purges that are being applied are about a URI, whatever values it has meanwhile.
+    touched: BTreeMap<CacheKey, usize>,
 }
 
 impl Index {
@@ -36,6 +38,32 @@ impl Index {
     pub(crate) fn remove(&mut self, key: &CacheKey, generation: u64) {
         if self.uris.get(key).is_some_and(|indexed| indexed.generation == generation) {
             self.forget(key);
+        }
+    }
+
+    /// Whether a value is the one that is stored, and no purge about it is being applied.
+    pub(crate) fn is_untouched(&self, key: &CacheKey, generation: u64) -> bool {
+        let is_it = |indexed: &Indexed| indexed.generation == generation;
+        self.uris.get(key).is_some_and(is_it) && !self.touched.contains_key(key)
+    }
+
+    /// As [`hit_by`](Self::hit_by); from now on these are [touched](Self::is_untouched), each until it is
+    /// [released](Self::release).
+    pub(crate) fn touch_hit_by(&mut self, purge: &Purge) -> Vec<CacheKey> {
+        let keys = self.hit_by(purge);
+        for key in &keys {
+            *self.touched.entry(key.clone()).or_default() += 1;
+        }
+        keys
+    }
+
+    /// A purge that was about a URI is applied to it.
+    pub(crate) fn release(&mut self, key: &CacheKey) {
+        if let Some(purges) = self.touched.get_mut(key) {
+            *purges = purges.saturating_sub(1);
+            if *purges == 0 {
+                self.touched.remove(key);
+            }
         }
     }
 
@@ -106,6 +134,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_uri_is_touched_until_all_purges_about_it_are_applied() {
+        let (mut index, key) = (Index::default(), CacheKey::of_parts("a", "/"));
+        let tags: Arc<[Tag]> = Arc::from(["t".into()]);
+        index.set(&key, 1, Arc::clone(&tags));
+        assert!(index.is_untouched(&key, 1) && !index.is_untouched(&key, 2));
+        assert_eq!(index.touch_hit_by(&Purge::Tag("t".into())).len(), 1);
+        assert_eq!(index.touch_hit_by(&Purge::All).len(), 1);
+        index.set(&key, 2, tags);
+        assert!(!index.is_untouched(&key, 2), "another value may have in it what is to be purged");
+        index.release(&key);
+        assert!(!index.is_untouched(&key, 2));
+        index.release(&key);
+        assert!(index.is_untouched(&key, 2));
+        assert!(index.touched.is_empty());
+    }
 
     type Step = (bool, String, String, Vec<String>);
 

@@ -1,15 +1,17 @@
 //! What is stored under a URI, for people, and purges as people ask for them.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use hexpop_shard::PurgeTarget;
-use http::Uri;
+use http::{HeaderName, Uri};
 use openraft_rt::AsyncRuntime;
 use serde::Serialize;
 
 use super::{
+    disk::DiskEntry,
     key::{CacheKey, origin_of},
     options::OriginHost,
+    policy::{freshness::Freshness, tags::Tag},
     proxy::HttpCache,
     purge::Purge,
     stored::{Payload, Stored},
@@ -43,6 +45,9 @@ pub struct StoredView {
     pub ttl: i64,
     /// What decides how it is used.
     pub rule: &'static str,
+    /// Whether it is on disk only.
+    #[serde(rename = "onDisk", skip_serializing_if = "std::ops::Not::not")]
+    pub on_disk: bool,
 }
 
 impl<R: AsyncRuntime> HttpCache<R> {
@@ -107,40 +112,72 @@ impl<R: AsyncRuntime> HttpCache<R> {
 
     fn views(&self, key: &CacheKey) -> Vec<StoredView> {
         let now = self.uptime.now();
-        let view = |stored: &Arc<Stored>| {
-            let resident = stored.resident(now);
-            let (bytes, complete_bytes) = match &stored.payload {
-                Payload::Whole(bytes) => (bytes.len() as u64, None),
-                Payload::Pieces(pieces) => (pieces.held(), Some(pieces.length())),
-            };
-            let values = stored.selected_by.iter().map(|value| {
-                value.as_ref().map(|value| String::from_utf8_lossy(value).into_owned())
-            });
-            StoredView {
-                key: format!("{}{}", key.origin(), key.target()),
-                status: stored.status.as_u16(),
-                bytes,
-                complete_bytes,
-                vary: stored.vary.iter().map(ToString::to_string).zip(values).collect(),
-                // A group that only answers of its origin can name is not shown twice.
-                tags: stored
-                    .tags
-                    .iter()
-                    .filter(|tag| !tag.starts_with("group "))
-                    .map(ToString::to_string)
-                    .collect(),
-                age: stored.freshness.age(resident).as_secs(),
-                ttl: stored.freshness.ttl(resident),
-                rule: rule(stored, stored.freshness.is_fresh(resident)),
-            }
-        };
-        self.store.get(key).iter().map(view).collect()
+        let in_memory = self.store.get(key);
+        let mut views: Vec<StoredView> =
+            in_memory.iter().map(|stored| in_memory_view(key, stored, now)).collect();
+        let on_disk = self.store.disk().map_or_else(Vec::new, |disk| disk.entries(key));
+        let only = on_disk
+            .iter()
+            .filter(|entry| !in_memory.iter().any(|stored| entry.is_variant_of(stored)));
+        views.extend(only.map(|entry| on_disk_view(key, entry, now)));
+        views
     }
 }
 
+fn in_memory_view(key: &CacheKey, stored: &Stored, now: Duration) -> StoredView {
+    let (bytes, complete_bytes) = match &stored.payload {
+        Payload::Whole(bytes) => (bytes.len() as u64, None),
+        Payload::Pieces(pieces) => (pieces.held(), Some(pieces.length())),
+        Payload::Disk(body) => (body.length(), None),
+    };
+    let (freshness, resident) = (&stored.freshness, stored.resident(now));
+    StoredView {
+        key: format!("{}{}", key.origin(), key.target()),
+        status: stored.status.as_u16(),
+        bytes,
+        complete_bytes,
+        vary: vary_view(&stored.vary, &stored.selected_by),
+        tags: tags_view(&stored.tags),
+        age: freshness.age(resident).as_secs(),
+        ttl: freshness.ttl(resident),
+        rule: rule(freshness, freshness.is_fresh(resident)),
+        on_disk: false,
+    }
+}
+
+fn on_disk_view(key: &CacheKey, entry: &DiskEntry, now: Duration) -> StoredView {
+    let (freshness, resident) = (&entry.freshness, entry.resident(now));
+    StoredView {
+        key: format!("{}{}", key.origin(), key.target()),
+        status: entry.status.as_u16(),
+        bytes: entry.place.body_bytes,
+        complete_bytes: None,
+        vary: vary_view(&entry.vary, &entry.selected_by),
+        tags: tags_view(&entry.tags),
+        age: freshness.age(resident).as_secs(),
+        ttl: freshness.ttl(resident),
+        rule: rule(freshness, freshness.is_fresh(resident)),
+        on_disk: true,
+    }
+}
+
+fn vary_view(
+    names: &[HeaderName],
+    selected_by: &[Option<Vec<u8>>],
+) -> Vec<(String, Option<String>)> {
+    let values = selected_by
+        .iter()
+        .map(|value| value.as_ref().map(|value| String::from_utf8_lossy(value).into_owned()));
+    names.iter().map(ToString::to_string).zip(values).collect()
+}
+
+fn tags_view(tags: &[Tag]) -> Vec<String> {
+    // A group that only answers of its origin can name is not shown twice.
+    tags.iter().filter(|tag| !tag.starts_with("group ")).map(ToString::to_string).collect()
+}
+
 /// What decides about a stored response, in the words of `Cache-Control`.
-fn rule(stored: &Stored, fresh: bool) -> &'static str {
-    let freshness = &stored.freshness;
+fn rule(freshness: &Freshness, fresh: bool) -> &'static str {
     match (freshness.no_cache, fresh) {
         (true, _) => "no-cache",
         (false, true) if freshness.immutable => "immutable",

@@ -1,6 +1,6 @@
 //! What an operator can set about the HTTP cache.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use super::key::QueryRules;
 
@@ -12,6 +12,23 @@ pub enum OriginHost {
     Pass,
     /// This one, whatever the client asked for.
     Fixed(String),
+}
+
+/// Where on disk there is room for stored responses, and how much.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskOptions {
+    /// The directory, which nobody else uses. It is made.
+    pub dir: PathBuf,
+    /// Bytes of files at most. Watch `hexpop_cache_disk_bytes`.
+    pub bytes_max: u64,
+    /// A longer body is passed on and not stored. At most half of [`bytes_max`](Self::bytes_max) is of use.
+    pub object_bytes_max: u64,
+}
+
+impl DiskOptions {
+    /// Files that are open at most, besides those that were removed and are being read still: those count for who
+    /// reads them.
+    pub const OPEN_FILES_MAX: usize = 512;
 }
 
 /// Options of the HTTP cache.
@@ -48,6 +65,8 @@ pub struct CacheOptions {
     pub body_timeout: Duration,
     /// Whether the node that keeps a URI for its PoP is asked before the origin. Default true.
     pub tier: bool,
+    /// Room on disk for what has none in memory. Default `None`.
+    pub disk: Option<DiskOptions>,
     /// What the origin sees as `Host`.
     pub host: OriginHost,
     /// What of a query counts.
@@ -73,6 +92,7 @@ impl Default for CacheOptions {
             origin_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             tier: true,
+            disk: None,
             host: OriginHost::Pass,
             query: QueryRules::default(),
             cookies: None,

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::{
     body::empty,
+    disk::{Around, DiskStats, DiskTier, Now},
     exchange::Exchange,
     fetch::{Fetched, Task, gone},
     fill::InFlight,
@@ -51,7 +52,7 @@ fn in_millis(duration: Duration) -> u64 {
 }
 
 /// How full the HTTP cache is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CacheStats {
     /// URIs with stored responses.
     pub entries: u64,
@@ -60,6 +61,9 @@ pub struct CacheStats {
     /// Bytes they may take.
     #[serde(rename = "bytesMax")]
     pub bytes_max: u64,
+    /// Of the disk; `None` = none is used for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskStats>,
 }
 
 /// The cache and what it fetches with.
@@ -122,16 +126,34 @@ impl<R: AsyncRuntime> HttpCache<R> {
         let limits =
             FlightLimits { flights_max: options.flights_max, waiters_max: options.waiters_max };
         let stale_max_ms = AtomicU64::new(in_millis(options.stale_max));
+        let uptime = origin.uptime();
+        let purged = Arc::default();
+        let around = Around {
+            now: {
+                let clock = Arc::clone(&clock);
+                Arc::new(move || Now { uptime: uptime.now(), wall_ms: clock.wall_ms() })
+            },
+            sleep: Arc::new(|time| Box::pin(R::sleep(time))),
+            number: {
+                let coder = coder.clone();
+                Arc::new(move || coder.number())
+            },
+            purged: Arc::clone(&purged),
+            metrics: metrics.disk(),
+        };
+        let disk = options.disk.as_ref();
+        let disk = disk.map(|disk| Arc::new(DiskTier::open(disk, &options, around)));
+        let left_at = disk.as_ref().and_then(|disk| disk.left_at());
         Self {
             stale_max_ms,
-            store: Store::new(options.bytes_max),
+            store: Store::new(options.bytes_max, purged, disk),
             arriving: InFlight::default(),
             flights: Flights::new(limits),
             uncacheable: Cache::new(REMEMBERED_MAX),
-            followed: Followed::new(options.purge_max_silence),
+            followed: Followed::new(options.purge_max_silence, left_at),
             options,
             name,
-            uptime: origin.uptime(),
+            uptime,
             origin,
             coder,
             clock,
@@ -150,7 +172,15 @@ impl<R: AsyncRuntime> HttpCache<R> {
         let (entries, bytes) = self.store.size();
         self.metrics.cache_size(entries, bytes);
         self.metrics.purge_silence(self.followed.silence(self.uptime.now()));
-        CacheStats { entries, bytes, bytes_max: self.options.bytes_max }
+        let disk = self.store.disk().map(|disk| disk.stats());
+        CacheStats { entries, bytes, bytes_max: self.options.bytes_max, disk }
+    }
+
+    /// Has what is on disk remember how far it is, behind all that is to be written.
+    pub(crate) async fn flush(&self) {
+        if let Some(disk) = self.store.disk() {
+            disk.flush().await;
+        }
     }
 
     /// How long stale responses may be used when the origin fails.
@@ -209,10 +239,21 @@ impl<R: AsyncRuntime> HttpCache<R> {
         // Before the store is looked into; see there.
         asked.trusts_store = self.followed.trusts_store(now);
         let began = self.store.moment();
-        let variants = self.store.get(&exchange.key);
+        let mut variants = self.store.get(&exchange.key);
         exchange.rewrite_for(&variants);
         let (method, headers) = (&exchange.method, &exchange.headers);
-        let (why, before) = match decide(method, headers, &asked, &variants, now, now_ms) {
+        let mut decision = decide(method, headers, &asked, &variants, now, now_ms);
+        if let Some(disk) = self.store.disk().filter(|_| is_none_of_them(&decision))
+            && disk.has(&exchange.key)
+            // Boxed: hits in memory are not to be made larger by this.
+            && let Some(found) = Box::pin(self.recall(disk, &mut exchange, &variants, began)).await
+        {
+            variants = found;
+            let (method, headers) = (&exchange.method, &exchange.headers);
+            let (now, now_ms) = (self.uptime.now(), self.now_ms());
+            decision = decide(method, headers, &asked, &variants, now, now_ms);
+        }
+        let (why, before) = match decision {
             Decision::Answer(stored, Use::Hit(ttl)) => {
                 return Ok(self.answer(&exchange, &asked, &stored, Source::Hit { ttl }, None));
             }
@@ -439,6 +480,14 @@ impl<R: AsyncRuntime> HttpCache<R> {
     fn is_uncacheable(&self, key: &CacheKey) -> bool {
         self.uncacheable.get(key).is_some_and(|until| self.uptime.now() < until)
     }
+}
+
+/// Whether no response that was looked at is one for the request.
+const fn is_none_of_them(decision: &Decision) -> bool {
+    matches!(
+        decision,
+        Decision::Forward(Why::UriMiss | Why::VaryMiss | Why::Condition, None) | Decision::Nothing
+    )
 }
 
 fn too_late() -> RouteError {

@@ -161,6 +161,10 @@ pub(super) fn of_stored(respondent: &Respondent<'_>, stored: &Stored) -> Respons
             respondent.taken(stored.status, &stored.headers, Some(stored.length()))
         }
         Payload::Pieces(_) => respondent.taken_uncoded(&stored.headers),
+        // It is given out as it is read.
+        Payload::Disk(_) => respondent
+            .taken(stored.status, &stored.headers, Some(stored.length()))
+            .map(|_may_be_coded| Acceptable { coding: None }),
     };
     let not_modified = respondent.not_modified(stored.status, &stored.headers, taken);
     let response = not_modified.unwrap_or_else(|| match wanted(respondent, stored) {
@@ -168,6 +172,8 @@ pub(super) fn of_stored(respondent: &Respondent<'_>, stored: &Stored) -> Respons
         Ranges::Unsatisfiable => unsatisfiable(stored),
         Ranges::Parts(parts) => match parts.as_slice() {
             [part] => one_part(stored, part),
+            // RFC 9110 §14.2: a server may ignore it. One read after the other would be as good as all of it.
+            _ if matches!(stored.payload, Payload::Disk(_)) => whole(respondent, stored, taken),
             _ => several_parts(stored, &parts),
         },
     });
@@ -264,7 +270,8 @@ fn whole(respondent: &Respondent<'_>, stored: &Stored, taken: Taken) -> Response
     }
     let body = match &stored.payload {
         Payload::Whole(bytes) if *respondent.method != Method::HEAD => full(bytes.clone()),
-        Payload::Whole(_) | Payload::Pieces(_) => empty(),
+        Payload::Disk(body) if *respondent.method != Method::HEAD => body.part(0..body.length()),
+        Payload::Whole(_) | Payload::Pieces(_) | Payload::Disk(_) => empty(),
     };
     let mut response = with_fields(stored, stored.status, body);
     if stored.status != StatusCode::NO_CONTENT {
@@ -293,9 +300,12 @@ fn unsatisfiable(stored: &Stored) -> Response<Body> {
 
 /// RFC 9110 §15.3.7.1.
 fn one_part(stored: &Stored, part: &Range<u64>) -> Response<Body> {
-    let body = cut(stored, part);
+    let body = match &stored.payload {
+        Payload::Disk(body) => body.part(part.clone()),
+        Payload::Whole(_) | Payload::Pieces(_) => chunks(cut(stored, part)),
+    };
     let length = part.end - part.start;
-    let mut response = with_fields(stored, StatusCode::PARTIAL_CONTENT, chunks(body));
+    let mut response = with_fields(stored, StatusCode::PARTIAL_CONTENT, body);
     if let Ok(value) = HeaderValue::from_str(&content_range(part, stored.length())) {
         response.headers_mut().insert(header::CONTENT_RANGE, value);
     }
@@ -340,7 +350,7 @@ fn boundary(stored: &Stored, parts: &[Range<u64>]) -> String {
     format!("hexpop{one:016x}{two:016x}")
 }
 
-/// A part that is there: [`decide`](super::policy::reuse::decide) has seen to that.
+/// A part that is in memory: [`decide`](super::policy::reuse::decide) has seen to that.
 fn cut(stored: &Stored, part: &Range<u64>) -> Vec<Bytes> {
     match &stored.payload {
         Payload::Whole(bytes) => {
@@ -348,6 +358,7 @@ fn cut(stored: &Stored, part: &Range<u64>) -> Vec<Bytes> {
             vec![bytes.slice(at(part.start)..at(part.end))]
         }
         Payload::Pieces(pieces) => pieces.slice(part.clone()).unwrap_or_default(),
+        Payload::Disk(_) => Vec::new(),
     }
 }
 

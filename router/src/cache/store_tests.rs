@@ -5,6 +5,7 @@ use super::*;
 use crate::cache::{
     policy::{
         freshness::{FetchTimes, Guesses},
+        partial::Pieces,
         storing::may_store,
     },
     stored::Payload,
@@ -54,13 +55,17 @@ fn key(path: &str) -> CacheKey {
     CacheKey::new("http", "a", path)
 }
 
+fn memory(bytes_max: u64) -> Store {
+    Store::new(bytes_max, Arc::default(), None)
+}
+
 fn put(store: &Store, path: &str, stored: Arc<Stored>) {
     assert!(store.put(key(path), stored, store.moment()));
 }
 
 #[test]
 fn a_response_replaces_the_same_variant_only() {
-    let store = Store::new(1 << 20);
+    let store = memory(1 << 20);
     put(&store, "/", stored(b"it", "accept-language", Some("it")));
     put(&store, "/", stored(b"de", "accept-language", Some("de")));
     put(&store, "/", stored(b"it2", "accept-language", Some("it")));
@@ -71,7 +76,7 @@ fn a_response_replaces_the_same_variant_only() {
 
 #[test]
 fn variants_of_one_uri_are_bounded() {
-    let store = Store::new(1 << 20);
+    let store = memory(1 << 20);
     for language in ["a", "b", "c", "d", "e", "f", "g", "h", "i"] {
         put(&store, "/", stored(b"x", "accept-language", Some(language)));
         put(&store, "/", stored(b"x", "accept-language, accept", Some(language)));
@@ -81,7 +86,7 @@ fn variants_of_one_uri_are_bounded() {
 
 #[test]
 fn bytes_are_bounded_and_what_is_evicted_leaves_the_index() {
-    let store = Store::new(100_000);
+    let store = memory(100_000);
     for index in 0..200 {
         let tag = format!("t{index}");
         put(&store, &format!("/{index}"), tagged(&[0; 10_000], "", None, &[&tag]));
@@ -95,7 +100,7 @@ fn bytes_are_bounded_and_what_is_evicted_leaves_the_index() {
 
 #[test]
 fn a_purge_by_tag_hits_the_variants_that_have_it() {
-    let store = Store::new(1 << 20);
+    let store = memory(1 << 20);
     put(&store, "/", tagged(b"it", "accept-language", Some("it"), &["a", "b"]));
     put(&store, "/", tagged(b"de", "accept-language", Some("de"), &["b"]));
     put(&store, "/x", tagged(b"x", "", None, &["c"]));
@@ -110,7 +115,7 @@ fn a_purge_by_tag_hits_the_variants_that_have_it() {
 
 #[test]
 fn a_soft_purge_makes_stale() {
-    let store = Store::new(1 << 20);
+    let store = memory(1 << 20);
     put(&store, "/a/b", stored(b"x", "", None));
     let purge = Purge::Prefix { origin: None, path: "/a".to_owned() };
     let now = Duration::from_secs(5);
@@ -122,7 +127,7 @@ fn a_soft_purge_makes_stale() {
 
 #[test]
 fn what_was_fetched_before_a_purge_is_not_stored_after_it() {
-    let store = Store::new(1 << 20);
+    let store = memory(1 << 20);
     put(&store, "/", tagged(b"old", "accept", None, &["a"]));
     let before = store.moment();
     store.purge(&Purge::Tag("b".into()), false, Duration::ZERO);
@@ -135,4 +140,24 @@ fn what_was_fetched_before_a_purge_is_not_stored_after_it() {
     store.purge(&Purge::Uri(key("/z")), true, Duration::ZERO);
     assert!(!store.put(key("/z"), stored(b"x", "", None), before));
     assert_eq!(store.index.lock().len(), (1, 1));
+}
+
+#[test]
+fn parts_make_way_for_the_whole_of_the_same_variant_and_nothing_else_does() {
+    let store = memory(1 << 20);
+    let parts = |language| {
+        let pieces = Pieces::new(10, 0, Bytes::from_static(b"abc")).unwrap();
+        let whole = stored(b"", "accept-language", Some(language));
+        Arc::new(Stored { payload: Payload::Pieces(pieces), ..Stored::clone(&whole) })
+    };
+    let (italian, german) = (parts("it"), parts("de"));
+    let french = stored(b"whole", "accept-language", Some("fr"));
+    for one in [&italian, &german, &french] {
+        assert!(store.put(key("/a"), Arc::clone(one), store.moment()));
+    }
+    store.forget_pieces(&key("/a"), &italian);
+    store.forget_pieces(&key("/a"), &french);
+    let left = store.get(&key("/a"));
+    assert!(left.iter().all(|one| !one.is_variant_of(&italian)));
+    assert_eq!(left.len(), 2);
 }

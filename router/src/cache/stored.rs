@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use super::policy::{freshness::Freshness, partial::Pieces, tags::Tag, vary::selecting};
+use super::{
+    disk::DiskBody,
+    policy::{freshness::Freshness, partial::Pieces, tags::Tag, vary::selecting},
+};
 
 /// What an entry costs besides its bytes: map nodes, counters, the struct itself.
 const ENTRY_OVERHEAD_BYTES: usize = 512;
@@ -17,6 +20,15 @@ pub(crate) enum Payload {
     Whole(Bytes),
     /// Parts of it; the response counts as a 200 whose body is not complete.
     Pieces(Pieces),
+    /// All of it, on disk, where it stays.
+    Disk(DiskBody),
+}
+
+impl Payload {
+    /// Whether all of the body is there.
+    pub(crate) const fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole(_) | Self::Disk(_))
+    }
 }
 
 /// One stored response. Immutable: a refresh makes another one.
@@ -62,6 +74,7 @@ impl Stored {
         match &self.payload {
             Payload::Whole(bytes) => bytes.len() as u64,
             Payload::Pieces(pieces) => pieces.length(),
+            Payload::Disk(body) => body.length(),
         }
     }
 
@@ -74,6 +87,7 @@ impl Stored {
         let body = match &self.payload {
             Payload::Whole(bytes) => bytes.len(),
             Payload::Pieces(pieces) => usize::try_from(pieces.held()).unwrap_or(usize::MAX),
+            Payload::Disk(_) => 0,
         };
         body.saturating_add(headers + selected + tags + ENTRY_OVERHEAD_BYTES)
     }

@@ -170,6 +170,13 @@ impl Transfer {
         Some(whole.freeze())
     }
 
+    /// All that was written, as it came; nothing if it was not all kept.
+    pub(crate) fn written(&self) -> Vec<Bytes> {
+        let state = self.0.lock();
+        let chunks = state.chunks.iter().filter(|_| state.keep.is_none());
+        chunks.map(|(_start, chunk)| chunk.clone()).collect()
+    }
+
     /// A reader that begins at the beginning; `length` is what the body is known to have. `None` if
     /// the beginning is gone.
     pub(crate) fn reader(&self, length: Option<u64>) -> Option<Body> {

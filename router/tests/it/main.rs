@@ -8,6 +8,7 @@
 
 mod cache;
 mod codings;
+mod disk;
 mod edge;
 mod feed;
 mod ingest;

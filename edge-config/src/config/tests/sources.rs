@@ -62,6 +62,18 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
+fn a_disk_for_the_cache_is_none_or_large_enough() {
+    let bytes = |text: &str| load_more(&format!("[cache.disk]\nbytes = \"{text}\"\n"));
+    assert_eq!(bytes("0B").unwrap().config.cache.disk.bytes, ByteSize::new(0));
+    assert_eq!(bytes("16MiB").unwrap().config.cache.disk.bytes, ByteSize::mib(16));
+    let error = bytes("15MiB").unwrap_err().to_string();
+    let expected = "15MiB is too little: 0 for none, or at least 16MiB";
+    assert!(error.contains(expected), "{error}");
+    let least = load(LEAST, &[]).unwrap().config;
+    assert_eq!((least.cache.disk.bytes, least.listen.http1_interim), (ByteSize::new(0), true));
+}
+
+#[test]
 fn a_variable_that_sets_nothing_is_an_error() {
     for (name, value, expected) in [
         (

@@ -30,6 +30,7 @@ fn facts() -> Facts {
         ready: ReadyReport {
             ready: true,
             checks: [("log".to_owned(), None), ("draining".to_owned(), None)].into(),
+            warnings: BTreeMap::new(),
         },
         status: serde_json::from_value(json!({
             "schema": "hexpop.status/1", "state": "ok", "summary": "", "node": 1, "pop": "mil",

@@ -25,7 +25,8 @@ pub(super) fn live(context: &Context) -> Answer {
     }
 }
 
-/// `/readyz`: whether the node can serve; `?verbose` names each check, `?exclude=NAME` leaves one out.
+/// `/readyz`: whether the node can serve; `?verbose` names each check, and what does not work though the node can
+/// serve without it; `?exclude=NAME` leaves one out.
 pub(super) fn ready(
     context: &Context,
     query: &BTreeMap<String, String>,
@@ -44,7 +45,7 @@ pub(super) fn ready(
         .and_then(|value| value.to_str().ok())
         .is_some_and(|accept| accept.contains("application/json"));
     if wants_json {
-        let report = ReadyReport { ready, checks };
+        let report = ReadyReport { ready, checks, warnings: context.warnings() };
         return with_status(status, &report)
             .or_else(|_unencodable| json(&()))
             .unwrap_or_else(|problem| problem.into_response(""));
@@ -56,6 +57,9 @@ pub(super) fn ready(
                 None => format!("[+]{name} ok\n"),
                 Some(why) => format!("[-]{name} failed: {why}\n"),
             });
+        }
+        for (name, why) in context.warnings() {
+            body.push_str(&format!("[!]{name} {why}\n"));
         }
     }
     body.push_str(if ready { "ok\n" } else { "not ready\n" });

@@ -100,13 +100,18 @@ impl SnapshotStore {
     pub(crate) fn destroy(&self, group: GroupId) -> io::Result<()> {
         let _one = self.committing.lock();
         *self.lives.lock().entry(group).or_default() += 1;
-        for name in self.disk.list()? {
-            if name == manifest_name(group) || name.starts_with(&format!("g{group}-")) {
-                match self.disk.remove(&name) {
-                    // Whoever gave it up was faster.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    removed => removed?,
-                }
+        let (manifest, chunks) = (manifest_name(group), format!("g{group}-"));
+        let names = self.disk.list()?;
+        // First, and for good: a manifest whose chunks are missing keeps the node from starting.
+        if names.contains(&manifest) {
+            self.disk.remove(&manifest)?;
+            self.disk.sync_dir()?;
+        }
+        for name in names.iter().filter(|name| name.starts_with(&chunks)) {
+            match self.disk.remove(name) {
+                // Whoever gave it up was faster.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
             }
         }
         self.disk.sync_dir()?;
@@ -411,6 +416,25 @@ mod tests {
         let records: Vec<_> = files.records().collect::<io::Result<_>>().unwrap();
         assert_eq!(records.len(), 200);
         assert_eq!(records[199], b"record 199 of 9");
+    }
+
+    #[test]
+    fn a_snapshot_that_was_half_destroyed_keeps_no_node_from_starting() {
+        for change in 1..10 {
+            let disk = MemDisk::new();
+            let store = SnapshotStore::open(disk.clone(), RaftId(7), 1 << 10).unwrap();
+            let written = write(&store, 5, 300).manifest().chunks.len();
+            assert!(written > 3);
+            disk.fail_in(change);
+            let destroyed = store.destroy(GroupId::default());
+            drop(store);
+            let afterwards = (0..8).map(|seed| disk.after_power_cut(&mut Split::new(seed)));
+            for disk in afterwards.chain([disk.after_kill()]) {
+                let store = SnapshotStore::open(disk, RaftId(7), 1 << 10).unwrap();
+                let is_there = store.current(GroupId::default()).is_some();
+                assert!(!is_there || destroyed.is_err(), "{change}");
+            }
+        }
     }
 
     #[test]

@@ -217,7 +217,7 @@ fn pop(node: NodeId) -> Result<PopId, String> {
 /// Where what may be, with a territory that has to stay on some of the nodes or without.
 pub(super) fn policy(residency: bool) -> PlacementPolicy {
     let default = Policy { labels: BTreeSet::new(), replicas: 3 };
-    let of_territory = Policy { labels: residency::labels(residency), ..default.clone() };
+    let of_territory = Policy { labels: residency::labels(residency), replicas: default.replicas };
     let territories = TERRITORIES.iter().filter_map(|text| text.parse::<Territory>().ok());
     PlacementPolicy {
         default,

@@ -1,6 +1,8 @@
 //! Shards that were divided are made one again while they are written and searched, and the node that leads
 //! one of them is killed in the middle of it.
 
+#![expect(clippy::print_stdout, reason = "times that were measured, for whoever asks to see them")]
+
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,

@@ -124,7 +124,7 @@ fn divided(state: &mut MetaState) -> Merge {
         state.apply(&MetaOp::Report { descriptors }, 0).unwrap();
     };
     split(state, 3, 5, range.start.clone());
-    split(state, 5, 6, range.end.clone().unwrap());
+    split(state, 5, 6, range.end.unwrap());
     split(state, 5, 4, crate::ShardKey::new(Space::Sessions, &territory, 7));
     Merge::of(state.map().get(ShardId(4)).unwrap())
 }

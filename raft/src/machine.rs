@@ -262,7 +262,7 @@ impl Machine {
                     self.replica.publish(&view.state);
                     applied
                 };
-                self.stage(entry.log_id, &command, &applied);
+                self.stage(entry.log_id, &applied);
                 if answer {
                     reply = codec::encode(&applied).map_err(io::Error::other)?.into();
                 }

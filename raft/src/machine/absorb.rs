@@ -7,8 +7,7 @@
 use std::{io, sync::Arc};
 
 use hexpop_shard::{
-    AbsorbError, Command, DocRef, DocumentStore, LogPosition, MergeOp, MergeOutcome, Op, Reply,
-    ShardState,
+    AbsorbError, Command, DocRef, DocumentStore, LogPosition, MergeOutcome, Reply, ShardState,
 };
 
 use super::{Machine, position};
@@ -113,15 +112,9 @@ impl Machine {
     /// Writes down what the shard is behind the entry that has just sealed it. Where that is not possible
     /// it is fetched from another replica.
     ///
-    /// Where the seal has been taken off, it goes: nothing absorbs it any more, and of many merges that came to
-    /// nothing, a log that is applied anew holds no more than one at a time.
-    pub(super) fn stage(&self, at: LogId, command: &Command, reply: &Reply) {
-        if let (Op::Merge(MergeOp::Unseal { operation }), Reply::Merge(MergeOutcome::Unsealed)) =
-            (&command.op, reply)
-            && let Err(error) = self.staging.remove(*operation)
-        {
-            tracing::warn!(group = %self.replica.group, %error, "what was staged stays");
-        }
+    /// It stays when the seal is taken off: an absorption that was refused, because the two did not fit, is refused
+    /// again by whoever applies the left shard's log anew, and what was sealed says so.
+    pub(super) fn stage(&self, at: LogId, reply: &Reply) {
         let Reply::Merge(MergeOutcome::Sealed(seal)) = reply else { return };
         let view = self.replica.view.read();
         let Some(sealed) = view.state.sealed_for().filter(|_| seal.at == position(at)) else {

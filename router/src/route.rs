@@ -155,8 +155,9 @@ pub(crate) fn is_outgrown(
             (Some(now), Some(asked)) => now > asked,
             (_, None) => false,
         };
+        let begins_before = now.range.start < asked.range.start;
         let is_newer = now.epoch.version > asked.epoch.version;
-        is_newer && ends_behind && now.range.overlaps(&asked.range)
+        is_newer && (begins_before || ends_behind) && now.range.overlaps(&asked.range)
     };
     let known = map.overlapping(&asked.range);
     let is_retired = map.get(asked.id).is_none() && map.was_used(asked.id);
@@ -286,6 +287,7 @@ mod tests {
         let merged = ShardDescriptor { range: whole, epoch, ..left.clone() };
         assert!(!is_outgrown(&left, &[], &map) && !is_outgrown(&right, &[], &map));
         assert!(is_outgrown(&left, std::slice::from_ref(&merged), &map));
+        assert!(is_outgrown(&right, std::slice::from_ref(&merged), &map), "the map is old");
         let narrow = KeyRange { end: Some(key(5)), ..merged.range.clone() };
         let divided = ShardDescriptor { range: narrow, ..merged.clone() };
         assert!(!is_outgrown(&left, &[divided], &map), "it has less");

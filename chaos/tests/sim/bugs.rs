@@ -1,4 +1,4 @@
-//! Bugs planted on purpose: one recorded seed each, and the invariant that finds it.
+//! Bugs planted on purpose: a recorded seed of each that was found, and the invariant that finds it.
 //!
 //! A change of behaviour makes other stories of all seeds. Which ones find the bugs then is what
 //! `hexpop chaos sim --bugs --seeds 1..500` prints.

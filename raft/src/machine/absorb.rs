@@ -55,12 +55,14 @@ impl Machine {
 
     /// Has it fetched.
     fn lack(&self, at: LogId, staged: &Staged) -> io::Error {
-        self.staging.want(Wanted { staged: *staged, met_at: Some(at.index) });
-        self.births.wake().notify_one();
-        self.replica.halt(format!(
+        // First: whoever finds it wanted, and here by then, starts again what has halted.
+        let halted = self.replica.halt(format!(
             "shard {} is to be absorbed by entry {}, and has to be fetched",
             staged.right, at.index
-        ))
+        ));
+        self.staging.want(Wanted { staged: *staged, met_at: Some(at.index) });
+        self.births.wake().notify_one();
+        halted
     }
 
     fn take_in(

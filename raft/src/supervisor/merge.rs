@@ -34,13 +34,13 @@ use crate::{
 const ERRAND: Duration = Duration::from_secs(20);
 
 /// How many steps one errand takes at most; a merge has five, of which one may have to be waited for.
-const STEPS_MAX: u32 = 24;
+const STEPS_MAX: u32 = 64;
 
 /// How long a step may take to commit.
 pub(super) const COMMIT: Duration = Duration::from_secs(5);
 
-/// How long before it is looked again whether members have changed.
-const MEMBERS: Duration = Duration::from_millis(250);
+/// How long before replicas that lacked what was sealed are asked again.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// How long a replica may take to have what was sealed, before it is asked again.
 const STAGE: Duration = Duration::from_secs(3);
@@ -96,8 +96,9 @@ impl<R: AsyncRuntime> Task<'_, R> {
         let mut next = self.next(right, self.committed);
         if let MergeNext::Stage(seal) = next {
             self.lacks = self.stage(seal).await.err();
-            // The shard takes no writes: it is asked again at once.
+            // The shard takes no writes: it is asked again soon.
             if self.lacks.is_some() {
+                R::sleep(AGAIN).await;
                 return Ok(());
             }
             next = self.next(right, true);
@@ -240,7 +241,6 @@ impl<R: AsyncRuntime> Task<'_, R> {
             seal,
         };
         let Some(members) = self.group.replica.settled_members() else {
-            R::sleep(MEMBERS).await;
             return Err("sealed: the members of the shard are changing".to_owned());
         };
         let asked = members

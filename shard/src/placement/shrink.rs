@@ -96,7 +96,10 @@ impl Shrinkage {
             }
         }
         self.since = small;
-        self.asked.retain(|pair, _| self.since.contains_key(pair));
+        let is_there = |(id, version): &(ShardId, u64)| {
+            world.map.get(*id).map(|it| it.epoch.version) == Some(*version)
+        };
+        self.asked.retain(|pair, _| pair.iter().all(is_there));
         let rests = self.asked_ms.is_some_and(|at| now_ms.saturating_sub(at) < limits.rest_ms);
         if rests || is_busy || !is_healthy(world) {
             return None;

@@ -21,7 +21,7 @@ use std::{
 };
 
 use hexpop_edge_config::GroupId;
-use hexpop_shard::{DocRef, DocumentStore, LIMIT_MAX};
+use hexpop_shard::{DocRef, DocumentStore, LIMIT_MAX, SnapshotError};
 use moka::sync::Cache;
 use parking_lot::{Mutex, RwLock};
 
@@ -206,6 +206,18 @@ impl GroupDocuments {
                 return;
             }
             missing.insert(at);
+        }
+    }
+
+    /// A record of the group's state cannot be written; what it lacks is noted as missing.
+    pub(crate) fn note_unwritten(&self, error: SnapshotError) -> io::Error {
+        match error {
+            SnapshotError::MissingDocuments(missing) => {
+                let what = format!("{} documents are missing", missing.len());
+                self.note_missing(missing);
+                io::Error::other(what)
+            }
+            error @ SnapshotError::Encode(_) => io::Error::other(error.to_string()),
         }
     }
 }

@@ -23,9 +23,7 @@ use hexpop_edge_config::{
     GroupId, NodeId, RaftId, codec,
     planted::{self, Bug},
 };
-use hexpop_shard::{
-    Command, LogPosition, Op, Replica as Member, ShardState, ShardView, SnapshotError,
-};
+use hexpop_shard::{Command, LogPosition, Op, Replica as Member, ShardState, ShardView};
 use openraft::{
     AsyncRuntime, EntryPayload, OptionalSend, RaftSnapshotBuilder,
     storage::{EntryResponder, RaftStateMachine},
@@ -401,14 +399,7 @@ impl Builder {
             let mut writer =
                 self.snapshots.writer(self.replica.group, view.last, view.membership.clone());
             for record in view.state.snapshot(documents) {
-                let record = record.map_err(|error| match error {
-                    SnapshotError::MissingDocuments(missing) => {
-                        let what = format!("{} documents are missing", missing.len());
-                        documents.note_missing(missing);
-                        io::Error::other(what)
-                    }
-                    error @ SnapshotError::Encode(_) => io::Error::other(error.to_string()),
-                })?;
+                let record = record.map_err(|error| documents.note_unwritten(error))?;
                 writer.record(&record)?;
             }
             self.replica.log_bytes.store(0, Ordering::Relaxed);

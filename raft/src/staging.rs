@@ -20,7 +20,7 @@ use std::{
 };
 
 use hexpop_edge_config::{GroupId, ShardId, codec};
-use hexpop_shard::{OperationId, SealMark, ShardState, SnapshotError};
+use hexpop_shard::{OperationId, SealMark, ShardState};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -142,14 +142,7 @@ impl Staging {
         let mut writer = self.snapshots.writer(group, Some(last), membership);
         writer.record(&codec::encode(staged).map_err(io::Error::other)?)?;
         for record in state.snapshot(documents) {
-            let record = record.map_err(|error| match error {
-                SnapshotError::MissingDocuments(missing) => {
-                    let what = format!("{} documents are missing", missing.len());
-                    documents.note_missing(missing);
-                    io::Error::other(what)
-                }
-                error @ SnapshotError::Encode(_) => io::Error::other(error.to_string()),
-            })?;
+            let record = record.map_err(|error| documents.note_unwritten(error))?;
             writer.record(&record)?;
         }
         writer.finish()?;

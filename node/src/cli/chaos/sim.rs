@@ -117,11 +117,11 @@ fn threads(args: &SimArgs) -> usize {
 /// it says that a library noticed, not which promise was broken.
 fn find_all(settings: &Settings, seeds: &RangeInclusive<u64>, args: &SimArgs) -> CliResult {
     let mut missed = 0;
-    let bugs = match (settings.residency, settings.merges) {
-        (true, _) => &Bug::OF_RESIDENCY[..],
-        (false, true) => &Bug::OF_MERGES[..],
-        (false, false) => &Bug::ALL[..],
-    };
+    let of_merges = settings.merges.then_some(Bug::OF_MERGES);
+    let of_residency = settings.residency.then_some(Bug::OF_RESIDENCY);
+    let special = of_merges.into_iter().flatten().chain(of_residency.into_iter().flatten());
+    let special: Vec<Bug> = special.collect();
+    let bugs = if special.is_empty() { &Bug::ALL[..] } else { &special[..] };
     for bug in bugs.iter().copied() {
         let settings = Settings { bug: Some(bug), ..settings.clone() };
         let mut found: Option<Outcome> = None;

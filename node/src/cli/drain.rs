@@ -12,7 +12,7 @@ use super::{
     mesh::parse_duration,
     output::println,
 };
-use crate::admin_api::{ReplicaRow, ShardsReport};
+use crate::admin_api::ShardsReport;
 
 /// How often it is looked how far it is.
 const POLL: Duration = Duration::from_millis(500);
@@ -55,20 +55,14 @@ pub(super) async fn drain(args: DrainArgs) -> CliResult {
         loop {
             // A node that is asked may be the one that is emptied, and changes leaders meanwhile.
             if let Ok(report) = client.get::<ShardsReport>("/admin/v1/shards").await {
-                let held = held_by(node, report);
-                let leads = held.iter().filter(|held| held.leads).count();
-                let now = (leads, held.len());
-                if last.as_ref().is_none_or(|(before, _)| *before != now) {
-                    println(&format!(
-                        "node {node}: {} replicas, {leads} leaders left",
-                        held.len()
-                    ))?;
+                let held = held_by(node, &report);
+                if last.as_ref().is_none_or(|before: &Left| before.words() != held.words()) {
+                    println(&format!("node {node}: {}", held.words()))?;
                 }
-                let done = held.is_empty();
-                last = Some((now, held));
-                if done {
+                if held.is_nothing() {
                     return Ok(());
                 }
+                last = Some(held);
             }
             tokio::time::sleep(POLL).await;
         }
@@ -76,35 +70,90 @@ pub(super) async fn drain(args: DrainArgs) -> CliResult {
     if let Ok(emptied) = tokio::time::timeout(args.timeout, emptied).await {
         return emptied;
     }
-    let held = last.map(|(_, held)| held).unwrap_or_default();
-    let text = format!("node {node} still holds {} replicas after {:?}", held.len(), args.timeout);
+    let left = last.unwrap_or_default();
+    let text = format!("node {node} is not empty after {:?}: {}", args.timeout, left.words());
     let mut error = CliError::missed(text).help(
-        "a replica stays where no other node may take it: another node with the labels of its shard has to join",
+        "a replica stays where no other node may take it: another node with the labels of its shard has to join; who holds a group without a leader is not known: a quorum of its nodes has to be up",
     );
-    for held in held.into_iter().take(NAMED_MAX) {
-        error = error.cause(held.what);
+    for what in left.held.into_iter().chain(left.unled).take(NAMED_MAX) {
+        error = error.cause(what);
     }
     Err(error)
 }
 
-/// A replica that a node still has.
-struct Held {
-    what: String,
-    leads: bool,
+/// What a node may still have.
+#[derive(Debug, Default)]
+struct Left {
+    /// The replicas of shards, and of the groups that are none.
+    held: Vec<String>,
+    /// How many of these it leads.
+    leads: usize,
+    /// Who has no leader to say who its replicas are. The map may lag behind, and so may a follower.
+    unled: Vec<String>,
 }
 
-/// What a node holds of shards, and of the groups that are none.
-fn held_by(node: u32, report: ShardsReport) -> Vec<Held> {
-    let holds = |replicas: &[ReplicaRow]| replicas.iter().any(|replica| replica.node == node);
-    let shards =
-        report.shards.into_iter().filter(|shard| holds(&shard.raft.replicas)).map(|shard| {
-            let what = format!("shard {} ({} {})", shard.id, shard.space, shard.range.text);
-            Held { what, leads: shard.raft.leader == Some(node) }
-        });
+impl Left {
+    fn is_nothing(&self) -> bool {
+        self.held.is_empty() && self.unled.is_empty()
+    }
+
+    fn words(&self) -> String {
+        let Self { held, leads, unled } = self;
+        let words = format!("{} replicas, {leads} leaders left", held.len());
+        match unled.len() {
+            0 => words,
+            count => format!("{words}; {count} without a leader"),
+        }
+    }
+}
+
+/// What a node may still hold of shards, and of the groups that are none.
+fn held_by(node: u32, report: &ShardsReport) -> Left {
+    let shards = report.shards.iter().map(|shard| {
+        let what = format!("shard {} ({} {})", shard.id, shard.space, shard.range.text);
+        (what, &shard.raft)
+    });
     let groups =
-        report.groups.into_iter().filter(|group| holds(&group.raft.replicas)).map(|group| Held {
-            what: format!("the {} group", group.name),
-            leads: group.raft.leader == Some(node),
-        });
-    shards.chain(groups).collect()
+        report.groups.iter().map(|group| (format!("the {} group", group.name), &group.raft));
+    let mut left = Left::default();
+    for (what, raft) in shards.chain(groups) {
+        if raft.replicas.iter().any(|replica| replica.node == node) {
+            left.held.push(what);
+            left.leads += usize::from(raft.leader == Some(node));
+        } else if raft.leader.is_none() {
+            left.unled.push(format!("{what}, which has no leader"));
+        }
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn report(purges: &Value) -> ShardsReport {
+        let group = |name: &str, rest: &Value| {
+            let mut row = json!({"name": name, "epoch": "1.1", "state": "ok", "replicas": []});
+            row.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+            row
+        };
+        let meta = json!({"leader": 1, "replicas": []});
+        let groups = [group("meta", &meta), group("purges", purges)];
+        let report =
+            json!({"schema": "hexpop.shards/1", "version": 1, "shards": [], "groups": groups});
+        serde_json::from_value(report).unwrap()
+    }
+
+    #[test]
+    fn a_node_is_empty_only_where_leaders_say_so() {
+        let replica = json!({"node": 3, "role": "voter", "raftId": "1", "state": "follower"});
+        let left = held_by(3, &report(&json!({"leader": 2, "replicas": [replica]})));
+        assert_eq!((left.held.len(), left.leads), (1, 0), "{left:?}");
+        let left = held_by(3, &report(&json!({"leader": null})));
+        assert!(!left.is_nothing(), "nobody knows who holds the purges");
+        assert_eq!(left.words(), "0 replicas, 0 leaders left; 1 without a leader");
+        assert!(held_by(3, &report(&json!({"leader": 2}))).is_nothing());
+    }
 }

@@ -84,10 +84,8 @@ pub fn shards_report(
     let known = |id| replicas.get(&id).map_or(&[][..], Vec::as_slice);
     let shards = map.shards().map(|shard| shard_row(own, shard, known(shard.id), &up)).collect();
     let groups = [(ShardId::META, "meta"), (ShardId::PURGES, "purges")]
-        .into_iter()
-        .filter(|(id, _)| replicas.contains_key(id))
         .map(|(id, name)| group_row(name, known(id), &up))
-        .collect();
+        .into();
     let (schema, version) = ("hexpop.shards/1".to_owned(), map.version());
     ShardsReport { schema, version, shards, groups }
 }
@@ -119,11 +117,13 @@ fn raft_row(
     }
 }
 
-/// Whoever knows most of a group: its leader, else the most advanced.
+/// Whoever knows most of a group: its leader, else the most advanced. One that is only starting knows of no
+/// replica, not even of itself.
 fn best_of<'k, 's>(
     known: &'k [(NodeId, &'s ReplicaStatus)],
 ) -> Option<&'k (NodeId, &'s ReplicaStatus)> {
-    leader_of(known).or_else(|| known.iter().max_by_key(|(_node, status)| status.applied))
+    let knows = |status: &ReplicaStatus| (!status.replicas.is_empty(), status.applied);
+    leader_of(known).or_else(|| known.iter().max_by_key(|(_node, status)| knows(status)))
 }
 
 /// Of two that believe to lead, the one with the newer term does.

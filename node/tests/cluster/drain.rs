@@ -21,14 +21,22 @@ fn state(mesh: &Mesh, asked: u64, node: u64) -> Result<Value, String> {
     row.map(|row| row["state"].clone()).ok_or_else(|| "it is not known".to_owned())
 }
 
-/// What a node holds of shards and of the other groups.
-fn held(mesh: &Mesh, asked: u64, node: u64) -> Result<usize, String> {
+/// What a node holds of shards and of the other groups: the rows of those that have it.
+///
+/// # Errors
+/// What has no leader, who alone knows who holds it.
+fn held(mesh: &Mesh, asked: u64, node: u64) -> Result<Vec<String>, String> {
     let report = mesh.node(asked).try_admin("/admin/v1/shards")?.json();
     let rows = |name: &str| report[name].as_array().cloned().unwrap_or_default();
     let holds = |row: &Value| {
         row["replicas"].as_array().unwrap().iter().any(|replica| replica["node"] == json!(node))
     };
-    Ok(rows("shards").iter().chain(&rows("groups")).filter(|row| holds(row)).count())
+    let (shards, groups) = (rows("shards"), rows("groups"));
+    let rows = || shards.iter().chain(&groups);
+    if let Some(row) = rows().find(|row| row["leader"].is_null()) {
+        return Err(row.to_string());
+    }
+    Ok(rows().filter(|row| holds(row)).map(Value::to_string).collect())
 }
 
 #[test]
@@ -37,7 +45,7 @@ fn a_node_is_emptied_through_restarts_and_stays_empty_until_that_is_undone() {
     let mut mesh = Mesh::start_with("drain", 5, Data::Synthetic(300), ENV);
     let sessions = write_sessions(mesh.node(2), 40);
     let drained = 3;
-    assert!(held(&mesh, 1, drained).unwrap() > 0);
+    assert!(!held(&mesh, 1, drained).unwrap().is_empty());
     let url = format!("{}/admin/v1/drain", mesh.node(1).admin);
     send_json("POST", &url, &json!({"node": drained})).unwrap().expect(202);
     mesh.kill(drained);
@@ -64,8 +72,8 @@ fn a_node_is_emptied_through_restarts_and_stays_empty_until_that_is_undone() {
         other => Err(other.to_string()),
     });
     until("it holds nothing", PATIENCE * 2, || match held(&mesh, asked, drained)? {
-        0 => Ok(()),
-        held => Err(format!("{held} replicas")),
+        none if none.is_empty() => Ok(()),
+        held => Err(held.join("\n")),
     });
     // Once more, with nothing on it.
     mesh.kill(drained);
@@ -74,7 +82,8 @@ fn a_node_is_emptied_through_restarts_and_stays_empty_until_that_is_undone() {
         state if state == "draining" => Ok(()),
         other => Err(other.to_string()),
     });
-    assert_eq!(held(&mesh, asked, drained).unwrap(), 0);
+    let held_then = until("everything is led", PATIENCE, || held(&mesh, asked, drained));
+    assert_eq!(held_then, Vec::<String>::new());
     assert!(!mesh.node(drained).is_ready());
     for node in &others {
         sessions_are_there(node, &sessions);
@@ -84,7 +93,7 @@ fn a_node_is_emptied_through_restarts_and_stays_empty_until_that_is_undone() {
     send_json("DELETE", &url, &json!({})).unwrap().expect(200);
     mesh.wait_ready(drained);
     until("it gets its share again", PATIENCE * 2, || match held(&mesh, asked, drained)? {
-        0 => Err("it holds nothing".to_owned()),
+        none if none.is_empty() => Err("it holds nothing".to_owned()),
         _some => Ok(()),
     });
     mesh.kill(drained);

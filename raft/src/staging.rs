@@ -67,12 +67,41 @@ pub(crate) struct Wanted {
     pub(crate) met_at: Option<u64>,
 }
 
+/// What is to be fetched, in the order in which it is.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: BTreeMap<OperationId, Waiting>,
+    next: u64,
+}
+
+/// Something that waits to be fetched.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    wanted: Wanted,
+    /// Who came first has the lower one.
+    since: u64,
+    /// Fetching it has failed: it waits for the next turn, and nobody is woken for it.
+    has_failed: bool,
+}
+
+impl Queue {
+    fn push(&mut self, wanted: Wanted, has_failed: bool) {
+        let since = self.next;
+        self.next += 1;
+        let new = Waiting { wanted, since, has_failed };
+        let known = self.waiting.entry(wanted.staged.operation).or_insert(new);
+        known.wanted.met_at = known.wanted.met_at.max(wanted.met_at);
+        // Somebody asks for it anew, or has from before on.
+        known.has_failed &= has_failed;
+    }
+}
+
 /// What is staged here, and what is to be.
 #[derive(Debug)]
 pub(crate) struct Staging {
     snapshots: Arc<SnapshotStore>,
     known: Mutex<BTreeMap<OperationId, Staged>>,
-    wanted: Mutex<BTreeMap<OperationId, Wanted>>,
+    wanted: Mutex<Queue>,
     /// Up to which entry a replica of the left shard had applied when it was seen that an operation is
     /// over.
     over_at: Mutex<BTreeMap<OperationId, u64>>,
@@ -167,8 +196,9 @@ impl Staging {
         self.known.lock().insert(staged.operation, staged);
         // A replica that has halted for it is started again by whoever finds it wanted, and here.
         let mut wanted = self.wanted.lock();
-        if wanted.get(&staged.operation).is_some_and(|wanted| wanted.met_at.is_none()) {
-            wanted.remove(&staged.operation);
+        let waiting = wanted.waiting.get(&staged.operation);
+        if waiting.is_some_and(|waiting| waiting.wanted.met_at.is_none()) {
+            wanted.waiting.remove(&staged.operation);
         }
         drop(wanted);
         self.news.notify_waiters();
@@ -187,17 +217,35 @@ impl Staging {
 
     /// Something that somebody here has to have.
     pub(crate) fn want(&self, wanted: Wanted) {
-        let mut all = self.wanted.lock();
-        let known = all.entry(wanted.staged.operation).or_insert(wanted);
-        known.met_at = known.met_at.max(wanted.met_at);
+        self.wanted.lock().push(wanted, false);
     }
 
-    /// What is to be fetched, so many of it, but for what is being fetched; it is forgotten until somebody wants
-    /// it again.
+    /// Something that could not be fetched, and that somebody here still has to have: behind all that waits.
+    pub(crate) fn want_again(&self, wanted: Wanted) {
+        self.wanted.lock().push(wanted, true);
+    }
+
+    /// What is to be fetched, so many of it, but for what is being fetched: who has waited for longest comes first.
+    /// It is forgotten until somebody wants it again.
     pub(crate) fn take_wanted(&self, fetching: &BTreeSet<OperationId>, room: usize) -> Vec<Wanted> {
-        let mut wanted = self.wanted.lock();
-        let due = wanted.extract_if(.., |operation, _| !fetching.contains(operation));
-        due.take(room).map(|it| it.1).collect()
+        let mut queue = self.wanted.lock();
+        let waiting = queue.waiting.values();
+        let mut due: Vec<Waiting> =
+            waiting.filter(|it| !fetching.contains(&it.wanted.staged.operation)).copied().collect();
+        due.sort_unstable_by_key(|waiting| waiting.since);
+        due.truncate(room);
+        for taken in &due {
+            queue.waiting.remove(&taken.wanted.staged.operation);
+        }
+        due.into_iter().map(|taken| taken.wanted).collect()
+    }
+
+    /// Whether something waits that fetching has not failed for: room for it is to be used at once. What has
+    /// failed would be tried in a loop.
+    pub(crate) fn has_untried(&self, fetching: &BTreeSet<OperationId>) -> bool {
+        let queue = self.wanted.lock();
+        let mut waiting = queue.waiting.iter();
+        waiting.any(|(operation, it)| !it.has_failed && !fetching.contains(operation))
     }
 
     /// Resolves when something comes, counted from the call.
@@ -273,6 +321,46 @@ mod tests {
             let (store, again) = open(&disk.after_power_cut(&mut Split::new(seed)));
             assert!(!again.concerns(ShardId(3)) && store.groups().is_empty());
         }
+    }
+
+    fn wanted(operation: u64, met_at: Option<u64>) -> Wanted {
+        Wanted { staged: Staged { operation: OperationId(operation), ..STAGED }, met_at }
+    }
+
+    #[test]
+    fn who_waited_longest_is_fetched_first_and_what_failed_goes_behind_and_wakes_nobody() {
+        let (_store, staging) = open(&MemDisk::new());
+        let none = BTreeSet::new();
+        let take = |fetching: &BTreeSet<OperationId>, room| {
+            let taken = staging.take_wanted(fetching, room);
+            taken.iter().map(|it| it.staged.operation.0).collect::<Vec<_>>()
+        };
+        for operation in [9, 3, 8, 1, 5, 2] {
+            staging.want(wanted(operation, None));
+        }
+        // Asked for again, it keeps its place, and what it was met at.
+        staging.want(wanted(8, Some(4)));
+        assert_eq!(take(&none, 0), [0; 0]);
+        assert_eq!(
+            staging.take_wanted(&none, 3),
+            [wanted(9, None), wanted(3, None), wanted(8, Some(4))]
+        );
+        assert!(staging.has_untried(&none));
+        staging.want_again(wanted(8, Some(4)));
+        let fetching = BTreeSet::from([OperationId(1)]);
+        assert_eq!(take(&fetching, 1), [5], "the one that is being fetched is left");
+        assert_eq!(take(&none, 1), [1]);
+        // Others come for ever: what has failed has its turn.
+        staging.want(wanted(7, None));
+        assert_eq!(take(&none, 2), [2, 8]);
+        staging.want_again(wanted(8, Some(4)));
+        assert!(staging.has_untried(&none));
+        assert!(!staging.has_untried(&BTreeSet::from([OperationId(7)])));
+        assert_eq!(take(&none, 1), [7]);
+        assert!(!staging.has_untried(&none), "it would be tried in a loop");
+        staging.want(wanted(8, None));
+        assert!(staging.has_untried(&none), "somebody asks anew");
+        assert_eq!(staging.take_wanted(&none, 4), [wanted(8, Some(4))]);
     }
 
     #[test]

@@ -38,10 +38,18 @@ pub(crate) fn fetch_wanted<R: AsyncRuntime>(inner: &Arc<Inner<R>>) {
         let inner = Arc::clone(inner);
         drop(R::spawn(async move {
             let is_done = fetch(&inner, wanted).await;
-            inner.fetching.lock().remove(&wanted.staged.operation);
+            let has_next = {
+                let mut fetching = inner.fetching.lock();
+                fetching.remove(&wanted.staged.operation);
+                inner.staging.has_untried(&fetching)
+            };
             // A replica that has halted does not ask again; whoever waits does.
             if !is_done && wanted.met_at.is_some() && inner.has_slot(wanted.staged.left) {
-                inner.staging.want(wanted);
+                inner.staging.want_again(wanted);
+            }
+            // There was no room for it.
+            if has_next {
+                inner.births.wake().notify_one();
             }
         }));
     }

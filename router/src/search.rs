@@ -440,12 +440,9 @@ fn check_cursor(cursor: Option<&Cursor>, shards: &[ShardDescriptor]) -> Result<(
 /// The same of what the shards said themselves, whose epochs may be newer than the map's.
 fn check_epochs<T>(cursor: Option<&Cursor>, gathered: &Gathered<T>) -> Result<(), RouteError> {
     let Some(cursor) = cursor else { return Ok(()) };
-    let changed = gathered.points.iter().any(|point| {
-        cursor
-            .shards
-            .iter()
-            .any(|then| then.shard == point.shard && then.epoch.version != point.epoch.version)
-    });
+    let is_same =
+        |point: &ReadPoint| cursor.has(ShardEpoch { shard: point.shard, epoch: point.epoch });
+    let changed = !gathered.points.iter().all(is_same);
     if changed { Err(RouteError::from(Cursor::expired())) } else { Ok(()) }
 }
 

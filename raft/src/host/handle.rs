@@ -23,6 +23,7 @@ use crate::{
     rpc::{
         ClosedPosition, Frame, Hello, PulledMap, Refused, Request, Response, Standing, millis_up,
     },
+    staging::{is_staged, staged_group},
     supervisor,
     types::{TypeConfig, Vote},
 };
@@ -275,7 +276,7 @@ fn question<R: AsyncRuntime>(
             }))
         }
         Request::Stage { .. } | Request::KeptSnapshot { .. } | Request::KeptChunk { .. } => {
-            Ok(kept(Arc::clone(inner), request))
+            Ok(kept(Arc::clone(inner), sender, request))
         }
         Request::ProposeMeta { .. } | Request::ProposePurge { .. } | Request::PullPurges { .. } => {
             Ok(without_range(Arc::clone(inner), request))
@@ -293,8 +294,14 @@ fn question<R: AsyncRuntime>(
 }
 
 /// What is asked of the snapshots that are kept here.
-fn kept<R: AsyncRuntime>(inner: Arc<Inner<R>>, request: Request<R>) -> Answer<R> {
+fn kept<R: AsyncRuntime>(inner: Arc<Inner<R>>, sender: Sender, request: Request<R>) -> Answer<R> {
     Box::pin(async move {
+        if let Request::KeptSnapshot { group, .. } | Request::KeptChunk { group, .. } = &request
+            && !may_hold(&inner, *group, sender)
+        {
+            // A map that says otherwise may be on its way to here.
+            return Response::Refused(Refused::NotYet);
+        }
         match request {
             Request::Stage { staged, wait_ms } => {
                 let wait = Duration::from_millis(wait_ms).min(STAGE_MAX);
@@ -317,6 +324,32 @@ fn kept<R: AsyncRuntime>(inner: Arc<Inner<R>>, request: Request<R>) -> Answer<R>
             _ => Response::Refused(Refused::Failed("a request of another kind".to_owned())),
         }
     })
+}
+
+/// Whether the sender is a replica of a group, by the group's log or the map, so that it may have what is kept of
+/// it. What is staged is for the replicas of the shard that is to absorb it.
+fn may_hold<R: AsyncRuntime>(inner: &Inner<R>, kept: GroupId, sender: Sender) -> bool {
+    let group = if is_staged(kept) {
+        let staged = inner.staging.all().into_iter();
+        staged
+            .map(|it| (staged_group(it.operation), it.left))
+            .find(|it| it.0 == kept)
+            .map(|it| it.1)
+    } else {
+        Some(kept)
+    };
+    let Some(group) = group else { return false };
+    let is_member = inner.group(group).is_some_and(|group| {
+        group.with_metrics(|metrics| {
+            let node = metrics.membership_config.membership().get_node(&sender.raft.0);
+            node.is_some_and(|node| node.id() == sender.node)
+        })
+    });
+    is_member
+        || inner.map().get(group).is_some_and(|shard| {
+            let mut replicas = shard.replicas.iter();
+            replicas.any(|it| it.raft == sender.raft && it.node == sender.node)
+        })
 }
 
 /// What is asked of the meta group and of that of purges.

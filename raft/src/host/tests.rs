@@ -247,6 +247,63 @@ async fn of_a_disk_nobody_speaks_but_its_replica() {
 }
 
 #[tokio::test]
+async fn what_is_kept_of_a_group_is_for_its_replicas() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _wal) = open(dir.path(), vec![NODE]).await;
+    until(&host, leads_all).await;
+    let (id, _) = put("one");
+    let left = host.shard_map().locate(&id.key()).unwrap().id;
+    let here = host.raft_id();
+    let ask = |node: NodeId, from: RaftId, request| {
+        let frame = Frame { cluster: CLUSTER, from, to: None, request };
+        let answer = host.handle(node, frame.encode().unwrap());
+        async move { Response::<R>::decode(&answer.await).unwrap() }
+    };
+    let group = host.inner.group(left).unwrap();
+    until(&host, |_| group.has_applied_own_term()).await;
+    group.raft.trigger().snapshot().await.unwrap();
+    until(&host, |host| host.inner.snapshots.current(left).is_some()).await;
+    let id = host.inner.snapshots.current(left).unwrap().manifest().id;
+    // What is staged for it, written as a replica of the right shard does.
+    let staged = crate::staging::Staged {
+        operation: hexpop_shard::OperationId(7),
+        right: ShardId(998),
+        left,
+        seal: hexpop_shard::SealMark {
+            at: LogPosition { term: id.term, index: id.index },
+            hash: 5,
+        },
+    };
+    let documents = Documents::in_memory(1 << 10).group(staged.right);
+    let at = (log_id(id.term, id.index), StoredMembership::default());
+    host.inner.staging.write(&staged, &group.replica.state(), at, &documents).unwrap();
+    let staged_group = crate::staging::staged_group(staged.operation);
+    let staged_id = host.inner.staging.files(&staged).unwrap().manifest().id;
+
+    for (group, id) in [(left, id), (staged_group, staged_id)] {
+        let whole = || Request::<R>::KeptSnapshot { group, index: 0 };
+        let chunk = || Request::<R>::KeptChunk { group, id, number: 0 };
+        // A stranger; one who says that it is the replica; the replica.
+        for (node, from) in [(NodeId(2), OTHER), (NodeId(2), here)] {
+            for request in [whole(), chunk()] {
+                let answer = ask(node, from, request).await;
+                assert!(matches!(answer, Response::Refused(Refused::NotYet)), "{group} to {from}");
+            }
+        }
+        let answer = ask(NODE, here, whole()).await;
+        assert!(matches!(answer, Response::KeptSnapshot(Some(_))), "{group}");
+        assert!(matches!(ask(NODE, here, chunk()).await, Response::KeptChunk(_)), "{group}");
+    }
+    // Nor does a node keep what is for a shard of which it has no replica.
+    let foreign = crate::staging::Staged { left: ShardId(997), ..staged };
+    let operation = hexpop_shard::OperationId(8);
+    let request =
+        Request::<R>::Stage { staged: crate::staging::Staged { operation, ..foreign }, wait_ms: 0 };
+    assert!(matches!(ask(NodeId(2), OTHER, request).await, Response::Staged(false)));
+    assert!(host.inner.staging.take_wanted(&std::collections::BTreeSet::new(), 4).is_empty());
+}
+
+#[tokio::test]
 async fn who_is_a_member_is_told_by_a_leader_only() {
     let dir = tempfile::tempdir().unwrap();
     let (host, _wal) = open(dir.path(), vec![NODE]).await;

@@ -374,6 +374,10 @@ pub(crate) async fn have_staged<R: AsyncRuntime>(
         if inner.staging.has(&staged) {
             return true;
         }
+        // Only who has a replica that is to absorb it may hold it.
+        if !inner.has_slot(staged.left) {
+            return false;
+        }
         inner.staging.want(Wanted { staged, met_at: None });
         inner.births.wake().notify_one();
         if R::timeout_at(until, news).await.is_err() {

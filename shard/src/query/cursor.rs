@@ -75,6 +75,16 @@ impl Cursor {
         ranges(&self.shards) == ranges(now)
     }
 
+    /// Whether a shard that has answered is one of the page before, with the same range. One that is not has
+    /// taken another in since.
+    #[must_use]
+    pub fn has(&self, answered: ShardEpoch) -> bool {
+        let is_it = |then: &ShardEpoch| {
+            (then.shard, then.epoch.version) == (answered.shard, answered.epoch.version)
+        };
+        self.shards.iter().any(is_it)
+    }
+
     /// The refusal of a page that can no longer be exact (410).
     #[must_use]
     pub fn expired() -> QueryError {

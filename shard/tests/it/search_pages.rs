@@ -151,6 +151,10 @@ fn a_cursor_knows_how_the_keys_were_divided() {
     assert!(cursor.same_ranges(&[epoch(2, 1, 1), epoch(1, 1, 9)]));
     assert!(!cursor.same_ranges(&[epoch(1, 1, 1), epoch(2, 2, 1)]));
     assert!(!cursor.same_ranges(&[epoch(1, 1, 1)]));
+    // Each that has answered: with other replicas, with another range, and one that has taken it in.
+    assert!(
+        cursor.has(epoch(2, 1, 1)) && !cursor.has(epoch(2, 2, 1)) && !cursor.has(epoch(3, 1, 1))
+    );
     let expired = Cursor::expired();
     assert_eq!((expired.kind.slug(), expired.kind.status()), ("cursor-expired", 410));
 }

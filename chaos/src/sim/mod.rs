@@ -20,7 +20,8 @@
 //! **What is not simulated**: the QUIC transport and the HTTP servers, the HTTP cache and change feeds,
 //! the rates of monotonic clocks, and latency of the snapshots' disk. Shards are merged only in worlds that
 //! are [made so](Settings::merges), and a territory stays on some of the nodes in worlds that are
-//! [made so](Settings::residency). Groups are parked while links are cut in worlds with [lulls](Settings::lulls). No shard of sessions loses a replica whose disk lives on, since placement takes
+//! [made so](Settings::residency). Links are cut while groups are parked, as a rule, only in worlds with
+//! [lulls](Settings::lulls). No shard of sessions loses a replica whose disk lives on, since placement takes
 //! none away.
 //!
 //! **Erasures** are carried on as in production. At the end, without faults, each must come to an end, and
@@ -29,8 +30,8 @@
 //!
 //! **What shows that it finds bugs**: each [`Bug`] is planted by a switch, and found by the invariant
 //! that should find it; `hexpop chaos sim --bugs --seeds 1..500` prints by which seed and which
-//! invariant. A change of behaviour anywhere changes the stories of all seeds; the seeds that tests have
-//! recorded are renewed with that command. [`FAULTS`] and [`RARE`] are in the coverage also when they
+//! invariant; with `--merges`, `--residency` or `--lulls` for the bugs of those worlds. A change of behaviour
+//! anywhere changes the stories of all seeds; the seeds that tests have recorded are renewed with that command. [`FAULTS`] and [`RARE`] are in the coverage also when they
 //! did not happen.
 
 mod campaign;

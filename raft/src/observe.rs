@@ -30,6 +30,15 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// A replica's group was parked; it leads the group, or promised its leader to vote for nobody.
     fn slept(&self, raft: RaftId, group: GroupId, leads: bool);
 
+    /// A replica gave no vote, as it promised the leader of a parked group.
+    fn refused_for_promise(&self);
+
+    /// So many groups that were parked are woken, because a peer is not heard any more.
+    fn woken_by_loss(&self, groups: usize);
+
+    /// A replica proved how old it is at most while its group was parked, and was read.
+    fn read_asleep(&self);
+
     /// A leader read without asking its voters.
     fn read_by_lease(&self);
 
@@ -40,3 +49,12 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
 /// Who looks at one replica, if anybody does.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Observed(pub(crate) Option<(Arc<dyn Observer>, RaftId)>);
+
+impl Observed {
+    /// See [`Observer::woken_by_loss`].
+    pub(crate) fn woken_by_loss(&self, groups: usize) {
+        if let Some((observer, _)) = &self.0 {
+            observer.woken_by_loss(groups);
+        }
+    }
+}

@@ -136,7 +136,14 @@ impl<R: AsyncRuntime> Read<'_, R> {
         // Measured again: waiting made it older.
         let result = self.answer(op, None);
         match result.staleness_ms {
-            Some(age) if age <= millis_up(max) => Ok(result),
+            Some(age) if age <= millis_up(max) => {
+                if let Some((observer, _)) = &self.group.observed.0
+                    && self.group.sleeps()
+                {
+                    observer.read_asleep();
+                }
+                Ok(result)
+            }
             _ => Err(self.unmet()),
         }
     }

@@ -18,11 +18,12 @@ use tokio::sync::oneshot;
 pub(super) use self::ask::listings;
 use self::{
     answer::{Told, carry_out},
-    ask::{Asked, What, ask},
+    ask::{Asked, What, ask, in_lull},
 };
 use super::{
     executor::{BEGIN, Home, current},
     invariant::Checks,
+    lulls::{self, Phase, Whisper},
     random::Random,
     runtime::SimRuntime,
     trace::Trace,
@@ -123,6 +124,10 @@ pub(super) struct Clients {
     pub(super) is_over: std::sync::atomic::AtomicBool,
     /// A leader that was cut off: clients that only read go there now and then.
     pub(super) cut_off: Mutex<Option<NodeId>>,
+    /// Whom it was cut off from.
+    pub(super) cut_from: Mutex<Vec<NodeId>>,
+    /// Whether there are lulls.
+    lulls: bool,
     /// Every erasure that was taken.
     pub(super) erasures: Mutex<Vec<Begun>>,
     /// Sliding sessions that end soon, and when, by the group's time.
@@ -134,7 +139,12 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(wanted: u64, checks: Arc<Checks>, trace: Arc<Trace>) -> Arc<Self> {
+    pub(super) fn new(
+        wanted: u64,
+        lulls: bool,
+        checks: Arc<Checks>,
+        trace: Arc<Trace>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             doors: Mutex::default(),
             operations: Mutex::default(),
@@ -142,6 +152,8 @@ impl Clients {
             wanted,
             is_over: false.into(),
             cut_off: Mutex::default(),
+            cut_from: Mutex::default(),
+            lulls,
             erasures: Mutex::default(),
             fading: Mutex::default(),
             versions: Mutex::default(),
@@ -161,6 +173,18 @@ impl Clients {
     fn cut_off(&self) -> Option<Door> {
         let node = (*self.cut_off.lock())?;
         self.doors.lock().get(&node).cloned()
+    }
+
+    /// Where somebody goes who asks in a lull: writes reach those that a leader is cut off from, half of the
+    /// reads the leader itself.
+    fn door_in_lull(&self, whisper: Whisper, random: &mut Random) -> Option<Door> {
+        let doors = self.doors.lock();
+        let node = match whisper {
+            Whisper::Write => random.pick(&self.cut_from.lock()).copied(),
+            Whisper::Read => self.cut_off.lock().filter(|_| random.chance(500)),
+        };
+        let all: Vec<NodeId> = doors.keys().copied().collect();
+        doors.get(&node.or_else(|| random.pick(&all).copied())?).cloned()
     }
 
     /// A sliding session was written that ends soon.
@@ -212,9 +236,26 @@ pub(super) async fn run(number: u64, clients: Arc<Clients>, mut random: Random) 
     let mut token: Option<Token> = None;
     // One client in four only reads, so that a write that hangs does not keep everybody from it.
     let is_reader = number % 4 == 3;
+    let begun_us = now_us();
     while !clients.is_over.load(std::sync::atomic::Ordering::Relaxed) {
         SimRuntime::sleep(Duration::from_micros(random.between(1_000, 160_000))).await;
-        SimRuntime::sleep(Duration::from_micros(quiet_us(now_us()))).await;
+        let whisper = if clients.lulls {
+            wait_in_lull(number, begun_us).await
+        } else {
+            SimRuntime::sleep(Duration::from_micros(quiet_us(now_us()))).await;
+            None
+        };
+        if let Some(whisper) = whisper {
+            let Some(door) = clients.door_in_lull(whisper, &mut random) else { continue };
+            let (kind, asked) = in_lull(&clients, whisper, &mut random);
+            if kind == Kind::Put {
+                clients.trace.count("lull-writes", 1);
+            }
+            if let Some(news) = carry_on(&clients, &name, &door, kind, asked).await {
+                token = Some(news);
+            }
+            continue;
+        }
         let doors: Vec<Door> = clients.doors.lock().values().cloned().collect();
         // As a rule clients keep to the node that is near them.
         let near = usize::try_from(number).unwrap_or(0) % doors.len().max(1);
@@ -225,33 +266,60 @@ pub(super) async fn run(number: u64, clients: Arc<Clients>, mut random: Random) 
         let kind =
             if cut_off.is_some() { Kind::Read } else { clients.choose(is_reader, &mut random) };
         let asked = ask(&clients, kind, token, cut_off.is_some(), &mut random);
-        let start_us = now_us();
-        let sent_token = asked.context.token.map(|token| token.encode());
         if cut_off.is_some() {
             clients.trace.count("reads-at-cut-leaders", 1);
         }
-        let (sender, receiver) = oneshot::channel();
-        if let Some(executor) = current() {
-            let (what, context) = (asked.what.clone(), asked.context.clone());
-            let clients = Arc::clone(&clients);
-            executor.within(door.home, || {
-                drop(SimRuntime::spawn(async move {
-                    sender.send(carry_out(&clients, &door.router, what, context).await).ok();
-                }));
-            });
-        }
-        // A client has more patience than any request takes; a node that dies tells it nothing.
-        let told = SimRuntime::timeout(Duration::from_secs(20), receiver).await;
-        let (told, end_us) = match told {
-            Ok(Ok(told)) => (told, Some(now_us())),
-            Ok(Err(_)) | Err(_) => (Told::of(Outcome::Unknown), None),
-        };
-        *clients.done.lock().entry(kind).or_default() += 1;
-        if let Some(news) = told.token {
+        if let Some(news) = carry_on(&clients, &name, &door, kind, asked).await {
             token = Some(news);
         }
-        note(&clients, &name, &asked, kind, told, (start_us, end_us, sent_token));
     }
+}
+
+/// Waits until a client may ask something: anything it likes, or what is asked in a lull.
+async fn wait_in_lull(number: u64, begun_us: u64) -> Option<Whisper> {
+    loop {
+        match lulls::phase(now_us().saturating_sub(begun_us)) {
+            Phase::Busy => return None,
+            Phase::Whisper { .. } if let Some(whisper) = lulls::whisper(number) => {
+                return Some(whisper);
+            }
+            Phase::Silent { left_us } | Phase::Whisper { left_us } => {
+                SimRuntime::sleep(Duration::from_micros(left_us)).await;
+            }
+        }
+    }
+}
+
+/// Asks one thing of a node, and notes what came of it; answers the token that came with it.
+async fn carry_on(
+    clients: &Arc<Clients>,
+    name: &str,
+    door: &Door,
+    kind: Kind,
+    asked: Asked,
+) -> Option<Token> {
+    let start_us = now_us();
+    let sent_token = asked.context.token.map(|token| token.encode());
+    let (sender, receiver) = oneshot::channel();
+    if let Some(executor) = current() {
+        let (what, context) = (asked.what.clone(), asked.context.clone());
+        let (clients, router) = (Arc::clone(clients), Arc::clone(&door.router));
+        executor.within(door.home, || {
+            drop(SimRuntime::spawn(async move {
+                sender.send(carry_out(&clients, &router, what, context).await).ok();
+            }));
+        });
+    }
+    // A client has more patience than any request takes; a node that dies tells it nothing.
+    let told = SimRuntime::timeout(Duration::from_secs(20), receiver).await;
+    let (told, end_us) = match told {
+        Ok(Ok(told)) => (told, Some(now_us())),
+        Ok(Err(_)) | Err(_) => (Told::of(Outcome::Unknown), None),
+    };
+    *clients.done.lock().entry(kind).or_default() += 1;
+    let news = told.token;
+    note(clients, name, &asked, kind, told, (start_us, end_us, sent_token));
+    news
 }
 
 fn note(

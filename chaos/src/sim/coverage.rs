@@ -38,6 +38,15 @@ pub const MERGES: [&str; 8] = [
 pub const RESIDENCY: [&str; 3] =
     ["holdings-looked-at", "moves-abroad-refused", "values-found-at-home"];
 
+/// What happens in worlds with lulls.
+pub const LULLS: [&str; 5] = [
+    "fault-cut-leader",
+    "groups-woken-by-losses",
+    "lull-writes",
+    "reads-while-parked",
+    "votes-refused-for-promises",
+];
+
 /// What happens now and then only.
 pub const RARE: [&str; 36] = [
     // Links.

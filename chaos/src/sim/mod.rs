@@ -20,7 +20,8 @@
 //! **What is not simulated**: the QUIC transport and the HTTP servers, the HTTP cache and change feeds,
 //! the rates of monotonic clocks, and latency of the snapshots' disk. Shards are merged only in worlds that
 //! are [made so](Settings::merges), and a territory stays on some of the nodes in worlds that are
-//! [made so](Settings::residency). No shard of sessions loses a replica whose disk lives on, since placement takes
+//! [made so](Settings::residency). Links are cut while groups are parked, as a rule, only in worlds with
+//! [lulls](Settings::lulls). No shard of sessions loses a replica whose disk lives on, since placement takes
 //! none away.
 //!
 //! **Erasures** are carried on as in production. At the end, without faults, each must come to an end, and
@@ -29,8 +30,8 @@
 //!
 //! **What shows that it finds bugs**: each [`Bug`] is planted by a switch, and found by the invariant
 //! that should find it; `hexpop chaos sim --bugs --seeds 1..500` prints by which seed and which
-//! invariant. A change of behaviour anywhere changes the stories of all seeds; the seeds that tests have
-//! recorded are renewed with that command. [`FAULTS`] and [`RARE`] are in the coverage also when they
+//! invariant; with `--merges`, `--residency` or `--lulls` for the bugs of those worlds. A change of behaviour
+//! anywhere changes the stories of all seeds; the seeds that tests have recorded are renewed with that command. [`FAULTS`] and [`RARE`] are in the coverage also when they
 //! did not happen.
 
 mod campaign;
@@ -40,6 +41,7 @@ mod erasures;
 mod executor;
 mod health;
 mod invariant;
+mod lulls;
 mod net;
 mod node;
 mod operate;
@@ -57,9 +59,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 pub use campaign::{Campaign, campaign};
 pub use clients::Kind;
-pub use coverage::{FAULTS, MERGES, RARE, RESIDENCY};
+pub use coverage::{FAULTS, LULLS, MERGES, RARE, RESIDENCY};
 pub use hexpop_edge_config::planted::Bug;
 pub use invariant::Violation;
+pub use lulls::draw_lulls;
 pub use plan::{Cut, Fault, FaultKind, Led, draw, draw_merges, draw_residency};
 pub use random::Random;
 pub use runtime::{
@@ -91,6 +94,9 @@ pub struct Settings {
     pub merges: bool,
     /// Whether a territory has to stay on some of the nodes, and what is on the others is looked at all the time.
     pub residency: bool,
+    /// Whether clients are silent again and again for long enough for groups to be parked, and ask little after that.
+    /// What goes wrong is [drawn for that](draw_lulls), and nothing else but what the kinds above bring about.
+    pub lulls: bool,
 }
 
 impl Settings {
@@ -107,6 +113,7 @@ impl Settings {
             bug: None,
             merges: false,
             residency: false,
+            lulls: false,
         }
     }
 }
@@ -133,7 +140,8 @@ pub struct Outcome {
 /// The faults that follow from a seed, and what operators do meanwhile.
 #[must_use]
 pub fn schedule(settings: &Settings) -> Vec<Fault> {
-    let mut faults = draw(settings.seed, settings.nodes, settings.faults_for);
+    let drawn = if settings.lulls { draw_lulls } else { draw };
+    let mut faults = drawn(settings.seed, settings.nodes, settings.faults_for);
     if settings.merges {
         faults.extend(draw_merges(settings.seed, settings.faults_for));
     }

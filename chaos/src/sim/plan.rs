@@ -87,6 +87,8 @@ pub enum Cut {
     FromMost,
     /// From the other replicas of the group.
     FromReplicas,
+    /// From one of the other voters of the group, which both of them reach another one of.
+    FromOne,
 }
 
 impl FaultKind {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use hexpop_edge_config::{NodeId, ShardId};
 use hexpop_raft::ReplicaState;
-use hexpop_shard::Space;
+use hexpop_shard::{ReplicaRole, Space};
 
 use super::{
     executor::Nanos,
@@ -92,9 +92,23 @@ impl World {
         let holds = |node: &NodeId| replica.replicas.iter().any(|known| known.node == *node);
         let others = self.slots.keys().filter(|node| **node != leader);
         let spared = others.clone().find(|node| !holds(node));
+        let one = || {
+            let mut voters: Vec<NodeId> = replica
+                .replicas
+                .iter()
+                .filter(|known| known.role == ReplicaRole::Voter && known.node != leader)
+                .map(|known| known.node)
+                .collect();
+            voters.sort_unstable();
+            // Another one each time, as a rule.
+            let nth = usize::try_from(replica.term).unwrap_or(0).checked_rem(voters.len())?;
+            voters.get(nth).copied()
+        };
+        let one = (cut == Cut::FromOne).then(one).flatten();
         let from = others.filter(|node| match cut {
             Cut::FromMost => Some(*node) != spared,
             Cut::FromReplicas => holds(node),
+            Cut::FromOne => Some(**node) == one,
         });
         Some(FaultKind::Apart(leader, from.copied().collect()))
     }
@@ -119,6 +133,7 @@ impl World {
                     net.cut(*other, *node, cut);
                 }
                 *self.clients.cut_off.lock() = cut.then_some(*node);
+                *self.clients.cut_from.lock() = if cut { others.clone() } else { Vec::new() };
             }
             _ => {}
         }

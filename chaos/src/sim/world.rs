@@ -99,8 +99,12 @@ impl World {
         let (executor, entered) = Executor::enter(seed);
         let trace = Arc::new(Trace::new(settings.is_traced));
         let checks = Arc::new(Checks::new(Arc::clone(&trace), clients::listings()));
-        let clients =
-            Clients::new(settings.operations_per_kind, Arc::clone(&checks), Arc::clone(&trace));
+        let clients = Clients::new(
+            settings.operations_per_kind,
+            settings.lulls,
+            Arc::clone(&checks),
+            Arc::clone(&trace),
+        );
         let around = Arc::new(Surroundings {
             net: Net::new(seed, Arc::clone(&trace)),
             trace: Arc::clone(&trace),

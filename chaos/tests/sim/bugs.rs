@@ -151,3 +151,15 @@ fn a_move_to_where_the_territory_must_not_be_is_found() {
     let restricted = Settings { residency: true, ..Settings::new(1) };
     assert_found_in(restricted, Bug::MoveAnywhere, STAYS);
 }
+
+#[test]
+fn a_vote_against_the_promise_to_the_leader_of_a_parked_group_is_found() {
+    let lulls = Settings { lulls: true, ..Settings::new(2) };
+    assert_found_in(lulls, Bug::VoteWhileParked, HISTORY);
+}
+
+#[test]
+fn a_group_that_stays_parked_without_the_promises_of_a_quorum_is_found() {
+    let lulls = Settings { lulls: true, ..Settings::new(7) };
+    assert_found_in(lulls, Bug::ParkedWithoutQuorum, HISTORY);
+}

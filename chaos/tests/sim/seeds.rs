@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hexpop_chaos::sim::{
-    FAULTS, Kind, MERGES, Outcome, RARE, RESIDENCY, Settings, campaign, draw, run, run_with,
-    schedule, shrink,
+    FAULTS, Kind, LULLS, MERGES, Outcome, RARE, RESIDENCY, Settings, campaign, draw, draw_lulls,
+    run, run_with, schedule, shrink,
 };
 
 /// A world of a few seconds.
@@ -88,6 +88,19 @@ fn what_has_to_stay_on_some_nodes_is_on_no_other() {
 }
 
 #[test]
+fn some_seeds_with_lulls_hold() {
+    let settings = Settings { lulls: true, ..Settings::new(0) };
+    let campaign = campaign(&settings, 1..=4, 2, |_| false, assert_holds);
+    assert_eq!(campaign.seeds, 4);
+    for name in LULLS {
+        assert!(
+            campaign.coverage.get(name).is_some_and(|count| *count > 0),
+            "{name} never happened"
+        );
+    }
+}
+
+#[test]
 fn what_is_special_in_a_world_changes_nothing_else_that_goes_wrong() {
     for seed in 0..20 {
         let settings = Settings::new(seed);
@@ -101,6 +114,8 @@ fn what_is_special_in_a_world_changes_nothing_else_that_goes_wrong() {
             assert!(plain.iter().all(|fault| faults.contains(fault)), "seed {seed}");
             assert!(faults.len() > plain.len(), "seed {seed}");
         }
+        let quiet = schedule(&Settings { lulls: true, ..settings.clone() });
+        assert_eq!(quiet, draw_lulls(seed, settings.nodes, settings.faults_for));
     }
 }
 

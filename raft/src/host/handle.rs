@@ -427,6 +427,9 @@ fn may_vote<R: AsyncRuntime>(
     if group.in_grace() && !planted::has(Bug::VoteAfterRestart) {
         Err(Refused::Grace)
     } else if !transfer && group.is_promised() && !planted::has(Bug::VoteWhileParked) {
+        if let Some((observer, _)) = &inner.observed.0 {
+            observer.refused_for_promise();
+        }
         Err(Refused::Parked)
     } else {
         Ok(group)

@@ -151,6 +151,7 @@ pub(crate) fn heard<R: AsyncRuntime>(inner: &Arc<Inner<R>>, raft: RaftId, start:
 /// A peer is gone: what sleeps under it is woken, to elect another leader.
 fn forsake<R: AsyncRuntime>(inner: &Inner<R>, raft: RaftId) {
     let forsaken = inner.parked.lock().forsake(raft);
+    inner.observed.woken_by_loss(forsaken.len());
     for group in forsaken.into_iter().filter_map(|id| inner.group(id)) {
         group.rouse();
     }

@@ -287,6 +287,9 @@ pub(super) fn keeps_promises<R: AsyncRuntime>(
     start: u64,
     digest: u64,
 ) -> bool {
+    if planted::has(Bug::VoteWhileParked) {
+        return true;
+    }
     let promised = {
         let parked = inner.parked.lock();
         if !parked.agrees(leader, start, digest) {
@@ -308,7 +311,7 @@ pub(super) fn keeps_promises<R: AsyncRuntime>(
             }
         }
     }
-    keeps || planted::has(Bug::VoteWhileParked)
+    keeps
 }
 
 /// Asks a peer that disagrees for all promises anew.
@@ -363,6 +366,7 @@ pub(super) fn look<R: AsyncRuntime>(inner: &Arc<Inner<R>>, now: R::Instant) {
         let returned: Vec<_> = returned.filter(|(.., offers)| !offers.is_empty()).collect();
         (woken, roused, returned)
     };
+    inner.observed.woken_by_loss(woken.len());
     wake_some(inner, woken.into_iter());
     for group in roused.into_iter().filter_map(|id| inner.group(id)) {
         group.rouse();

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use hexpop_edge_config::{GroupId, RaftId};
+use hexpop_edge_config::{
+    GroupId, RaftId,
+    planted::{self, Bug},
+};
 use openraft::Instant;
 
 use super::table::mix;
@@ -180,7 +183,7 @@ impl<I: Instant> Parked<I> {
             if !led.asleep.remove(&peer) {
                 continue;
             }
-            if led.is_held() {
+            if led.is_held() || planted::has(Bug::ParkedWithoutQuorum) {
                 count_out(&mut self.sleepers, *group, led, peer);
             } else {
                 led.asleep.insert(peer);

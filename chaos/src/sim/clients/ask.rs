@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::{Clients, Kind};
 use crate::{
     history::{Action, Condition, Level, Write},
-    sim::random::Random,
+    sim::{lulls::Whisper, random::Random},
 };
 
 /// Sessions under ids that clients choose.
@@ -126,6 +126,38 @@ pub(super) fn ask(
         }
     };
     Asked { what, action, context }
+}
+
+/// The sessions that are asked for in lulls, all of them of one shard: few, so that who reads one reads what was
+/// written in the same lull.
+const IN_LULLS: [u64; 5] = [1, 2, 5, 7, 10];
+
+/// What a client asks for in a lull: a session is written, or is read without asking its leader, which would
+/// wake the group.
+pub(super) fn in_lull(clients: &Clients, whisper: Whisper, random: &mut Random) -> (Kind, Asked) {
+    let session = random.pick(&IN_LULLS).copied().unwrap_or(1);
+    let key = format!("it-lombardia.s{session:02}aaaaaaaaaaaaaaaaaaaa");
+    let mut context = Context::default();
+    match whisper {
+        Whisper::Write => {
+            let user = format!("u{:02}", session % USERS);
+            let write = Write {
+                value: format!("\"v{}\"", clients.number()),
+                ttl_ms: Some(3_600_000),
+                sliding: false,
+                user: Some(user.clone()),
+            };
+            let what = What::Put(key.clone(), body_of(&write, &user), None);
+            let action = Some(Action::Put { key, write, condition: None });
+            (Kind::Put, Asked { what, action, context })
+        }
+        Whisper::Read => {
+            let level = Level::Bounded { max_staleness_ms: random.between(600, 1_500) };
+            context.level = Some(route_level(level));
+            let action = Some(Action::Read { key: key.clone(), level });
+            (Kind::Read, Asked { what: What::Read(key), action, context })
+        }
+    }
 }
 
 /// A touch; if there is a session that ends soon, of that one and at about that time.

@@ -211,6 +211,18 @@ impl Observer for Checks {
         self.trace.count(if leads { "groups-parked" } else { "promises-to-leaders" }, 1);
     }
 
+    fn refused_for_promise(&self) {
+        self.trace.count("votes-refused-for-promises", 1);
+    }
+
+    fn woken_by_loss(&self, groups: usize) {
+        self.trace.count("groups-woken-by-losses", groups as u64);
+    }
+
+    fn read_asleep(&self) {
+        self.trace.count("reads-while-parked", 1);
+    }
+
     fn read_by_lease(&self) {
         self.trace.count("reads-by-lease", 1);
     }

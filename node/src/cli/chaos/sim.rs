@@ -41,8 +41,8 @@ pub(super) struct SimArgs {
     /// Plant this bug, and stop at the first seed that finds it.
     #[arg(long, value_parser = parse_bug)]
     bug: Option<Bug>,
-    /// Plant every bug, with `--merges` or `--residency` every one of those, one after the other, and say which of the
-    /// seeds finds it first, and by what.
+    /// Plant every bug, with `--merges`, `--residency` or `--lulls` every one of those, one after the other, and say
+    /// which of the seeds finds it first, and by what.
     #[arg(long, conflicts_with_all = ["bug", "seed"])]
     bugs: bool,
     /// Have shards merged too; all else that goes wrong is the same with and without.
@@ -51,6 +51,10 @@ pub(super) struct SimArgs {
     /// Have a territory stay on two of three nodes, and look at what the others hold.
     #[arg(long)]
     residency: bool,
+    /// Have clients fall silent until groups are parked, cut links then, and let few of them ask on; nothing else
+    /// goes wrong but what `--merges` and `--residency` add.
+    #[arg(long)]
+    lulls: bool,
     /// Do not print the trace of a single seed.
     #[arg(long)]
     quiet: bool,
@@ -81,6 +85,7 @@ pub(super) fn run(args: &SimArgs) -> CliResult {
     settings.bug = args.bug;
     settings.merges = args.merges;
     settings.residency = args.residency;
+    settings.lulls = args.lulls;
     if args.residency && args.nodes < RESIDENCY_NODES_MIN {
         return Err(CliError::usage(format!(
             "--residency needs at least {RESIDENCY_NODES_MIN} nodes: a territory with three replicas stays on two of three, and one may be lost"
@@ -119,8 +124,9 @@ fn find_all(settings: &Settings, seeds: &RangeInclusive<u64>, args: &SimArgs) ->
     let mut missed = 0;
     let of_merges = settings.merges.then_some(Bug::OF_MERGES);
     let of_residency = settings.residency.then_some(Bug::OF_RESIDENCY);
+    let of_lulls = settings.lulls.then_some(Bug::OF_LULLS);
     let special = of_merges.into_iter().flatten().chain(of_residency.into_iter().flatten());
-    let special: Vec<Bug> = special.collect();
+    let special: Vec<Bug> = special.chain(of_lulls.into_iter().flatten()).collect();
     let bugs = if special.is_empty() { &Bug::ALL[..] } else { &special[..] };
     for bug in bugs.iter().copied() {
         let settings = Settings { bug: Some(bug), ..settings.clone() };
@@ -203,7 +209,9 @@ fn explain(settings: &Settings, outcome: &Outcome, shrinks: bool) -> CliResult<b
     let bug = settings.bug.map(|bug| format!(" --bug {}", bug.name())).unwrap_or_default();
     let merges = if settings.merges { " --merges" } else { "" };
     let residency = if settings.residency { " --residency" } else { "" };
-    println(&format!("again: hexpop chaos sim --seed {}{bug}{merges}{residency}", outcome.seed))?;
+    let lulls = if settings.lulls { " --lulls" } else { "" };
+    let special = format!("{merges}{residency}{lulls}");
+    println(&format!("again: hexpop chaos sim --seed {}{bug}{special}", outcome.seed))?;
     Ok(true)
 }
 

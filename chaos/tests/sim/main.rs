@@ -5,3 +5,4 @@
 
 mod bugs;
 mod seeds;
+mod splits;

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Shards divide and move, a node joins and one is drained, under searches and session writes.
 
-    bench/drills/churn.py BINARY [SECONDS] [SEED] [--kill] [FILE…]
+    bench/drills/churn.py BINARY [SECONDS] [SEED] [--kill] [--merge] [FILE…]
 
 Five nodes of three PoPs, and a sixth that joins; the listings of the files (or 20,000 synthetic ones) come
 from a stand-in origin. Whatever is asked is compared with a scan over all of them; sessions are compared
-with what was acknowledged. With `--kill`, a random node is killed every few seconds and started again.
+with what was acknowledged. With `--kill`, a random node is killed every few seconds and started again; with
+`--merge`, neighbours that were divided are merged, too.
 """
 
 import collections
@@ -290,9 +291,9 @@ def holds(mesh, number, asked):
     return sum(replica["node"] == number for shard in mesh.shards(asked) for replica in shard["replicas"])
 
 
-def tell(mesh, method, path, body=None):
+def tell(mesh, method, path, body=None, tries=200):
     """To any node that is up; answers status and body."""
-    for _ in range(200):
+    for _ in range(tries):
         node = mesh.live()[0]
         link = http.client.HTTPConnection("127.0.0.1", node.admin_port, timeout=10.0)
         try:
@@ -313,7 +314,21 @@ def step(mesh, what, begin):
     print(f"{time.monotonic() - begin:6.1f} s  {what}", flush=True)
 
 
-def churn(mesh, chance, seconds, begin):
+def merge(mesh, chance, begin):
+    """Orders that two neighbours of each space are made one, where there are such that may be."""
+    for space in ("listings", "sessions", "directory"):
+        shards = {shard["range"]["start"]: shard for shard in mesh.shards() if shard["space"] == space}
+        pairs = [(left, shards[left["range"]["end"]]) for left in shards.values() if left["range"]["end"] in shards]
+        chance.shuffle(pairs)
+        # Those of one territory only; whoever moves or divides is refused for now.
+        for left, right in pairs:
+            status, text = tell(mesh, "POST", f"/admin/v1/shards/{left['id']}/merge", {"with": right["id"]}, tries=1)
+            if status == 202:
+                step(mesh, f"merge of {left['id']} and {right['id']} ({space}): {status}", begin)
+                break
+
+
+def churn(mesh, chance, seconds, begin, merges):
     """One round of everything after the other, until the time is over."""
     end = begin + seconds
     joined = False
@@ -331,6 +346,8 @@ def churn(mesh, chance, seconds, begin):
                 move = {"from": chance.choice(held), "to": chance.choice(free)}
                 status, _ = tell(mesh, "POST", f"/admin/v1/shards/{shard['id']}/move", move)
                 step(mesh, f"move of {shard['id']} {move}: {status}", begin)
+        if merges:
+            merge(mesh, chance, begin)
         if not joined:
             joined = True
             last = mesh.nodes[-1].start()
@@ -363,7 +380,7 @@ def churn(mesh, chance, seconds, begin):
 
 def main():
     binary, *words = sys.argv[1:]
-    kill = "--kill" in words
+    kill, merges = "--kill" in words, "--merge" in words
     files = [word for word in words if os.path.exists(word)]
     numbers = [int(word) for word in words if word.isdigit()]
     seconds, seed = (numbers + [120, 1][len(numbers):])[:2]
@@ -376,7 +393,8 @@ def main():
     listings = [one for one in listings if f"{one['country']}:{one['region']}" in territories]
     places = [name.lower().replace(":", "-") for name in territories[:3]] + ["nz-otago"]
     mesh = Mesh(binary, nodes=6, territories=territories, founders=5,
-                extra=f"split_keys = {LARGEST}\nmoves_at_once = 8\nrepair_after = \"20s\"\n")
+                extra=f"split_keys = {LARGEST}\nmoves_at_once = 8\nrepair_after = \"20s\"\n"
+                      f"merge = {str(merges).lower()}\n")
     mesh.one_away = threading.Lock()
     mesh.start(data, nodes=5)
     mesh.serving = mesh.nodes[:5]
@@ -395,7 +413,7 @@ def main():
     before, begin = mesh.shards(), time.monotonic()
     for thread in load:
         thread.start()
-    churn(mesh, random.Random(seed + 99), seconds, begin)
+    churn(mesh, random.Random(seed + 99), seconds, begin, merges)
     stop.set()
     for thread in load:
         thread.join()

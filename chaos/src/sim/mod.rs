@@ -31,8 +31,8 @@
 //! **What shows that it finds bugs**: each [`Bug`] is planted by a switch, and found by the invariant
 //! that should find it; `hexpop chaos sim --bugs --seeds 1..500` prints by which seed and which
 //! invariant; with `--merges`, `--residency` or `--lulls` for the bugs of those worlds. A change of behaviour
-//! anywhere changes the stories of all seeds; the seeds that tests have recorded are renewed with that command. [`FAULTS`] and [`RARE`] are in the coverage also when they
-//! did not happen.
+//! anywhere changes the stories of all seeds; the seeds that tests have recorded are renewed with that command.
+//! [`FAULTS`] and [`RARE`] are in the coverage also when they did not happen.
 
 mod campaign;
 mod clients;

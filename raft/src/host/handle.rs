@@ -326,26 +326,25 @@ fn kept<R: AsyncRuntime>(inner: Arc<Inner<R>>, sender: Sender, request: Request<
     })
 }
 
+/// Whether the sender is a replica of a group, as its log has it here.
+fn is_replica<R: AsyncRuntime>(group: &Group<R>, sender: Sender) -> bool {
+    group.with_metrics(|metrics| {
+        let node = metrics.membership_config.membership().get_node(&sender.raft.0);
+        node.is_some_and(|node| node.id() == sender.node)
+    })
+}
+
 /// Whether the sender is a replica of a group, by the group's log or the map, so that it may have what is kept of
 /// it. What is staged is for the replicas of the shard that is to absorb it.
 fn may_hold<R: AsyncRuntime>(inner: &Inner<R>, kept: GroupId, sender: Sender) -> bool {
     let group = if is_staged(kept) {
-        let staged = inner.staging.all().into_iter();
-        staged
-            .map(|it| (staged_group(it.operation), it.left))
-            .find(|it| it.0 == kept)
-            .map(|it| it.1)
+        let mut staged = inner.staging.all().into_iter();
+        staged.find(|it| staged_group(it.operation) == kept).map(|it| it.left)
     } else {
         Some(kept)
     };
     let Some(group) = group else { return false };
-    let is_member = inner.group(group).is_some_and(|group| {
-        group.with_metrics(|metrics| {
-            let node = metrics.membership_config.membership().get_node(&sender.raft.0);
-            node.is_some_and(|node| node.id() == sender.node)
-        })
-    });
-    is_member
+    inner.group(group).is_some_and(|group| is_replica(&group, sender))
         || inner.map().get(group).is_some_and(|shard| {
             let mut replicas = shard.replicas.iter();
             replicas.any(|it| it.raft == sender.raft && it.node == sender.node)
@@ -451,11 +450,7 @@ fn check_word<R: AsyncRuntime>(
     sender: Sender,
     raft: RaftId,
 ) -> Result<(), Refused> {
-    let is_own = group.with_metrics(|metrics| {
-        let node = metrics.membership_config.membership().get_node(&raft.0);
-        node.is_some_and(|node| node.id() == sender.node)
-    });
-    if is_own && raft == sender.raft {
+    if is_replica(group, sender) && raft == sender.raft {
         Ok(())
     } else {
         Err(Refused::Failed("a replica's disk is its own to speak of".to_owned()))
